@@ -1,0 +1,169 @@
+"""Every field that a config may set, with its default; an experiment overrides some of them."""
+
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+
+def get_augmentation() -> ConfigDict:
+    """How differently a patient may stand and a film be exposed; see cxr_jax/augment.py."""
+    return ConfigDict(
+        dict(shift=0.06, rotation=5.0, zoom=0.06, brightness=0.1, contrast=0.15, noise=0.02)
+    )
+
+
+def get_classifier() -> ConfigDict:
+    """The explained classifier."""
+    return ConfigDict(
+        dict(
+            widths=(16, 48, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
+            dtype="float32",  # of the computation; parameters and losses are float32
+            batch_size=64,
+            num_steps=900,
+            eval_every=150,  # steps; validation AUROC picks the best
+            learning_rate=2e-3,
+            weight_decay=1e-3,
+            label_smoothing=0.05,
+            average_decay=0.98,
+            augmentation=get_augmentation(),
+        )
+    )
+
+
+def get_judge() -> ConfigDict:
+    """The independent classifier h: other seed, widths and augmentation."""
+    judge = get_classifier()
+    judge.widths = (16, 32, 48, 64)
+    judge.augmentation.shift = 0.09
+    judge.augmentation.contrast = 0.25
+    judge.augmentation.noise = 0.04
+    return judge
+
+
+def get_gan() -> ConfigDict:
+    """Generator, encoder and discriminator."""
+    return ConfigDict(
+        dict(
+            structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
+            severity_channels=4,  # of z_class at 1/8 of the image size
+            generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
+            encoder_widths=(16, 48, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
+            discriminator_widths=(16, 48, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
+            num_grades=5,  # 0: f says negative; 1-4: by f's margin
+            dtype="float32",
+            batch_size=32,
+            num_steps=2400,
+            generator_learning_rate=1e-3,
+            discriminator_learning_rate=1e-3,
+            beta1=0.5,
+            beta2=0.99,
+            average_half_life=200.0,  # steps
+            r1_weight=0.5,
+            r1_every=16,  # steps
+            weights=dict(
+                pixel=50.0, feature=1.0, margin=2.0, locality=2.0, prior=1.0, adversarial=1.0
+            ),
+            augmentation=dict(
+                shift=0.0, rotation=0.0, zoom=0.0, brightness=0.0, contrast=0.0, noise=0.0
+            ),
+            log_every=50,
+            save_every=400,
+        )
+    )
+
+
+def get_encoder() -> ConfigDict:
+    """The encoder's own training against the finished generator."""
+    return ConfigDict(
+        dict(
+            batch_size=64,
+            num_steps=300,
+            learning_rate=5e-4,
+            weights=dict(pixel=100.0, feature=1.0, margin=2.0, prior=0.1),
+            log_every=50,
+            save_every=150,
+        )
+    )
+
+
+def get_explain() -> ConfigDict:
+    """Inversion, walks and what is reported."""
+    return ConfigDict(
+        dict(
+            images=64,  # test films walked, half of them called positive by f
+            validation_images=64,  # films that set thresholds and choose the map's path
+            batch_size=32,
+            inversion_steps=60,
+            inversion_learning_rate=0.03,
+            walk_steps=24,
+            gate_margin=0.25,  # of the class gap
+            gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs
+            bootstrap=2000,
+            strips=8,
+        )
+    )
+
+
+def get_config() -> ConfigDict:
+    """The whole config."""
+    return ConfigDict(
+        dict(
+            seed=0,
+            data=dict(
+                name="cxr_phantom",  # or cxr_folder
+                image_size=64,
+                cache_dir="",  # where TFDS keeps prepared data; "" is its own default
+                # cxr_phantom
+                num_train=4000,
+                num_validation=500,
+                num_test=500,
+                marker_train=(0.0, 0.0),  # P(marker | positive), P(marker | negative)
+                marker_test=(0.0, 0.0),
+                # cxr_folder
+                dir="",
+                positive_class="covid",
+                split_column="split",
+                skip_unreadable=False,
+            ),
+            classifier=get_classifier(),
+            judge=get_judge(),
+            gan=get_gan(),
+            encoder=get_encoder(),
+            explain=get_explain(),
+        )
+    )
+
+
+def shrink(config: ConfigDict) -> None:
+    """Variant `tiny`: every size as small as still runs through."""
+    config.data.num_train, config.data.num_validation, config.data.num_test = 256, 48, 48
+    for section in (config.classifier, config.judge):
+        section.update(dict(num_steps=60, eval_every=30, batch_size=32, average_decay=0.9))
+    config.gan.update(dict(num_steps=20, batch_size=16, log_every=10, save_every=10))
+    config.encoder.update(dict(num_steps=10, batch_size=16, log_every=5, save_every=5))
+    config.explain.update(
+        dict(
+            images=8,
+            validation_images=8,
+            batch_size=8,
+            inversion_steps=4,
+            walk_steps=4,
+            bootstrap=100,
+            strips=2,
+        )
+    )
+
+
+def apply_variant(
+    config: ConfigDict, name: str, variants: Mapping[str, Callable[[ConfigDict], None]]
+) -> ConfigDict:
+    """Applies the variant after the colon of `--config=file.py:variant`; `""` changes nothing.
+
+    Raises:
+      ValueError: if there is no such variant.
+    """
+    if name:
+        if name not in variants:
+            raise ValueError(f"unknown variant {name!r}; choose one of {', '.join(variants)}")
+        variants[name](config)
+    return config

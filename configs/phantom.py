@@ -1,0 +1,14 @@
+"""The embedded default: phantom radiographs of 64 x 64 pixels, nothing to download.
+
+    python main.py --config=configs/phantom.py --workdir=runs/phantom
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """`""`: about 13 minutes on two cores. `tiny`: about a minute, for tests; its pictures are poor."""
+    config = base.get_config()
+    return base.apply_variant(config, variant, {"tiny": base.shrink})

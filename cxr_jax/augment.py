@@ -1,0 +1,75 @@
+"""Augmentation that respects anatomy: a patient may stand differently, but never mirrored.
+
+A mirrored chest has its heart on the wrong side, and an upside-down one does not exist.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float
+
+from cxr_jax.types import Image
+
+
+class Augmentation(NamedTuple):
+    """Largest random changes of a film; all zero leaves it as it is.
+
+    Attributes:
+      shift: as a share of the image's side.
+      rotation: in degrees.
+      zoom: relative.
+      brightness: added, on the [-1, 1] scale.
+      contrast: relative, about the film's own mean.
+      noise: standard deviation of added Gaussian noise.
+    """
+
+    shift: float
+    rotation: float
+    zoom: float
+    brightness: float
+    contrast: float
+    noise: float
+
+
+def augment(image: Image, keys: jax.Array, strength: Augmentation) -> Image:
+    """Draws one random view of each image from its own key; not meant to be differentiated."""
+    if not any(strength):
+        return image
+    return jax.vmap(lambda x, key: _augment_one(x, key, strength))(image, keys)
+
+
+def _augment_one(
+    image: Float[Array, "h w 1"], key: jax.Array, strength: Augmentation
+) -> Float[Array, "h w 1"]:
+    key_pose, key_tone, key_noise = jax.random.split(key, 3)
+    shift_y, shift_x, angle, zoom = jax.random.uniform(key_pose, (4,), minval=-1.0)
+    if strength.shift or strength.rotation or strength.zoom:
+        matrix = _rotation(jnp.deg2rad(angle * strength.rotation)) * (1 + zoom * strength.zoom)
+        shift = jnp.stack([shift_y, shift_x]) * strength.shift * image.shape[0]
+        image = _warp(image, matrix, shift)
+    brightness, contrast = jax.random.uniform(key_tone, (2,), minval=-1.0)
+    centre = image.mean()
+    image = (image - centre) * (1 + contrast * strength.contrast) + centre
+    image = image + brightness * strength.brightness
+    if strength.noise:
+        image = image + strength.noise * jax.random.normal(key_noise, image.shape)
+    return image.clip(-1, 1)
+
+
+def _rotation(angle: Float[Array, ""]) -> Float[Array, "2 2"]:
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
+
+
+def _warp(
+    image: Float[Array, "h w 1"], matrix: Float[Array, "2 2"], shift: Float[Array, "2"]
+) -> Float[Array, "h w 1"]:
+    """Bilinear resampling about the centre; pixels from outside repeat the edge."""
+    h, w, _ = image.shape
+    rows, cols = jnp.mgrid[:h, :w] - jnp.array([(h - 1) / 2, (w - 1) / 2]).reshape(2, 1, 1)
+    source_rows = matrix[0, 0] * rows + matrix[0, 1] * cols + (h - 1) / 2 + shift[0]
+    source_cols = matrix[1, 0] * rows + matrix[1, 1] * cols + (w - 1) / 2 + shift[1]
+    warped = map_coordinates(image[..., 0], [source_rows, source_cols], order=1, mode="nearest")
+    return warped[..., None]

@@ -1,0 +1,65 @@
+"""How the classifier's margin grades the class latent.
+
+A film that the classifier f calls negative has z_class = 0. One that it calls positive has
+z_class = rho n with n ~ N(0, I), where the radius rho grows linearly from 0 at the median negative
+margin to 1 at a strong positive one. Distance from the origin therefore *is* severity as f sees it,
+and every margin between a negative and a strong positive has its shell.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from cxr_jax.types import Margin
+
+STRONG_PERCENTILE = 90
+
+
+class Scale(NamedTuple):
+    """Where the classifier's margins lie on the training films.
+
+    Attributes:
+      negative: median margin of the films that f calls negative.
+      strong: 90th percentile of the margins of the films that f calls positive.
+    """
+
+    negative: Float[Array, ""]
+    strong: Float[Array, ""]
+
+    @property
+    def span(self) -> Float[Array, ""]:
+        """From the median negative to a strong positive, in logits."""
+        return self.strong - self.negative
+
+
+def fit_scale(margin: np.ndarray) -> Scale:
+    """Reads the scale off the margins of the training films.
+
+    Raises:
+      ValueError: if the classifier gives all of them the same answer.
+    """
+    if (margin > 0).all() or (margin <= 0).all():
+        raise ValueError("the classifier gives every training film the same answer")
+    return Scale(
+        negative=np.float32(np.median(margin[margin <= 0])),
+        strong=np.float32(np.percentile(margin[margin > 0], STRONG_PERCENTILE)),
+    )
+
+
+def radius(scale: Scale, margin: Margin) -> Margin:
+    """rho in [0, 1] of a wanted margin."""
+    return jnp.clip((margin - scale.negative) / scale.span, 0.0, 1.0)
+
+
+def film_radius(scale: Scale, margin: Margin) -> Margin:
+    """rho of a real film: zero where f calls it negative."""
+    return jnp.where(margin > 0, radius(scale, margin), 0.0)
+
+
+def grade(scale: Scale, margin: Margin, num_grades: int) -> Int[Array, "b"]:
+    """Condition of the discriminator: 0 for f's negatives, 1 ... num_grades - 1 by margin."""
+    share = margin / scale.strong
+    positive = 1 + jnp.floor(share * (num_grades - 1)).clip(0, num_grades - 2)
+    return jnp.where(margin > 0, positive, 0).astype(jnp.int32)

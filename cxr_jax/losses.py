@@ -1,0 +1,63 @@
+"""Losses as functions of arrays: no parameters, no networks, no config."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from cxr_jax.types import Image, Margin
+
+Scalar = Float[Array, ""]
+Latents = Float[Array, "b p"]
+
+
+def classification(margin: Margin, label: Int[Array, "b"], smoothing: float) -> Scalar:
+    """Binary cross-entropy with label smoothing: the target is smoothing/2 away from 0 and 1.
+
+    Smoothing keeps the margins of easy films finite, so that a margin still grades severity.
+    """
+    target = label * (1 - smoothing) + smoothing / 2
+    return optax.sigmoid_binary_cross_entropy(margin, target).mean()
+
+
+def discriminator_logistic(real: Margin, fake: Margin) -> Scalar:
+    """Logistic loss of the discriminator (Goodfellow et al., 2014)."""
+    return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
+
+
+def generator_logistic(fake: Margin) -> Scalar:
+    """Non-saturating logistic loss of the generator (Goodfellow et al., 2014)."""
+    return jax.nn.softplus(-fake).mean()
+
+
+def r1_penalty(discriminate: Callable[[Image], Margin], real: Image) -> Scalar:
+    """Half the mean squared gradient of D at real images (Mescheder et al., 2018)."""
+    gradient = jax.grad(lambda image: discriminate(image).sum())(real)
+    return 0.5 * jnp.square(gradient).sum(axis=(1, 2, 3)).mean()
+
+
+def gaussian_kl(mean: Latents, log_std: Latents) -> Float[Array, "b"]:
+    """KL(N(mean, std^2) || N(0, I)) in nats, summed over the components (Kingma & Welling, 2014)."""
+    return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 2 * log_std - 1).sum(axis=-1)
+
+
+def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:
+    """Mean squared error of each image."""
+    return jnp.square(image - target).mean(axis=(1, 2, 3))
+
+
+def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) -> Float[Array, "b"]:
+    """Squared distance of the classifier's feature maps over the target's mean square, averaged over the maps."""
+
+    def relative(name: str) -> Float[Array, "b"]:
+        energy = jnp.square(target[name]).mean() + 1e-6
+        return jnp.square(features[name] - target[name]).mean(axis=(1, 2, 3)) / energy
+
+    return sum(relative(name) for name in features) / len(features)
+
+
+def change(image: Image, other: Image) -> Float[Array, "b"]:
+    """Mean absolute difference of each image: the locality penalty."""
+    return jnp.abs(image - other).mean(axis=(1, 2, 3))

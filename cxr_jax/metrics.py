@@ -1,0 +1,127 @@
+"""Figures of merit as pure functions of NumPy arrays, and their bootstrap intervals."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy import stats
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: P(score of a positive > score of a negative), ties counted half.
+
+    Returns NaN if one class is absent.
+    """
+    positive = np.asarray(positive, bool).ravel()
+    ranks = stats.rankdata(np.asarray(score).ravel())
+    num_positive, num_negative = positive.sum(), (~positive).sum()
+    if num_positive == 0 or num_negative == 0:
+        return float("nan")
+    rank_sum = ranks[positive].sum() - num_positive * (num_positive + 1) / 2
+    return float(rank_sum / (num_positive * num_negative))
+
+
+def calibration_error(probability: np.ndarray, label: np.ndarray, num_bins: int = 10) -> float:
+    """Expected calibration error over equal-width bins (Guo et al., 2017)."""
+    bins = np.minimum((probability * num_bins).astype(int), num_bins - 1)
+    gaps = [
+        abs(probability[bins == b].mean() - label[bins == b].mean()) * (bins == b).mean()
+        for b in np.unique(bins)
+    ]
+    return float(sum(gaps))
+
+
+def classification(margin: np.ndarray, label: np.ndarray) -> Mapping[str, float]:
+    """Test figures of a classifier at margin 0."""
+    said = margin > 0
+    return {
+        "auroc": auroc(margin, label),
+        "accuracy": float((said == label).mean()),
+        "sensitivity": float(said[label == 1].mean()),
+        "specificity": float((~said)[label == 0].mean()),
+        "calibration_error": calibration_error(1 / (1 + np.exp(-margin)), label),
+        "images": len(label),
+    }
+
+
+# Maps against masks. A map is |change|, a gradient, ...: [h, w, 1], never negative.
+
+
+def share_on(saliency: np.ndarray, mask: np.ndarray) -> float:
+    """Share of the map's total that lies on the mask; NaN for an empty map."""
+    total = saliency.sum()
+    return float(saliency[mask].sum() / total) if total > 0 else float("nan")
+
+
+def pixel_auroc(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | None = None) -> float:
+    """AUROC of the map as a score for the mask, over all pixels or over a region's."""
+    if region is None:
+        return auroc(saliency, mask)
+    return auroc(saliency[region], mask[region])
+
+
+def relative_error(image: np.ndarray, truth: np.ndarray, before: np.ndarray) -> float:
+    """RMSE(image, truth) / RMSE(before, truth): 0 is perfect, 1 is having done nothing."""
+    nothing = np.sqrt(np.square(before - truth).mean())
+    if nothing == 0:
+        return float("nan")
+    return float(np.sqrt(np.square(image - truth).mean()) / nothing)
+
+
+# Walks.
+
+
+def wrong_way(margin: np.ndarray, towards: int) -> float:
+    """`monotonicity`: the share of the margin's movement [k] that goes in the wrong direction."""
+    moves = np.diff(margin)
+    total = np.abs(moves).sum()
+    return float(np.clip(-towards * moves, 0, None).sum() / total) if total > 0 else float("nan")
+
+
+def median_survival(time: np.ndarray, event: np.ndarray) -> float:
+    """Kaplan-Meier median of times, censored where `event` is false; infinite if never reached."""
+    survival = 1.0
+    for t in np.unique(time[event]):
+        at_risk = (time >= t).sum()
+        survival *= 1 - (event & (time == t)).sum() / at_risk
+        if survival <= 0.5:
+            return float(t)
+    return float("inf")
+
+
+# Intervals.
+
+
+def _interval(estimates: np.ndarray) -> list[float] | None:
+    finite = estimates[np.isfinite(estimates)]
+    if len(finite) < 0.9 * len(estimates):
+        return None
+    return [float(edge) for edge in np.percentile(finite, [2.5, 97.5])]
+
+
+def resamples(rows: int, count: int, seed: int) -> np.ndarray:
+    """Row numbers of bootstrap resamples [count, rows]: the same for every metric, hence paired."""
+    return np.random.Generator(np.random.Philox(seed)).integers(rows, size=(count, rows))
+
+
+def summarise(values: np.ndarray, count: int, seed: int, reason: str = "") -> dict:
+    """Mean of per-image values and its bootstrap 95% interval; NaNs are undefined and left out.
+
+    Returns:
+      {"mean", "ci95", "images"}, or {"mean": None, "reason"} if no value is defined.
+    """
+    values = np.asarray(values, float)
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return {"mean": None, "reason": reason or "undefined for every image"}
+    means = values[resamples(len(values), count, seed)].mean(axis=1)
+    return {"mean": float(values.mean()), "ci95": _interval(means), "images": len(values)}
+
+
+def summarise_median_survival(time: np.ndarray, event: np.ndarray, count: int, seed: int) -> dict:
+    """Kaplan-Meier median and its bootstrap interval; None where over half are unflipped."""
+    median = median_survival(time, event) if len(time) else float("inf")
+    if not np.isfinite(median):
+        return {"mean": None, "reason": "half of the walks or more do not flip"}
+    picks = resamples(len(time), count, seed)
+    estimates = np.array([median_survival(time[pick], event[pick]) for pick in picks])
+    return {"mean": median, "ci95": _interval(estimates), "images": len(time)}

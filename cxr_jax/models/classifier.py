@@ -1,0 +1,35 @@
+"""The classifier that is explained, and (with other fields) the judge that must agree with it."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample
+from cxr_jax.types import Image, Margin
+
+
+class Classifier(nn.Module):
+    """A compact residual CNN with one logit.
+
+    Attributes:
+      widths: channels at 1/2, 1/4, 1/8, ... of the image size; a residual block from 1/4 on.
+    """
+
+    widths: Sequence[int]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Image) -> tuple[Margin, dict[str, Float[Array, "b h w c"]]]:
+        """Returns the logit margin and the feature maps `stage_1`, `stage_2`, ... by name."""
+        features = {}
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
+        for stage, width in enumerate(self.widths[1:], start=1):
+            x = downsample(x) if stage > 1 else x
+            x = ResidualBlock(width, dtype=self.dtype)(x)
+            features[f"stage_{stage}"] = x
+        x = nn.silu(PixelNorm()(x))
+        margin = nn.Dense(1, dtype=jnp.float32)(x.mean(axis=(1, 2)))
+        return margin[:, 0], features

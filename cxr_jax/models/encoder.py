@@ -1,0 +1,59 @@
+"""The encoder: a radiograph to its two latents."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from cxr_jax.models.blocks import (
+    Conv3,
+    PixelNorm,
+    ResidualBlock,
+    Stem,
+    downsample,
+    upsample,
+)
+from cxr_jax.types import Image
+
+Latents = Float[Array, "b p"]
+
+
+class Encoder(nn.Module):
+    """Means and log standard deviations of z_structure and of z_class before its scaling by severity.
+
+    Attributes:
+      structure_channels, severity_channels: as in the generator.
+      widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image size.
+    """
+
+    structure_channels: Sequence[int]
+    severity_channels: int
+    widths: Sequence[int]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Image) -> tuple[tuple[Latents, Latents], tuple[Latents, Latents]]:
+        """Returns ((mean, log_std) of the structure, (mean, log_std) of the unit class latent)."""
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
+        pyramid = []
+        for level, width in enumerate(self.widths[1:]):
+            x = downsample(x) if level > 0 else x
+            x = ResidualBlock(width, dtype=self.dtype)(x)
+            pyramid.append(nn.silu(PixelNorm()(x)))
+        coarse_to_fine = pyramid[::-1]
+        heads = [
+            self._gaussian(features, channels)
+            for features, channels in zip(coarse_to_fine, self.structure_channels, strict=False)
+        ]
+        structure = tuple(jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
+        context = jnp.concatenate([coarse_to_fine[1], upsample(coarse_to_fine[0])], axis=-1)
+        context = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(context))
+        return structure, self._gaussian(context, self.severity_channels)
+
+    def _gaussian(self, features, channels: int) -> tuple[Latents, Latents]:
+        moments = Conv3(2 * channels, dtype=jnp.float32)(features)
+        mean, log_std = jnp.split(moments, 2, axis=-1)
+        flat = (len(features), -1)
+        return mean.reshape(flat), log_std.reshape(flat).clip(-5, 1)

@@ -1,0 +1,147 @@
+"""The two-latent generator and the discriminator that is told what the classifier says."""
+
+import functools
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Int
+
+from cxr_jax.models.blocks import (
+    Conv3,
+    PixelNorm,
+    ResidualBlock,
+    binomial_blur,
+    depth_to_space,
+    downsample,
+    space_to_depth,
+    upsample,
+)
+from cxr_jax.types import Image, Severity, Structure
+
+Map = Float[Array, "b h w c"]
+Shape = tuple[int, int, int]
+
+
+def structure_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, ...]:
+    """Shapes of the maps in z_structure: `channels[i]` at 1/16, 1/8, 1/4, ... of the image size."""
+    return tuple((image_size >> 4 << i, image_size >> 4 << i, c) for i, c in enumerate(channels))
+
+
+def severity_shape(image_size: int, channels: int) -> Shape:
+    """Shape of the map that z_class is: a cell every 8 pixels, so that it can place a lesion."""
+    return (image_size >> 3, image_size >> 3, channels)
+
+
+def num_components(shapes: Sequence[Shape]) -> int:
+    """Length of the latent vector that packs maps of these shapes."""
+    return sum(h * w * c for h, w, c in shapes)
+
+
+def unpack(latent: Float[Array, "b p"], shapes: Sequence[Shape]) -> list[Map]:
+    """Cuts a latent vector into its maps."""
+    maps, start = [], 0
+    for h, w, c in shapes:
+        maps.append(latent[:, start : start + h * w * c].reshape(-1, h, w, c))
+        start += h * w * c
+    return maps
+
+
+class ClassBranch(nn.Module):
+    """Turns z_class into a map that is exactly zero where z_class is: no biases, SiLU(0) = 0.
+
+    SiLU is smooth at the origin, which is where walks start.
+    """
+
+    width: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, severity: Map) -> Map:
+        x = Conv3(self.width, use_bias=False, dtype=self.dtype)(severity)
+        return Conv3(self.width, use_bias=False, dtype=self.dtype)(nn.silu(x))
+
+
+class Modulation(nn.Module):
+    """x (1 + a(u)) + b(u) with 1x1 convolutions a, b without bias: the identity where u = 0."""
+
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Map, u: Map) -> Map:
+        gain, shift = jnp.split(
+            nn.Dense(2 * x.shape[-1], use_bias=False, dtype=self.dtype)(nn.silu(u)), 2, axis=-1
+        )
+        return x * (1 + gain) + shift
+
+
+class Generator(nn.Module):
+    """G(z_structure, z_class) -> image.
+
+    z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added where
+    their size is reached: a single vector cannot hold one patient's ribs. z_class is one map that
+    modulates every size up to half the image's, so that it can place, size and grade a lesion.
+
+    Attributes:
+      structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
+      widths: channels of each of those levels, and of the two layers after them.
+    """
+
+    image_size: int
+    structure_channels: Sequence[int]
+    severity_channels: int
+    widths: Sequence[int]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, structure: Structure, severity: Severity) -> Image:
+        shapes = structure_shapes(self.image_size, self.structure_channels)
+        maps = unpack(structure, shapes)
+        (u,) = unpack(severity, [severity_shape(self.image_size, self.severity_channels)])
+        u = ClassBranch(self.widths[-1], dtype=self.dtype)(u)
+        u_coarse = downsample(u)
+        base = self.param("base", nn.initializers.normal(1.0), (1, *shapes[0][:2], self.widths[0]))
+        x = jnp.broadcast_to(base, (len(structure), *base.shape[1:])).astype(self.dtype)
+        for level, (z, width) in enumerate(zip(maps, self.widths, strict=False)):
+            x = x + nn.Dense(width, use_bias=False, dtype=self.dtype)(z)
+            x = Modulation(dtype=self.dtype)(x, u_coarse if level == 0 else u)
+            x = ResidualBlock(width, dtype=self.dtype)(x)
+            # Fewer channels first, then larger: the full-size layers are what costs.
+            x = upsample(nn.Dense(self.widths[level + 1], dtype=self.dtype)(x))
+            u = upsample(u) if level > 0 else u
+        x = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(nn.silu(PixelNorm()(x))))
+        x = depth_to_space(Conv3(4, dtype=jnp.float32)(x))
+        # The blur removes the dot pattern that depth-to-space leaves, at none of a convolution's cost.
+        return jnp.tanh(binomial_blur(x))
+
+
+class Discriminator(nn.Module):
+    """A projection discriminator (Miyato & Koyama, 2018), conditioned on the classifier's graded answer.
+
+    Attributes:
+      widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image size.
+      num_grades: conditions; 0 is "the classifier says negative".
+    """
+
+    widths: Sequence[int]
+    num_grades: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Image, grade: Int[Array, "b"]) -> Float[Array, "b"]:
+        # R1 differentiates twice, which `Conv3` does not allow.
+        conv = functools.partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
+        x = nn.leaky_relu(conv(self.widths[0])(space_to_depth(image)), 0.2)
+        x = conv(self.widths[1])(space_to_depth(x))
+        for level, width in enumerate(self.widths[1:]):
+            x = downsample(x) if level > 0 else x
+            skip = nn.Dense(width, use_bias=False, dtype=self.dtype)(x)
+            y = conv(width)(nn.leaky_relu(x, 0.2))
+            y = conv(width)(nn.leaky_relu(y, 0.2))
+            x = (skip + y) * 0.5**0.5
+        x = nn.leaky_relu(nn.Dense(self.widths[-1] // 2, dtype=self.dtype)(x), 0.2)
+        x = x.reshape(len(x), -1).astype(jnp.float32)
+        x = nn.leaky_relu(nn.Dense(128)(x), 0.2)
+        condition = nn.Embed(self.num_grades, 128)(grade)
+        return nn.Dense(1)(x)[:, 0] + jnp.sum(condition * x, axis=-1) / 128**0.5

@@ -1,0 +1,105 @@
+"""The one place that knows about devices: pmapped steps, replicated state, sharded batches.
+
+A state is never stacked: it enters and leaves `jax.pmap` with axis `None` and lives, replicated, on
+a mesh of the local devices. pmap does not check that an output is the same everywhere, so whatever a
+step returns must have gone through `mean`; `is_synced` is the test for it.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cxr_jax.types import Index, Params
+from datasets.errors import InputError
+
+AXIS = "devices"
+
+
+def _placed(tree: Params, spec: PartitionSpec) -> Params:
+    mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+def replicate(tree: Params) -> Params:
+    """Puts the same copy of `tree` on every local device."""
+    return _placed(tree, PartitionSpec())
+
+
+def shard(batch: Params) -> Params:
+    """Splits the leading axis of every array over the local devices: [b, ...] -> [devices, b/devices, ...].
+
+    Raises:
+      InputError: if the batch does not divide evenly.
+    """
+    devices = jax.local_device_count()
+
+    def split(array: np.ndarray) -> np.ndarray:
+        if array.shape[0] % devices:
+            raise InputError(
+                f"a batch of {array.shape[0]} images cannot be split over {devices} devices; "
+                f"choose a batch size that is a multiple of {devices}"
+            )
+        return array.reshape(devices, -1, *array.shape[1:])
+
+    return _placed(jax.tree.map(split, batch), PartitionSpec(AXIS))
+
+
+def pmap_step(step: Callable, num_frozen: int = 0) -> Callable:
+    """Maps `step(state, batch, *frozen) -> (state, metrics)` over the local devices.
+
+    The state is donated. `frozen` arguments (a trained classifier, say) are replicated and untouched.
+    """
+    in_axes = (None, 0, *(None,) * num_frozen)
+    return jax.pmap(step, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0)
+
+
+def mean(tree: Params) -> Params:
+    """Averages over all devices, inside a mapped step."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
+    """One random key for each example, folded from (seed, step, position in the global batch).
+
+    The device plays no part, so 1, 4 and 8 devices draw the same numbers and a resumed run repeats
+    the undisturbed one.
+    """
+    step_key = jax.random.fold_in(jax.random.key(seed), step)
+    return jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
+
+
+def map_batches(fn: Callable, frozen: tuple, arrays: Params, batch_size: int) -> Params:
+    """Applies `fn(*frozen, batch)`, an example-by-example function, to any number of examples.
+
+    Args:
+      fn: from a batch [b, ...] to a pytree of arrays [b, ...].
+      frozen: leading arguments, replicated on every device.
+      arrays: pytree of NumPy arrays with N rows.
+      batch_size: rows in one call, rounded up to a multiple of the devices; the last call is padded.
+
+    Returns:
+      The pytree of results as NumPy arrays with N rows.
+    """
+    devices = jax.local_device_count()
+    rows = len(jax.tree.leaves(arrays)[0])
+    size = -(-min(batch_size, rows) // devices) * devices
+    mapped = jax.pmap(fn, in_axes=(*(None,) * len(frozen), 0))
+    frozen = replicate(frozen)
+    results = []
+    for start in range(0, rows, size):
+        picked = np.minimum(np.arange(start, start + size), rows - 1)
+        result = mapped(*frozen, shard(jax.tree.map(lambda array, i=picked: array[i], arrays)))
+        results.append(jax.tree.map(lambda r: np.asarray(r).reshape(-1, *r.shape[2:]), result))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:rows], *results)
+
+
+def is_synced(tree: Params) -> bool:
+    """Whether every device holds the same copy of every array, compared bit by bit."""
+    return all(
+        bool(jnp.array_equal(leaf.addressable_data(0), shard.data, equal_nan=True))
+        for leaf in jax.tree.leaves(tree)
+        for shard in leaf.addressable_shards
+    )

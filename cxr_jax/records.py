@@ -1,0 +1,129 @@
+"""What a run writes about itself: config.json, metrics.jsonl, done.json, and a progress line."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_collections
+
+from datasets.errors import InputError
+
+
+def flatten(tree: Mapping, prefix: str = "") -> dict:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Writes config.json, or checks that the work directory belongs to the same experiment.
+
+    `explain.*` may change between runs, since explaining leaves the trained networks alone.
+
+    Raises:
+      InputError: if `workdir` cannot be written or holds a run of another config.
+    """
+    path = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        stored = flatten(json.loads(path.read_text())) if path.exists() else None
+        if stored is not None:
+            _check_same_experiment(workdir, stored, flatten(config.to_dict()))
+        write_json(path, config.to_dict())
+    except OSError as error:
+        raise InputError(
+            f"work directory {workdir} cannot be written ({error.strerror}); choose another --workdir"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is not JSON ({error}); delete it or choose another --workdir") from error
+
+
+def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
+    for key in sorted(stored.keys() | wanted.keys()):
+        old, new = stored.get(key), wanted.get(key)
+        if old != new and not key.startswith("explain."):
+            raise InputError(
+                f"work directory {workdir} belongs to another config: {key} is {old!r} there and {new!r} "
+                f"now; choose another --workdir, or run with --config.{key}={old}"
+            )
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes through a temporary file, so that a killed run never leaves half a file."""
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> dict:
+    """Reads a JSON file."""
+    return json.loads(path.read_text())
+
+
+def log_to(workdir: Path) -> None:
+    """Sends this package's log to run.log and to the terminal."""
+    handlers = [logging.FileHandler(workdir / "run.log"), logging.StreamHandler(sys.stderr)]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("cxr_jax")
+    logger.handlers = handlers
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class Recorder:
+    """Appends one JSON line a log interval and shows where the run stands.
+
+    On a terminal the line is overwritten in place; elsewhere (a log file, CI) it is printed.
+    """
+
+    def __init__(self, directory: Path, task: str, num_steps: int, batch_size: int, start_step: int):
+        directory.mkdir(parents=True, exist_ok=True)
+        self._file = (directory / "metrics.jsonl").open("a")
+        self._task, self._num_steps, self._batch_size = task, num_steps, batch_size
+        self._clock, self._step = time.monotonic(), start_step
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Records `scalars` at `step` and shows the progress line."""
+        now = time.monotonic()
+        rate = (step - self._step) * self._batch_size / max(now - self._clock, 1e-9)
+        self._clock, self._step = now, step
+        scalars = {name: float(value) for name, value in scalars.items()}
+        line = {"step": step, "images_per_second": round(rate, 1), **scalars}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        self._show(step, rate, scalars)
+
+    def _show(self, step: int, rate: float, scalars: Mapping[str, float]) -> None:
+        eta = (self._num_steps - step) * self._batch_size / max(rate, 1e-9)
+        values = "  ".join(f"{name} {value:.3g}" for name, value in scalars.items())
+        text = (
+            f"{self._task}  step {step}/{self._num_steps}  {rate:.0f} images/s  "
+            f"ETA {int(eta // 60)}:{int(eta % 60):02d}  {values}"
+        )
+        if sys.stdout.isatty():
+            print(f"\r\x1b[2K{text}", end="\n" if step >= self._num_steps else "", flush=True)
+        else:
+            print(text, flush=True)
+
+    def close(self) -> None:
+        """Closes metrics.jsonl."""
+        self._file.close()
+
+
+def mark_done(directory: Path, **facts) -> None:
+    """Declares a task complete: later runs skip it."""
+    write_json(directory / "done.json", facts)
+
+
+def is_done(directory: Path) -> bool:
+    """Whether the task in `directory` is complete."""
+    return (directory / "done.json").exists()

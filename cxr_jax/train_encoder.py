@@ -1,0 +1,142 @@
+"""Task `encoder`: trains the encoder alone against the finished, averaged generator.
+
+During the GAN task the encoder chases a moving generator and draws noisy latents. Here it minimises
+the inversion's own error with its means, so that refinement starts close.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import flax
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from clu import metrics as clu_metrics
+
+from cxr_jax import grading, invert, parallel, train_gan
+from cxr_jax.augment import Augmentation, augment
+from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.data import Arrays, to_unit_range, train_batches
+from cxr_jax.grading import Scale
+from cxr_jax.models.encoder import Encoder
+from cxr_jax.records import Recorder, is_done, mark_done
+from cxr_jax.train_gan import Networks
+from cxr_jax.types import Image, Params
+
+logger = logging.getLogger(__name__)
+
+
+@flax.struct.dataclass
+class EncoderState:
+    """Everything that training changes."""
+
+    step: jax.Array
+    encoder: Params
+    optimizer: optax.OptState
+
+
+@flax.struct.dataclass
+class EncoderMetrics(clu_metrics.Collection):
+    """Averages over a log interval."""
+
+    error: clu_metrics.Average.from_output("error")
+
+
+def first_guess(encoder: Encoder, params: Params, image: Image) -> invert.Latents:
+    """The encoder's means."""
+    structure, direction = encoder.apply({"params": params}, image)
+    return invert.Latents(structure[0], direction[0])
+
+
+def make_target(networks: Networks, classifier: Params, scale: Scale, image: Image) -> invert.Target:
+    """What inversion of these films aims at."""
+    margin, features = networks.classifier.apply({"params": classifier}, image)
+    return invert.Target(image, margin, features, grading.film_radius(scale, margin))
+
+
+def make_train_step(
+    networks: Networks,
+    optimizer: optax.GradientTransformation,
+    weights: invert.Weights,
+    augmentation: Augmentation,
+    seed: int,
+) -> Callable:
+    """Builds the pure step (state, batch, generator, classifier, scale) -> (state, metrics)."""
+
+    def step(
+        state: EncoderState, batch: Arrays, generator: Params, classifier: Params, scale: Scale
+    ) -> tuple[EncoderState, EncoderMetrics]:
+        keys = parallel.example_keys(seed, state.step, batch["index"])
+        image = augment(to_unit_range(batch["image"]), keys, augmentation)
+        target = make_target(networks, classifier, scale, image)
+
+        def loss_fn(encoder: Params) -> jax.Array:
+            return invert.error(
+                first_guess(networks.encoder, encoder, image),
+                target,
+                lambda *latents: networks.generator.apply({"params": generator}, *latents),
+                lambda image: networks.classifier.apply({"params": classifier}, image),
+                scale.span,
+                weights,
+            ).mean()
+
+        loss, gradient = parallel.mean(jax.value_and_grad(loss_fn)(state.encoder))
+        moves, optimizer_state = optimizer.update(gradient, state.optimizer)
+        encoder = optax.apply_updates(state.encoder, moves)
+        state = EncoderState(state.step + 1, encoder, optimizer_state)
+        return state, EncoderMetrics.single_from_model_output(error=loss)
+
+    return step
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Trains the encoder to its end, resuming where a killed run was."""
+    directory, section = workdir / "encoder", config.encoder
+    if is_done(directory):
+        logger.info("encoder: complete, skipped")
+        return
+    networks = train_gan.make_networks(config)
+    classifier, scale = train_gan.load_frozen(config, workdir, splits)
+    gan = train_gan.load(networks, workdir)
+    optimizer = optax.adam(optax.cosine_decay_schedule(section.learning_rate, section.num_steps))
+    step = parallel.pmap_step(
+        make_train_step(
+            networks,
+            optimizer,
+            invert.Weights(**section.weights),
+            Augmentation(**config.gan.augmentation),
+            config.seed,
+        ),
+        num_frozen=3,
+    )
+    frozen = parallel.replicate((gan["generator"], classifier, scale))
+    checkpoints = Checkpoints(directory)
+    state = EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"]))
+    state = checkpoints.newest(parallel.replicate(state))
+    start = int(state.step)
+    recorder = Recorder(directory, "encoder", section.num_steps, section.batch_size, start)
+    batches = train_batches(splits["train"], section.batch_size, config.seed, start)
+    collected = EncoderMetrics.empty()
+    for number in range(start + 1, section.num_steps + 1):
+        state, new = step(state, parallel.shard(next(batches)), *frozen)
+        collected = collected.merge(new)
+        last = number == section.num_steps
+        if number % section.log_every == 0 or last:
+            recorder.write(number, collected.compute())
+            collected = EncoderMetrics.empty()
+        if number % section.save_every == 0 or last:
+            checkpoints.save(number, state, state.encoder, score=number)
+    recorder.close()
+    checkpoints.close()
+    mark_done(directory, steps=section.num_steps)
+
+
+def load(networks: Networks, workdir: Path) -> Params:
+    """The trained encoder's parameters."""
+    like = train_gan.init_params(networks, seed=0)[0]["encoder"]
+    checkpoints = Checkpoints(workdir / "encoder")
+    params = checkpoints.best(parallel.replicate(like))
+    checkpoints.close()
+    return params

@@ -1,0 +1,491 @@
+"""Task `gan`: trains generator, encoder and discriminator with the frozen classifier in the loop.
+
+In each step half of the films are encoded (Larsen et al., 2016: an autoencoder whose decoder is the
+generator) and half lend only the classifier's answer. Three kinds of image are drawn:
+
+  reconstructions  G(z_s(x), z_c(x))    must equal x, to the eye and to the classifier;
+  swaps            G(z_s(x), z_c(x'))   the lungs of x with the class latent of its neighbour x';
+  samples          G(z, rho n)          both latents from their priors.
+
+Swaps and samples must look real to D at the grade that f is meant to give them, f must give it, and
+a swap must stay close to the reconstruction that has its lungs.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from clu import metrics as clu_metrics
+
+from cxr_jax import grading, losses, parallel, plots, train_classifier
+from cxr_jax.augment import Augmentation, augment
+from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.data import Arrays, to_unit_range, train_batches
+from cxr_jax.grading import Scale
+from cxr_jax.models.encoder import Encoder
+from cxr_jax.models.gan import (
+    Discriminator,
+    Generator,
+    num_components,
+    severity_shape,
+    structure_shapes,
+)
+from cxr_jax.records import Recorder, is_done, mark_done
+from cxr_jax.types import Image, Margin, Params, Severity, Structure
+
+logger = logging.getLogger(__name__)
+
+
+class Networks(NamedTuple):
+    """The modules that play in a GAN step."""
+
+    generator: Generator
+    encoder: Encoder
+    discriminator: Discriminator
+    classifier: nn.Module
+
+
+class Optimizers(NamedTuple):
+    """One for generator and encoder together, one for the discriminator."""
+
+    generator: optax.GradientTransformation
+    discriminator: optax.GradientTransformation
+
+
+class Weights(NamedTuple):
+    """What each term counts in the loss of generator and encoder.
+
+    Attributes:
+      pixel: reconstruction, mean squared error. 1/(2 sigma^2) of a Gaussian likelihood a pixel.
+      feature: reconstruction, in the classifier's feature maps.
+      margin: classifier consistency, squared error of the margin in units of the scale's span.
+      locality: mean absolute difference of a swap from the reconstruction with the same lungs.
+      prior: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats a pixel.
+      adversarial: the logistic loss.
+    """
+
+    pixel: float
+    feature: float
+    margin: float
+    locality: float
+    prior: float
+    adversarial: float
+
+
+@flax.struct.dataclass
+class GanState:
+    """Everything that training changes; `average` is the moving average of generator and encoder."""
+
+    step: jax.Array
+    generator: Params  # {"generator", "encoder"}: one optimiser drives both
+    discriminator: Params
+    average: Params
+    generator_optimizer: optax.OptState
+    discriminator_optimizer: optax.OptState
+
+
+@flax.struct.dataclass
+class GanMetrics(clu_metrics.Collection):
+    """Averages over a log interval."""
+
+    generator: clu_metrics.Average.from_output("generator")
+    discriminator: clu_metrics.Average.from_output("discriminator")
+    pixel: clu_metrics.Average.from_output("pixel")
+    feature: clu_metrics.Average.from_output("feature")
+    margin: clu_metrics.Average.from_output("margin")
+    locality: clu_metrics.Average.from_output("locality")
+    prior: clu_metrics.Average.from_output("prior")
+    disagreement: clu_metrics.Average.from_output("disagreement")
+
+
+def make_networks(config: ml_collections.ConfigDict) -> Networks:
+    """The networks of a config."""
+    gan, size = config.gan, config.data.image_size
+    channels = dict(
+        structure_channels=tuple(gan.structure_channels), severity_channels=gan.severity_channels
+    )
+    return Networks(
+        generator=Generator(
+            image_size=size, widths=tuple(gan.generator_widths), dtype=gan.dtype, **channels
+        ),
+        encoder=Encoder(widths=tuple(gan.encoder_widths), dtype=gan.dtype, **channels),
+        discriminator=Discriminator(
+            widths=tuple(gan.discriminator_widths), num_grades=gan.num_grades, dtype=gan.dtype
+        ),
+        classifier=train_classifier.make_classifier(config.classifier),
+    )
+
+
+def latent_sizes(generator: Generator) -> tuple[int, int]:
+    """Number of components of z_structure and of z_class."""
+    shapes = structure_shapes(generator.image_size, generator.structure_channels)
+    shape = severity_shape(generator.image_size, generator.severity_channels)
+    return num_components(shapes), num_components([shape])
+
+
+def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
+    """Fresh parameters of ({"generator", "encoder"}, discriminator)."""
+    keys = jax.random.split(jax.random.key(seed), 3)
+    num_structure, num_severity = latent_sizes(networks.generator)
+    latents = jnp.zeros((1, num_structure)), jnp.zeros((1, num_severity))
+    size = networks.generator.image_size
+    image = jnp.zeros((1, size, size, 1))
+    generator = {
+        "generator": networks.generator.init(keys[0], *latents)["params"],
+        "encoder": networks.encoder.init(keys[1], image)["params"],
+    }
+    grade = jnp.zeros((1,), jnp.int32)
+    return generator, networks.discriminator.init(keys[2], image, grade)["params"]
+
+
+def make_optimizer(config: ml_collections.ConfigDict, learning_rate: float) -> optax.GradientTransformation:
+    """Adam, warmed up and, over the last fifth of the run, brought down to a tenth."""
+    schedule = optax.join_schedules(
+        [
+            optax.linear_schedule(0.0, learning_rate, config.num_steps // 50),
+            optax.linear_schedule(
+                learning_rate, learning_rate / 10, config.num_steps // 5
+            ),
+        ],
+        [config.num_steps * 4 // 5],
+    )
+    return optax.adam(schedule, b1=config.beta1, b2=config.beta2)
+
+
+class Draw(NamedTuple):
+    """Random numbers of a step, one row for each encoded film (`noise_*`) or sample (`sample_*`)."""
+
+    noise_structure: Structure
+    noise_severity: Severity
+    sample_structure: Structure
+    sample_severity: Severity
+    sample_depth: Margin
+
+
+def draw_latents(keys: jax.Array, num_structure: int, num_severity: int) -> Draw:
+    """Draws from each example's own key: even rows for the encoded films, odd ones for samples."""
+
+    def normal(keys: jax.Array, tag: int, size: int) -> jax.Array:
+        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, tag), (size,)))(keys)
+
+    even, odd = keys[0::2], keys[1::2]
+    depth = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 4)))(odd)
+    return Draw(
+        normal(even, 0, num_structure),
+        normal(even, 1, num_severity),
+        normal(odd, 2, num_structure),
+        normal(odd, 3, num_severity),
+        depth,
+    )
+
+
+def neighbour(rows: jax.Array) -> jax.Array:
+    """Exchanges rows 0 and 1, 2 and 3, ...: a permutation that no split over devices changes."""
+    return rows.reshape(-1, 2, *rows.shape[1:])[:, ::-1].reshape(rows.shape)
+
+
+class Drawn(NamedTuple):
+    """The images of a step and what the classifier ought to say of them."""
+
+    reconstruction: Image
+    swap: Image
+    sample: Image
+    swap_margin: Margin
+    sample_margin: Margin
+    kl: Margin
+
+
+def draw_images(
+    networks: Networks, params: Params, image: Image, margin: Margin, scale: Scale, draw: Draw
+) -> Drawn:
+    """Reconstructions and swaps of the even films, samples at the answers that the odd films get."""
+    film, film_margin, lent_margin = image[0::2], margin[0::2], margin[1::2]
+    structure, severity = networks.encoder.apply({"params": params["encoder"]}, film)
+    rho = grading.film_radius(scale, film_margin)[:, None]
+    z_structure = structure[0] + jnp.exp(structure[1]) * draw.noise_structure
+    z_class = rho * (severity[0] + jnp.exp(severity[1]) * draw.noise_severity)
+    # A positive's answer is spread over every severity below its own, so that no radius is untrained.
+    spread = scale.negative + draw.sample_depth * (lent_margin - scale.negative)
+    sample_margin = jnp.where(lent_margin > 0, spread, scale.negative)
+    sample_class = grading.radius(scale, sample_margin)[:, None] * draw.sample_severity
+    drawn = networks.generator.apply(
+        {"params": params["generator"]},
+        jnp.concatenate([z_structure, z_structure, draw.sample_structure]),
+        jnp.concatenate([z_class, neighbour(z_class), sample_class]),
+    )
+    reconstruction, swap, sample = jnp.split(drawn, 3)
+    swap_margin = neighbour(jnp.where(film_margin > 0, film_margin, scale.negative))
+    kl = losses.gaussian_kl(*structure) + (rho[:, 0] > 0) * losses.gaussian_kl(*severity)
+    return Drawn(reconstruction, swap, sample, swap_margin, sample_margin, kl)
+
+
+def margin_error(margin: Margin, wanted: Margin, scale: Scale) -> Margin:
+    """Squared distance from the wanted margin in spans; a negative may be more negative than wanted."""
+    error = (margin - wanted) / scale.span
+    return jnp.where(wanted <= scale.negative, jax.nn.relu(error), error) ** 2
+
+
+def generator_loss(
+    networks: Networks,
+    weights: Weights,
+    params: Params,
+    frozen: tuple[Params, Params, Scale],
+    image: Image,
+    draw: Draw,
+) -> tuple[jax.Array, tuple]:
+    """The loss of generator and encoder, and beside it the terms and the fakes for the discriminator."""
+    discriminator, classifier, scale = frozen
+    margin, features = networks.classifier.apply({"params": classifier}, image)
+    drawn = draw_images(networks, params, image, margin, scale, draw)
+    everything = jnp.concatenate([drawn.reconstruction, drawn.swap, drawn.sample])
+    said, seen = networks.classifier.apply({"params": classifier}, everything)
+    wanted = jnp.concatenate([margin[0::2], drawn.swap_margin, drawn.sample_margin])
+    rows = len(drawn.swap)
+    fake = everything[rows:]
+    grade = grading.grade(scale, wanted[rows:], networks.discriminator.num_grades)
+    judged = networks.discriminator.apply({"params": discriminator}, fake, grade)
+    exact = jnp.square((said[:rows] - wanted[:rows]) / scale.span)
+    terms = {
+        "pixel": losses.pixel_error(drawn.reconstruction, image[0::2]).mean(),
+        "feature": losses.feature_error(
+            {name: f[:rows] for name, f in seen.items()}, {name: f[0::2] for name, f in features.items()}
+        ).mean(),
+        "margin": jnp.concatenate([exact, margin_error(said[rows:], wanted[rows:], scale)]).mean(),
+        "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),
+        "prior": drawn.kl.mean() / image[0].size,
+        "adversarial": losses.generator_logistic(judged),
+    }
+    loss = sum(getattr(weights, name) * term for name, term in terms.items())
+    real_grade = grading.grade(scale, margin, networks.discriminator.num_grades)
+    return loss, (terms, (fake, grade), real_grade, margin)
+
+
+def discriminator_loss(
+    discriminator: Discriminator,
+    params: Params,
+    real: tuple[Image, jax.Array],
+    fake: tuple[Image, jax.Array],
+) -> jax.Array:
+    """Logistic loss on real and drawn images, each with its grade, in one forward pass."""
+    image, grade = (jnp.concatenate(pair) for pair in zip(real, fake, strict=True))
+    judged = discriminator.apply({"params": params}, image, grade)
+    return losses.discriminator_logistic(judged[: len(real[0])], judged[len(real[0]) :])
+
+
+def make_train_step(
+    networks: Networks,
+    optimizers: Optimizers,
+    weights: Weights,
+    augmentation: Augmentation,
+    average_half_life: float,
+    seed: int,
+) -> Callable:
+    """Builds the pure step (state, batch, classifier, scale) -> (state, metrics).
+
+    Generator and encoder move first; the discriminator then learns from the same drawn images.
+    """
+    sizes = latent_sizes(networks.generator)
+
+    def step(
+        state: GanState, batch: Arrays, classifier: Params, scale: Scale
+    ) -> tuple[GanState, GanMetrics]:
+        keys = parallel.example_keys(seed, state.step, batch["index"])
+        image = augment(to_unit_range(batch["image"]), keys, augmentation)
+        draw = draw_latents(keys, *sizes)
+
+        def loss_fn(params: Params):
+            frozen = state.discriminator, classifier, scale
+            return generator_loss(networks, weights, params, frozen, image, draw)
+
+        (loss, (terms, fake, real_grade, margin)), generator_gradient = jax.value_and_grad(
+            loss_fn, has_aux=True
+        )(state.generator)
+        real, fake = (image, real_grade), jax.lax.stop_gradient(fake)
+        discriminator_value, discriminator_gradient = jax.value_and_grad(
+            lambda params: discriminator_loss(networks.discriminator, params, real, fake)
+        )(state.discriminator)
+        disagreement = ((margin > 0) != batch["label"]).mean()
+        terms |= dict(generator=loss, discriminator=discriminator_value, disagreement=disagreement)
+        generator_gradient, discriminator_gradient, terms = parallel.mean(
+            (generator_gradient, discriminator_gradient, terms)
+        )
+        state = update_generator(state, generator_gradient, optimizers.generator, average_half_life)
+        state = update_discriminator(state, discriminator_gradient, optimizers.discriminator)
+        return state.replace(step=state.step + 1), GanMetrics.single_from_model_output(**terms)
+
+    return step
+
+
+def make_penalty_step(
+    networks: Networks, optimizer: optax.GradientTransformation, weight: float
+) -> Callable:
+    """Builds the pure step (state, batch, classifier, scale) -> (state, penalty): R1 alone.
+
+    Lazy regularisation (Karras et al., 2020): called every few steps with a weight as many times
+    larger. It is a program of its own because a `lax.cond` inside the main one runs its branch on a
+    single CPU core.
+    """
+
+    def step(
+        state: GanState, batch: Arrays, classifier: Params, scale: Scale
+    ) -> tuple[GanState, jax.Array]:
+        image = to_unit_range(batch["image"])
+        margin, _ = networks.classifier.apply({"params": classifier}, image)
+        grade = grading.grade(scale, margin, networks.discriminator.num_grades)
+
+        def penalty(params: Params) -> jax.Array:
+            def discriminate(image: Image) -> Margin:
+                return networks.discriminator.apply({"params": params}, image, grade)
+
+            return losses.r1_penalty(discriminate, image)
+
+        value, gradient = parallel.mean(jax.value_and_grad(penalty)(state.discriminator))
+        gradient = jax.tree.map(lambda g: weight * g, gradient)
+        return update_discriminator(state, gradient, optimizer), value
+
+    return step
+
+
+def update_generator(
+    state: GanState,
+    gradient: Params,
+    optimizer: optax.GradientTransformation,
+    average_half_life: float,
+) -> GanState:
+    """Moves generator and encoder, and their average after them."""
+    moves, optimizer_state = optimizer.update(gradient, state.generator_optimizer)
+    generator = optax.apply_updates(state.generator, moves)
+    # The average's memory grows with the run, so that an early checkpoint is not mostly noise.
+    half_life = jnp.clip(0.1 * state.step, 1e-3, average_half_life)
+    return state.replace(
+        generator=generator,
+        average=optax.incremental_update(generator, state.average, 1 - 0.5 ** (1 / half_life)),
+        generator_optimizer=optimizer_state,
+    )
+
+
+def update_discriminator(
+    state: GanState, gradient: Params, optimizer: optax.GradientTransformation
+) -> GanState:
+    """Moves the discriminator."""
+    moves, optimizer_state = optimizer.update(gradient, state.discriminator_optimizer)
+    return state.replace(
+        discriminator=optax.apply_updates(state.discriminator, moves),
+        discriminator_optimizer=optimizer_state,
+    )
+
+
+def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanState:
+    """A fresh state."""
+    generator, discriminator = init_params(networks, seed)
+    return GanState(
+        step=jnp.int32(0),
+        generator=generator,
+        discriminator=discriminator,
+        average=jax.tree.map(jnp.copy, generator),
+        generator_optimizer=optimizers.generator.init(generator),
+        discriminator_optimizer=optimizers.discriminator.init(discriminator),
+    )
+
+
+def save_samples(path: Path, networks: Networks, average: Params, scale: Scale, seed: int) -> None:
+    """A sheet with one z_structure a row: z_class = 0, then three draws n at two severities each."""
+    num_structure, num_severity = latent_sizes(networks.generator)
+    keys = jax.random.split(jax.random.key(seed), 2)
+    rows, draws, radii = 6, 3, (0.6, 1.0)
+    structure = jax.random.normal(keys[0], (rows, num_structure))
+    direction = jax.random.normal(keys[1], (draws, num_severity))
+    severity = jnp.concatenate(
+        [jnp.zeros((1, num_severity))] + [rho * d[None] for d in direction for rho in radii]
+    )
+    columns = len(severity)
+    image = networks.generator.apply(
+        {"params": average["generator"]},
+        jnp.repeat(structure, columns, axis=0),
+        jnp.tile(severity, (rows, 1)),
+    )
+    image = np.asarray(image).reshape(rows, columns, *image.shape[1:3])
+    titles = ["z_class = 0"] + [f"draw {i + 1}, ρ = {rho}" for i in range(draws) for rho in radii]
+    plots.save(plots.image_grid(image, titles), path)
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Trains the GAN to its end, resuming where a killed run was."""
+    directory, gan = workdir / "gan", config.gan
+    if is_done(directory):
+        logger.info("gan: complete, skipped")
+        return
+    networks = make_networks(config)
+    optimizers = Optimizers(
+        make_optimizer(gan, gan.generator_learning_rate),
+        make_optimizer(gan, gan.discriminator_learning_rate),
+    )
+    frozen = parallel.replicate(load_frozen(config, workdir, splits))
+    step = parallel.pmap_step(
+        make_train_step(
+            networks,
+            optimizers,
+            Weights(**gan.weights),
+            Augmentation(**gan.augmentation),
+            gan.average_half_life,
+            config.seed,
+        ),
+        num_frozen=2,
+    )
+    penalty_step = parallel.pmap_step(
+        make_penalty_step(networks, optimizers.discriminator, gan.r1_weight * gan.r1_every),
+        num_frozen=2,
+    )
+    checkpoints = Checkpoints(directory)
+    state = parallel.replicate(init_state(networks, optimizers, config.seed))
+    state = checkpoints.newest(state)
+    start = int(state.step)
+    recorder = Recorder(directory, "gan", gan.num_steps, gan.batch_size, start)
+    batches = train_batches(splits["train"], gan.batch_size, config.seed, start)
+    collected = GanMetrics.empty()
+    (directory / "samples").mkdir(exist_ok=True)
+    for number in range(start + 1, gan.num_steps + 1):
+        batch = parallel.shard(next(batches))
+        state, new = step(state, batch, *frozen)
+        collected = collected.merge(new)
+        if number % gan.r1_every == 0:
+            state, _ = penalty_step(state, batch, *frozen)
+        last = number == gan.num_steps
+        if number % gan.log_every == 0 or last:
+            recorder.write(number, collected.compute())
+            collected = GanMetrics.empty()
+        if number % gan.save_every == 0 or last:
+            checkpoints.save(number, state, state.average, score=number)
+            sheet = directory / "samples" / f"{number:06d}.png"
+            save_samples(sheet, networks, state.average, frozen[1], config.seed)
+    recorder.close()
+    checkpoints.close()
+    mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)
+
+
+def load_frozen(
+    config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
+) -> tuple[Params, Scale]:
+    """The trained classifier's parameters and the scale of its margins on the training films."""
+    network, params = train_classifier.load(
+        config.classifier, config.data.image_size, workdir / "classifier"
+    )
+    margin = train_classifier.margins(network, params, splits["train"]["image"])
+    return params, grading.fit_scale(margin)
+
+
+def load(networks: Networks, workdir: Path) -> Params:
+    """The averaged {"generator", "encoder"} of the newest checkpoint."""
+    like = init_params(networks, seed=0)[0]
+    checkpoints = Checkpoints(workdir / "gan")
+    params = checkpoints.best(parallel.replicate(like))
+    checkpoints.close()
+    return params

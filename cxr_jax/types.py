@@ -1,0 +1,22 @@
+"""Axis legend and array aliases; no logic.
+
+Axes:  b batch   h, w image rows and columns   c channels   s, n components of z_structure, z_class
+       k steps of a walk (frame 0 is the start)   p latents packed together
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jaxtyping import Array, Bool, Float, Int, UInt8
+
+Pixels = UInt8[Array, "b h w 1"]  # as stored
+Image = Float[Array, "b h w 1"]  # in [-1, 1]
+Mask = Bool[Array, "b h w 1"]
+Margin = Float[Array, "b"]  # logit of "COVID-19": positive means the classifier says so
+Structure = Float[Array, "b s"]  # z_structure
+Severity = Float[Array, "b n"]  # z_class; the origin is a negative film
+Index = Int[Array, "b"]  # position in the global batch, see parallel.example_keys
+
+Params = Any  # a pytree of arrays
+Classify = Callable[[Image], Margin]
+Render = Callable[[Structure, Severity], Image]

@@ -1,0 +1,1 @@
+"""TFDS builders: raw files (or a random seed) to examples. No JAX here."""

@@ -1,0 +1,10 @@
+"""A user's own radiographs: a folder with one sub-folder per class, read into TFDS."""
+
+from datasets.cxr_folder.cxr_folder_dataset_builder import (
+    Builder,
+    CxrFolderConfig,
+    make_builder,
+    make_config,
+)
+
+__all__ = ["Builder", "CxrFolderConfig", "make_builder", "make_config"]

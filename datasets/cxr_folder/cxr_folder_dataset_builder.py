@@ -1,0 +1,208 @@
+"""TFDS builder for a user's own folder of radiographs, keyed by the folder's contents.
+
+    builder = make_builder("films", data_dir="prepared", size=64)
+    builder.download_and_prepare()
+    train = builder.as_data_source("train")   # {"image": uint8 [size, size, 1], "label": 0 | 1, …}
+    builder.report["skipped"]                 # what was left out, and why
+
+Works without TensorFlow.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from PIL import Image
+
+from datasets.cxr_folder.folder_contents import (
+    FolderContents,
+    Square,
+    content_digest,
+    encode_png,
+    read_contents,
+)
+from datasets.cxr_folder.image_files import SQUARES
+from datasets.cxr_folder.metadata import DEFAULT_SPLIT_COLUMN, Film
+from datasets.errors import InputError
+
+_LOGGED = 20  # names in one line of the log; the report has all of them
+
+
+@dataclasses.dataclass(kw_only=True)
+class CxrFolderConfig(tfds.core.BuilderConfig):
+    """One way of reading one state of one folder; make it with `make_config`.
+
+    Attributes:
+      folder: the user's folder. Not part of the name: the same contents elsewhere are the same.
+      digest: SHA-256 over the names and bytes of the files used.
+      size: side of the squares in pixels.
+      positive_class: name of the class folder with label 1; all other class folders are 0.
+      split_column: the metadata's column with the split; "" splits by patient.
+      skip_unreadable: leave unreadable films out, and report them, instead of raising.
+      square: "crop" the centre square or "pad" with black.
+    """
+
+    folder: str
+    digest: str
+    size: int
+    positive_class: str
+    split_column: str
+    skip_unreadable: bool
+    square: str
+
+
+def make_config(
+    folder: str | Path,
+    *,
+    size: int = 64,
+    positive_class: str = "covid",
+    split_column: str = DEFAULT_SPLIT_COLUMN,
+    skip_unreadable: bool = False,
+    square: str = "crop",
+) -> CxrFolderConfig:
+    """Digests the folder and names the config by its contents and by all other fields."""
+    if size < 1:
+        raise InputError(f"size={size}: the images' side must be a positive number of pixels")
+    if square not in SQUARES:
+        raise InputError(f"square={square!r} is unknown; use one of {', '.join(SQUARES)}")
+    folder = Path(folder).expanduser()
+    fields = {
+        "digest": content_digest(folder, positive_class),
+        "size": size,
+        "positive_class": positive_class,
+        "split_column": split_column,
+        "skip_unreadable": skip_unreadable,
+        "square": square,
+    }
+    return CxrFolderConfig(name=_config_name(fields), folder=str(folder), **fields)
+
+
+def make_builder(folder: str | Path, data_dir: str | Path, **fields) -> "Builder":
+    """Returns the builder for a folder.
+
+    Args:
+      folder: the user's folder.
+      data_dir: where prepared data are kept, one sub-folder for each state and way of reading.
+      **fields: as for `make_config`.
+    """
+    config = make_config(folder, **fields)
+    return Builder(config=config, data_dir=str(data_dir), file_format="array_record")
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Radiographs of a folder as train, validation and test; see the module's docstring."""
+
+    # Raise it when the same files would give other pixels or splits: it is part of the path.
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First release."}
+
+    _contents: FolderContents | None = None  # only while the data are being written
+
+    @property
+    def report(self) -> dict:
+        """What became of the folder's files, kept with the data: see `_make_report`."""
+        return dict(self.info.metadata)
+
+    def download_and_prepare(self, **kwargs) -> None:
+        """Reads and checks the whole folder first, then writes; does nothing if it is there."""
+        try:
+            if not self.data_path.exists():
+                self._contents = self._read_contents()
+            super().download_and_prepare(**kwargs)
+        finally:
+            self._contents = None
+        _log_report(self.builder_config.folder, self.report)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        shape = (self.builder_config.size, self.builder_config.size, 1)
+        features = {
+            "image": tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="png"),
+            "label": tfds.features.ClassLabel(names=["negative", "positive"]),
+            "patient_id": tfds.features.Text(),  # empty if unknown
+            "filename": tfds.features.Text(),  # relative to the folder
+            "lung_mask": tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="png"),
+            "has_lung_mask": tfds.features.Scalar(np.bool_),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Chest radiographs of a user's own folder, as 8-bit grey squares.",
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _read_contents(self) -> FolderContents:
+        config = self.builder_config
+        return read_contents(
+            Path(config.folder),
+            size=config.size,
+            positive_class=config.positive_class,
+            split_column=config.split_column,
+            skip_unreadable=config.skip_unreadable,
+            square=config.square,
+            expected_digest=config.digest,
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
+        del dl_manager  # nothing is downloaded
+        contents = self._contents or self._read_contents()
+        self.info.metadata.update(contents.report)  # TFDS writes it beside the records
+        return {split: self._generate_examples(films) for split, films in contents.splits.items()}
+
+    def _generate_examples(
+        self, films: Sequence[tuple[Film, Square]]
+    ) -> Iterator[tuple[str, dict]]:
+        size = self.builder_config.size
+        no_mask = encode_png(Image.new("L", (size, size), 0))
+        for film, square in films:
+            # Bytes, since NumPy arrays would make TFDS encode them with TensorFlow.
+            yield (
+                film.filename,
+                {
+                    "image": square.image,
+                    "label": film.label,
+                    "patient_id": film.patient_id,
+                    "filename": film.filename,
+                    "lung_mask": square.lung_mask or no_mask,
+                    "has_lung_mask": square.lung_mask is not None,
+                },
+            )
+
+
+def _config_name(fields: dict) -> str:
+    """Readable fields, then a hash over all of them, since some may not suit a folder's name."""
+    everything = json.dumps(fields, sort_keys=True).encode()
+    positive = re.sub(r"[^A-Za-z0-9]+", "-", fields["positive_class"]).strip("-")[:24]
+    unreadable = "skip" if fields["skip_unreadable"] else "strict"
+    return "_".join(
+        [
+            f"{fields['size']}px",
+            fields["square"],
+            positive,
+            unreadable,
+            hashlib.sha256(everything).hexdigest()[:20],
+        ]
+    )
+
+
+def _log_report(folder: str, report: dict) -> None:
+    """Says what was not used; nothing is left out silently, not even from a cache."""
+    notes = {
+        "skipped": [entry["reason"] for entry in report["skipped"]],
+        "ignored (not images of a class)": report["ignored"],
+        "enlarged (smaller than the square)": report["enlarged"],
+        "byte-identical to a film of another split or class": report["copies"],
+    }
+    for what, names in notes.items():
+        if names:
+            more = (
+                [f"and {len(names) - _LOGGED} more, see the report"] if len(names) > _LOGGED else []
+            )
+            shown = "; ".join(names[:_LOGGED] + more)
+            logging.warning("%s: %d files %s: %s", folder, len(names), what, shown)

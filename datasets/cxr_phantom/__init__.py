@@ -1,0 +1,1 @@
+"""Procedural phantom chest radiographs with lesion masks and exact negative twins."""

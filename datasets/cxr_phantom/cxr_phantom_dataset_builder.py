@@ -1,0 +1,134 @@
+"""TFDS builder `cxr_phantom`: phantom radiographs, their truths and their counterfactuals."""
+
+import dataclasses
+import functools
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from datasets.cxr_phantom.patient import PARAMETER_NAMES
+from datasets.cxr_phantom.phantom import IMAGE_NAMES, MASK_NAMES, PhantomSpec, draw
+
+SIZES = (32, 64, 128, 256)
+SPLIT_STRIDE = 10_000_000  # the first patient of each split; no split may reach the next one
+
+MarkerProbabilities = tuple[float, float]  # (given positive, given negative)
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class PhantomConfig(tfds.core.BuilderConfig):
+    """A data set of phantoms. Make it by make_config, which names it after all of its fields.
+
+    Attributes:
+      size: pixels a side.
+      seed: names the population of patients.
+      train, validation, test: number of examples in each split.
+      marker_train: marker probabilities of the train and validation splits.
+      marker_test: marker probabilities of the test split.
+    """
+
+    size: int
+    seed: int
+    train: int
+    validation: int
+    test: int
+    marker_train: MarkerProbabilities
+    marker_test: MarkerProbabilities
+
+    def spec(self, split: str) -> PhantomSpec:
+        positive, negative = self.marker_test if split == "test" else self.marker_train
+        return PhantomSpec(self.size, positive, negative)
+
+
+def make_config(
+    *,
+    size: int = 64,
+    seed: int = 0,
+    train: int = 4000,
+    validation: int = 500,
+    test: int = 500,
+    marker_train: MarkerProbabilities = (0.0, 0.0),
+    marker_test: MarkerProbabilities = (0.0, 0.0),
+) -> PhantomConfig:
+    """The config of these fields; one object per set of fields, as TFDS demands of a name."""
+    return _config(size, seed, train, validation, test, tuple(marker_train), tuple(marker_test))
+
+
+@functools.cache
+def _config(size, seed, train, validation, test, marker_train, marker_test) -> PhantomConfig:
+    for name, count in {"train": train, "validation": validation, "test": test}.items():
+        if not 0 < count <= SPLIT_STRIDE:
+            raise ValueError(f"{name} must be in 1..{SPLIT_STRIDE}, got {count}")
+    probabilities = (*marker_train, *marker_test)
+    if len(probabilities) != 4 or not all(0.0 <= p <= 1.0 for p in probabilities):
+        raise ValueError(f"need two pairs in [0, 1], got {marker_train} and {marker_test}")
+    markers = "_".join(repr(float(p)) for p in probabilities)
+    return PhantomConfig(
+        name=f"{size}px_seed{seed}_{train}_{validation}_{test}_marker_{markers}",
+        description=f"{size} x {size} phantom radiographs",
+        size=size,
+        seed=seed,
+        train=train,
+        validation=validation,
+        test=test,
+        marker_train=marker_train,
+        marker_test=marker_test,
+    )
+
+
+@functools.lru_cache(maxsize=8)  # renderings of one patient are often the same picture
+def encode_png(pixels: bytes, size: int) -> bytes:
+    """PNG of size x size grey pixels. Bytes, since TFDS sends arrays through TensorFlow."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", (size, size), pixels).save(buffer, format="PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Draws every example; nothing is downloaded."""
+
+    # Any change to what is drawn must come with a new version: TFDS caches by it.
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [make_config(size=size) for size in SIZES]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        size = self.builder_config.size
+        pictures = {
+            name: tfds.features.Image(shape=(size, size, 1), encoding_format="png")
+            for name in IMAGE_NAMES + MASK_NAMES
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=(
+                "Procedural frontal chest radiographs, healthy or with ground-glass opacities, "
+                "with masks and exact re-renderings without lesions and without marker."
+            ),
+            features=tfds.features.FeaturesDict(
+                {
+                    **pictures,
+                    "label": tfds.features.ClassLabel(names=["negative", "covid"]),
+                    "severity": np.float32,
+                    "patient_id": tfds.features.Text(),
+                    "parameters": tfds.features.Tensor(
+                        shape=(len(PARAMETER_NAMES),), dtype=np.float32
+                    ),
+                }
+            ),
+            supervised_keys=("image", "label"),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict:
+        del dl_manager  # nothing to download
+        return {name: self._generate_examples(name) for name in ("train", "validation", "test")}
+
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        config = self.builder_config
+        first = SPLIT_STRIDE * ("train", "validation", "test").index(split)
+        for index in range(first, first + getattr(config, split)):
+            example = draw(config.seed, index, config.spec(split))
+            for name in IMAGE_NAMES + MASK_NAMES:
+                example[name] = encode_png(example[name].tobytes(), config.size)
+            yield index, example

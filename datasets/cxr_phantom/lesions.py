@@ -1,0 +1,77 @@
+"""Ground-glass opacities: where COVID-19 shows on the film, and how dense."""
+
+import numpy as np
+
+from datasets.cxr_phantom.canvas import Canvas, smooth_noise, splat
+from datasets.cxr_phantom.lungs import Lungs, place_in_lung
+from datasets.cxr_phantom.patient import Patient, body_to_film
+
+MOST_LESIONS = 8
+PUFFS = 9  # blobs that make the cloud of one lesion
+MOST_FILLED = 1.0  # share of the air that fluid replaces in a lesion of severity 1
+MASK_FRACTION = 0.15  # of the image's own peak: where an opacity counts as there
+BARELY_VISIBLE = 0.05  # share of positives
+# Places follow the disease's habit (low, peripheral) only so often, so that no fixed map of
+# where lesions usually are can pass for an explanation.
+TYPICAL_PLACE = 0.35
+
+
+def draw_severity(rng: np.random.Generator) -> float:
+    """Severity in (0, 1]: plain to see from 0.32 upwards, barely visible below 0.1."""
+    barely_visible, fraction = rng.random() < BARELY_VISIBLE, rng.random()
+    return 0.02 + 0.08 * fraction if barely_visible else 0.32 + 0.68 * fraction
+
+
+def place_lesions(rng: np.random.Generator, p: Patient) -> np.ndarray:
+    """Body points [MOST_LESIONS, 2], mostly on alternating sides; no part is spared."""
+    left = (rng.integers(2) + np.arange(MOST_LESIONS)) % 2
+    left = np.where(rng.random(MOST_LESIONS) < 0.2, 1 - left, left)
+    typical = rng.random(MOST_LESIONS) < TYPICAL_PLACE
+    height = np.where(typical, rng.beta(3.0, 1.0, MOST_LESIONS), rng.beta(0.8, 0.8, MOST_LESIONS))
+    lateral = np.where(typical, rng.beta(2.5, 0.7, MOST_LESIONS), rng.beta(0.8, 0.6, MOST_LESIONS))
+    return place_in_lung(p, left, 0.03 + 0.95 * height, 0.98 * lateral)
+
+
+def draw_cloud(rng: np.random.Generator, p: Patient, canvas: Canvas, severity: float) -> np.ndarray:
+    """Thickness [size, size] of all lesions, each a heap of soft puffs; rises with severity.
+
+    Every lesion has an onset, the severity at which it appears. All are drawn whatever the
+    severity, so that one patient can be rendered at every stage.
+    """
+    centre = place_lesions(rng, p)
+    onset = np.sort(rng.uniform(-0.5, 0.9, MOST_LESIONS))
+    onset[0] = -1.0  # at any severity there is at least one
+    reach = rng.uniform(0.065, 0.14, MOST_LESIONS)
+    thickness = rng.uniform(0.65, 1.0, MOST_LESIONS)
+    offset = rng.normal(0.0, 0.8, (MOST_LESIONS, PUFFS, 2))
+    offset[:, 0] = 0.0  # one puff stays in the middle
+    width = rng.uniform(0.45, 0.9, (MOST_LESIONS, PUFFS))
+
+    stage = np.clip((severity - onset) / 0.15, 0.0, 1.0)
+    points = centre[:, None] + reach[:, None, None] * offset
+    radius = (0.7 + 0.3 * severity) * p.scale * reach[:, None] * width
+    weight = np.repeat(0.55 * stage * thickness, PUFFS)
+    return splat(canvas, body_to_film(p, points.reshape(-1, 2)), radius.ravel(), weight)
+
+
+def draw_lesions(
+    rng: np.random.Generator, p: Patient, canvas: Canvas, lungs: Lungs, severity: float
+) -> np.ndarray:
+    """Attenuation [size, size] in nepers: zero outside the lungs, nowhere falling with severity."""
+    texture = 1.0 + 0.15 * smooth_noise(rng, canvas.size, 17)
+    texture += 0.15 * smooth_noise(rng, canvas.size, 31)
+    cloud = draw_cloud(rng, p, canvas, severity)
+    # Clouds that overlap saturate; Gaussian tails are cut off so that lesions end somewhere.
+    opacity = 1.0 - np.exp(-np.maximum(cloud - 0.06, 0.0))
+    # Fluid takes the place of air: where the beam meets less lung it adds less, and beside the
+    # heart, whose border fades over a few pixels, it must not draw a bright rim.
+    room = lungs.edge * np.maximum(lungs.air - 0.2 * p.lung_air, 0.15 * p.lung_air)
+    return (MOST_FILLED * severity**0.5) * opacity * np.clip(texture, 0.2, 1.2) * room
+
+
+def lesion_mask(attenuation: np.ndarray) -> np.ndarray:
+    """Where lesions stand, bool [size, size]: above MASK_FRACTION of the image's own peak.
+
+    Relative to the peak, so that a barely visible lesion has a mask as well.
+    """
+    return attenuation > MASK_FRACTION * attenuation.max()

@@ -1,0 +1,70 @@
+"""Command line: flags and dispatch only.
+
+    python main.py --config=configs/phantom.py --workdir=runs/phantom
+    python main.py --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
+"""
+
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from cxr_jax import data, records, train_classifier, train_gan
+from datasets.errors import InputError
+
+TASKS = {
+    "classifier": train_classifier.run,
+    "gan": train_gan.run,
+}
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/, or :variant.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and figures go.")
+_TASK = flags.DEFINE_enum("task", "all", ["all", *TASKS], "What to run; `all` runs what is missing.")
+
+
+def main(argv: list[str]) -> int:
+    """Runs the tasks; returns the exit status."""
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
+    for flag in ("config", "workdir"):
+        if flags.FLAGS[flag].value is None:
+            raise InputError(f"--{flag} is missing; see README.md for the commands")
+    logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    records.claim_workdir(workdir, config)
+    records.log_to(workdir)
+    splits = data.load_splits(config.data, config.seed)
+    for name, run in TASKS.items():
+        if _TASK.value in ("all", name):
+            run(config, workdir, splits)
+    return 0
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses the command line; whatever is wrong with it becomes an `InputError`."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        raise InputError(f"{_one_line(error)}; --helpfull lists the flags") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{_one_line(error)}; see configs/base.py for the fields") from error
+    except OSError as error:
+        raise InputError(f"the config cannot be read: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).strip().split())
+
+
+def cli(run, argv):
+    """Runs `run(argv)`; an `InputError` ends in one line and exit status 2."""
+    try:
+        return run(argv)
+    except InputError as error:
+        print(f"main.py: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(lambda argv: cli(main, argv), flags_parser=lambda argv: cli(parse_flags, argv))
