@@ -1,7 +1,7 @@
 """Command line: flags and dispatch only.
 
-    python main.py --config=configs/phantom.py --workdir=runs/phantom
-    python main.py --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
+python main.py --config=configs/phantom.py --workdir=runs/phantom
+python main.py --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 """
 
 import sys
@@ -10,17 +10,23 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import data, records, train_classifier, train_gan
+from cxr_jax import data, explain, records, train_classifier, train_encoder, train_gan
 from datasets.errors import InputError
 
 TASKS = {
     "classifier": train_classifier.run,
     "gan": train_gan.run,
+    "encoder": train_encoder.run,
+    "explain": explain.run,
 }
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment: a file of configs/, or :variant.")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file of configs/, or :variant."
+)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and figures go.")
-_TASK = flags.DEFINE_enum("task", "all", ["all", *TASKS], "What to run; `all` runs what is missing.")
+_TASK = flags.DEFINE_enum(
+    "task", "all", ["all", *TASKS], "What to run; `all` runs what is missing."
+)
 
 
 def main(argv: list[str]) -> int:

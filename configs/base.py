@@ -96,6 +96,7 @@ def get_explain() -> ConfigDict:
             inversion_steps=60,
             inversion_learning_rate=0.03,
             walk_steps=24,
+            aligned_reach=1.5,  # length of aligned walks, in linear walks' median length
             gate_margin=0.25,  # of the class gap
             gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs
             bootstrap=2000,

@@ -1,6 +1,6 @@
 """The embedded default: phantom radiographs of 64 x 64 pixels, nothing to download.
 
-    python main.py --config=configs/phantom.py --workdir=runs/phantom
+python main.py --config=configs/phantom.py --workdir=runs/phantom
 """
 
 from ml_collections import ConfigDict

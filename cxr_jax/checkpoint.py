@@ -48,14 +48,22 @@ class Checkpoints:
         """
         saved = self._checkpointer.checkpoints
         if not saved:
-            raise InputError(f"{self._directory} holds no checkpoint; run the task that trains it first")
+            raise InputError(
+                f"{self._directory} holds no checkpoint; run the task that trains it first"
+            )
         best = max(saved, key=lambda c: (c.metrics["score"], c.step))
         return self._load(best.step, "variables", variables)
 
     def _load(self, step: int | None, part: str, like: Params) -> Params:
         try:
             return self._checkpointer.load_checkpointables(step, {part: like})[part]
-        except (ValueError, KeyError, TypeError, FileNotFoundError, ocp.errors.InvalidLayoutError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            FileNotFoundError,
+            ocp.errors.InvalidLayoutError,
+        ) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"the checkpoint in {self._directory} does not fit this config ({reason}); "

@@ -44,7 +44,9 @@ def to_unit_range(pixels: Pixels) -> Image:
 
 def load_split(builder: tfds.core.DatasetBuilder, split: str, fields: Sequence[str]) -> Arrays:
     """Decodes the named fields of a whole split into arrays with one row an example."""
-    unused = {name: tfds.decode.SkipDecoding() for name in builder.info.features if name not in fields}
+    unused = {
+        name: tfds.decode.SkipDecoding() for name in builder.info.features if name not in fields
+    }
     source = builder.as_data_source(split, decoders=unused)
     rows = [source[i] for i in range(len(source))]
     return {name: np.stack([row[name] for row in rows]) for name in fields}
@@ -60,9 +62,13 @@ def train_batches(arrays: Arrays, batch_size: int, seed: int, start_step: int) -
     """
     rows = len(jax.tree.leaves(arrays)[0])
     if batch_size > rows:
-        raise InputError(f"the training split has {rows} images, fewer than a batch of {batch_size}")
+        raise InputError(
+            f"the training split has {rows} images, fewer than a batch of {batch_size}"
+        )
     if batch_size % jax.process_count():
-        raise InputError(f"batch size {batch_size} is not a multiple of {jax.process_count()} processes")
+        raise InputError(
+            f"batch size {batch_size} is not a multiple of {jax.process_count()} processes"
+        )
     local = batch_size // jax.process_count()
     index = np.arange(local, dtype=np.int32) + jax.process_index() * local
     order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat().batch(batch_size)
@@ -108,9 +114,7 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
             split_column=config.split_column,
             skip_unreadable=config.skip_unreadable,
         )
-    raise InputError(
-        f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder"
-    )
+    raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 
 
 def load_splits(config: ml_collections.ConfigDict, seed: int) -> dict[str, Arrays]:
@@ -130,5 +134,7 @@ def load_splits(config: ml_collections.ConfigDict, seed: int) -> dict[str, Array
     splits = {split: load_split(builder, split, names) for split, names in fields.items()}
     for split, arrays in splits.items():
         positive = int(arrays["label"].sum())
-        logger.info("%s: %d positive, %d negative", split, positive, len(arrays["label"]) - positive)
+        logger.info(
+            "%s: %d positive, %d negative", split, positive, len(arrays["label"]) - positive
+        )
     return splits

@@ -79,13 +79,11 @@ def wrong_way(margin: np.ndarray, towards: int) -> float:
 
 def median_survival(time: np.ndarray, event: np.ndarray) -> float:
     """Kaplan-Meier median of times, censored where `event` is false; infinite if never reached."""
-    survival = 1.0
-    for t in np.unique(time[event]):
-        at_risk = (time >= t).sum()
-        survival *= 1 - (event & (time == t)).sum() / at_risk
-        if survival <= 0.5:
-            return float(t)
-    return float("inf")
+    order = np.lexsort((~event, time))  # at equal times events come before censorings
+    at_risk = np.arange(len(time), 0, -1)
+    survival = np.cumprod(1 - event[order] / at_risk)
+    below = survival <= 0.5 + 1e-12
+    return float(time[order][below.argmax()]) if below.any() else float("inf")
 
 
 # Intervals.
@@ -118,10 +116,10 @@ def summarise(values: np.ndarray, count: int, seed: int, reason: str = "") -> di
 
 
 def summarise_median_survival(time: np.ndarray, event: np.ndarray, count: int, seed: int) -> dict:
-    """Kaplan-Meier median and its bootstrap interval; None where over half are unflipped."""
-    median = median_survival(time, event) if len(time) else float("inf")
+    """Kaplan-Meier median of walks [films, walks] and its interval, by resampling films."""
+    median = median_survival(time.ravel(), event.ravel())
     if not np.isfinite(median):
         return {"mean": None, "reason": "half of the walks or more do not flip"}
     picks = resamples(len(time), count, seed)
-    estimates = np.array([median_survival(time[pick], event[pick]) for pick in picks])
+    estimates = np.array([median_survival(time[p].ravel(), event[p].ravel()) for p in picks])
     return {"mean": median, "ci95": _interval(estimates), "images": len(time)}

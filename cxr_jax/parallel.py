@@ -71,29 +71,36 @@ def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
 
 
-def map_batches(fn: Callable, frozen: tuple, arrays: Params, batch_size: int) -> Params:
-    """Applies `fn(*frozen, batch)`, an example-by-example function, to any number of examples.
+def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
+    """Maps `fn(*frozen, batch)`, an example-by-example function, over devices and over batches.
 
     Args:
-      fn: from a batch [b, ...] to a pytree of arrays [b, ...].
-      frozen: leading arguments, replicated on every device.
-      arrays: pytree of NumPy arrays with N rows.
+      fn: from `num_frozen` pytrees and a batch [b, ...] to a pytree of arrays [b, ...].
+      num_frozen: leading arguments, the same for every example.
       batch_size: rows in one call, rounded up to a multiple of the devices; the last call is padded.
 
     Returns:
-      The pytree of results as NumPy arrays with N rows.
+      A function (*frozen, arrays) of NumPy arrays with N rows each, to NumPy arrays with N rows.
     """
     devices = jax.local_device_count()
-    rows = len(jax.tree.leaves(arrays)[0])
-    size = -(-min(batch_size, rows) // devices) * devices
-    mapped = jax.pmap(fn, in_axes=(*(None,) * len(frozen), 0))
-    frozen = replicate(frozen)
-    results = []
-    for start in range(0, rows, size):
-        picked = np.minimum(np.arange(start, start + size), rows - 1)
-        result = mapped(*frozen, shard(jax.tree.map(lambda array, i=picked: array[i], arrays)))
-        results.append(jax.tree.map(lambda r: np.asarray(r).reshape(-1, *r.shape[2:]), result))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[:rows], *results)
+    size = -(-batch_size // devices) * devices
+    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(*(None,) * num_frozen, 0))
+
+    def call(*arguments: Params) -> Params:
+        frozen, arrays = replicate(arguments[:-1]), arguments[-1]
+        rows = len(jax.tree.leaves(arrays)[0])
+        results = []
+        for start in range(0, rows, size):
+            picked = np.minimum(np.arange(start, start + size), rows - 1)
+            result = mapped(*frozen, shard(jax.tree.map(lambda array, i=picked: array[i], arrays)))
+            results.append(jax.tree.map(_join_devices, result))
+        return jax.tree.map(lambda *parts: np.concatenate(parts)[:rows], *results)
+
+    return call
+
+
+def _join_devices(array: jax.Array) -> np.ndarray:
+    return np.asarray(array).reshape(-1, *array.shape[2:])
 
 
 def is_synced(tree: Params) -> bool:

@@ -32,3 +32,82 @@ def image_grid(image: np.ndarray, titles: Sequence[str]) -> Figure:
     for column, title in enumerate(titles):
         axes[0, column].set_title(title, fontsize=8)
     return figure
+
+
+def _show_change(axes, change: np.ndarray, limit: float) -> None:
+    """A signed difference: red is brighter, blue is darker."""
+    _show(axes, change, cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def probability(margin: float) -> float:
+    """Of COVID-19, from the logit margin."""
+    return 1 / (1 + np.exp(-margin))
+
+
+def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
+    """Strips: each row a film walked to its stop, margin and probability under each frame.
+
+    The first column is the film itself, the last the change that the walk made to it.
+    """
+    figure = Figure(figsize=(1.35 * (columns + 1), 1.62 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns + 1, squeeze=False)
+    for row in range(rows):
+        frames = np.round(np.linspace(0, end[row], columns)).astype(int)
+        for column, frame in enumerate(frames):
+            _show(axes[row, column], walk.carried[row, frame])
+            margin = walk.margin[row, frame]
+            text = f"{margin:+.1f}   p = {probability(margin):.2f}"
+            colour = "firebrick" if margin > 0 else "darkgreen"
+            axes[row, column].set_xlabel(text, fontsize=7.5, color=colour)
+        change = walk.carried[row, end[row]] - walk.carried[row, 0]
+        _show_change(axes[row, columns], change, limit=max(0.25, np.abs(change).max()))
+        axes[row, columns].set_xlabel("last − first", fontsize=7.5)
+    return figure
+
+
+def responses(walks, thresholds, towards: int) -> Figure:
+    """The margin of f and of the judge h against distance walked, one panel a path."""
+    figure = Figure(figsize=(4.2 * len(walks), 3.4), layout="constrained")
+    axes = figure.subplots(1, len(walks), sharex=True, sharey=True, squeeze=False)[0]
+    target = thresholds.positive if towards > 0 else thresholds.negative
+    for panel, (name, walk) in zip(axes, walks.items(), strict=True):
+        for margin, colour, label in (
+            (walk.margin, "tab:blue", "f, explained"),
+            (walk.judged, "tab:orange", "h, judge"),
+        ):
+            panel.plot(walk.distance.T, margin.T, color=colour, alpha=0.18, linewidth=0.8)
+            panel.plot(
+                np.median(walk.distance, axis=0),
+                np.median(margin, axis=0),
+                color=colour,
+                linewidth=2.2,
+                label=f"{label} (median)",
+            )
+        panel.axhline(0, color="black", linewidth=0.7)
+        panel.axhline(target, color="gray", linestyle="--", linewidth=0.9, label="walks stop here")
+        panel.set_title(name)
+        panel.set_xlabel("distance from the film (RMS of pixels)")
+    axes[0].set_ylabel("logit margin of COVID-19")
+    axes[-1].legend(fontsize=7.5)
+    return figure
+
+
+def changes(films, walk, ended, maps, lesion_mask: np.ndarray | None, rows: int) -> Figure:
+    """Film, reconstruction, counterfactual, change, and beside it the truth and the gradient."""
+    titles = ["film", "reconstruction", "counterfactual", "change"]
+    titles += ["true lesions"] * (lesion_mask is not None) + ["|gradient|"]
+    figure = Figure(figsize=(1.5 * len(titles), 1.5 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, len(titles), squeeze=False)
+    for row in range(rows):
+        panels = iter(axes[row])
+        _show(next(panels), films.image[row])
+        _show(next(panels), films.drawn[row])
+        _show(next(panels), walk.carried[row, ended.frame[row]])
+        change = ended.change[row]
+        _show_change(next(panels), change, limit=max(0.25, np.abs(change).max()))
+        if lesion_mask is not None:
+            _show(next(panels), lesion_mask[row], vmin=0, vmax=255)
+        _show(next(panels), maps["gradient"][row], cmap="magma", vmin=0, vmax=None)
+    for panel, title in zip(axes[0], titles, strict=True):
+        panel.set_title(title, fontsize=9)
+    return figure

@@ -43,7 +43,9 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
             f"work directory {workdir} cannot be written ({error.strerror}); choose another --workdir"
         ) from error
     except json.JSONDecodeError as error:
-        raise InputError(f"{path} is not JSON ({error}); delete it or choose another --workdir") from error
+        raise InputError(
+            f"{path} is not JSON ({error}); delete it or choose another --workdir"
+        ) from error
 
 
 def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
@@ -85,7 +87,9 @@ class Recorder:
     On a terminal the line is overwritten in place; elsewhere (a log file, CI) it is printed.
     """
 
-    def __init__(self, directory: Path, task: str, num_steps: int, batch_size: int, start_step: int):
+    def __init__(
+        self, directory: Path, task: str, num_steps: int, batch_size: int, start_step: int
+    ):
         directory.mkdir(parents=True, exist_ok=True)
         self._file = (directory / "metrics.jsonl").open("a")
         self._task, self._num_steps, self._batch_size = task, num_steps, batch_size

@@ -95,13 +95,15 @@ def make_train_step(
     return step
 
 
-def margins(network: nn.Module, params: Params, pixels: np.ndarray, batch_size: int = 128) -> np.ndarray:
+def margins(
+    network: nn.Module, params: Params, pixels: np.ndarray, batch_size: int = 128
+) -> np.ndarray:
     """Logit margins of stored images [N, h, w, 1] uint8 -> [N]."""
 
     def margin(params: Params, pixels: jax.Array) -> jax.Array:
         return network.apply({"params": params}, to_unit_range(pixels))[0]
 
-    return parallel.map_batches(margin, (params,), pixels, batch_size)
+    return parallel.in_batches(margin, 1, batch_size)(params, pixels)
 
 
 def train(
@@ -126,7 +128,9 @@ def train(
     )
     params = init_params(network, image_size, seed)
     checkpoints = Checkpoints(directory)
-    state = ClassifierState(jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params))
+    state = ClassifierState(
+        jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params)
+    )
     state = checkpoints.newest(parallel.replicate(state))
     start = int(state.step)
     recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)
@@ -176,5 +180,5 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
 
 
 def test_figures(workdir: Path) -> dict:
-    """The figures of `run` for the explained classifier."""
-    return read_json(workdir / "classifier" / "done.json")["classifier"]
+    """The test figures of `classifier` and `judge`."""
+    return read_json(workdir / "classifier" / "done.json")

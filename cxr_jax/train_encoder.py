@@ -50,7 +50,9 @@ def first_guess(encoder: Encoder, params: Params, image: Image) -> invert.Latent
     return invert.Latents(structure[0], direction[0])
 
 
-def make_target(networks: Networks, classifier: Params, scale: Scale, image: Image) -> invert.Target:
+def make_target(
+    networks: Networks, classifier: Params, scale: Scale, image: Image
+) -> invert.Target:
     """What inversion of these films aims at."""
     margin, features = networks.classifier.apply({"params": classifier}, image)
     return invert.Target(image, margin, features, grading.film_radius(scale, margin))

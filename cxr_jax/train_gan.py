@@ -146,14 +146,14 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
     return generator, networks.discriminator.init(keys[2], image, grade)["params"]
 
 
-def make_optimizer(config: ml_collections.ConfigDict, learning_rate: float) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ml_collections.ConfigDict, learning_rate: float
+) -> optax.GradientTransformation:
     """Adam, warmed up and, over the last fifth of the run, brought down to a tenth."""
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, learning_rate, config.num_steps // 50),
-            optax.linear_schedule(
-                learning_rate, learning_rate / 10, config.num_steps // 5
-            ),
+            optax.linear_schedule(learning_rate, learning_rate / 10, config.num_steps // 5),
         ],
         [config.num_steps * 4 // 5],
     )
@@ -256,7 +256,8 @@ def generator_loss(
     terms = {
         "pixel": losses.pixel_error(drawn.reconstruction, image[0::2]).mean(),
         "feature": losses.feature_error(
-            {name: f[:rows] for name, f in seen.items()}, {name: f[0::2] for name, f in features.items()}
+            {name: f[:rows] for name, f in seen.items()},
+            {name: f[0::2] for name, f in features.items()},
         ).mean(),
         "margin": jnp.concatenate([exact, margin_error(said[rows:], wanted[rows:], scale)]).mean(),
         "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),

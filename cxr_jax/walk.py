@@ -5,14 +5,15 @@ classifier's gradient from the start. Distances are between images: the root mea
 of pixels on the [-1, 1] scale.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Float
 
-from cxr_jax.types import Classify, Image, Margin, Severity
+from cxr_jax.types import Classify, Image, Severity
 
 Points = Float[Array, "k b n"]
 Frames = Float[Array, "k b h w 1"]
@@ -26,6 +27,11 @@ def distance(image: Image, other: Image) -> Float[Array, "b"]:
     return jnp.sqrt(jnp.square(image - other).mean(axis=(-3, -2, -1)))
 
 
+def each_frame(fn: Callable, points: Float[Array, "k ..."]) -> Float[Array, "k ..."]:
+    """Applies `fn` to every step of a walk in turn, so that memory does not grow with its length."""
+    return jax.lax.map(fn, points)
+
+
 # 1. Paths.
 
 
@@ -37,7 +43,7 @@ def linear(start: Severity, end: Severity, num_steps: int) -> Points:
 
 def aligned(
     start: Severity,
-    towards: float,
+    towards: Float[Array, "b"],
     draw: Draw,
     classify: Classify,
     step_length: Float[Array, ""],
@@ -49,7 +55,7 @@ def aligned(
     image moves at unit speed.
 
     Args:
-      towards: +1 to raise the margin, -1 to lower it.
+      towards: +1 where the margin is to rise, -1 where it is to fall.
       step_length: distance between neighbouring frames.
     """
 
@@ -57,7 +63,7 @@ def aligned(
         gradient = jax.grad(lambda z: classify(draw(z)).sum())(z)
         _, velocity = jax.jvp(draw, (z,), (gradient,))
         speed = distance(velocity, jnp.zeros_like(velocity))[:, None]
-        z = z + towards * step_length * gradient / (speed + TINY)
+        z = z + towards[:, None] * step_length * gradient / (speed + TINY)
         return z, z
 
     _, points = jax.lax.scan(step, start, length=num_steps)
@@ -66,7 +72,7 @@ def aligned(
 
 def at_unit_speed(points: Points, draw: Draw) -> Points:
     """The same polyline with its points spread evenly by image distance along it."""
-    frames = jax.lax.map(draw, points)
+    frames = each_frame(draw, points)
     pieces = distance(frames[1:], frames[:-1])  # [k, b]
     travelled = jnp.concatenate([jnp.zeros_like(pieces[:1]), jnp.cumsum(pieces, axis=0)])
     wanted = jnp.linspace(0.0, 1.0, len(points))[:, None] * travelled[-1]
@@ -77,7 +83,9 @@ def at_unit_speed(points: Points, draw: Draw) -> Points:
     return (1 - share) * points[below, rows] + share * points[below + 1, rows]
 
 
-def _interpolate_index(wanted: Float[Array, "k"], travelled: Float[Array, "k"]) -> Float[Array, "k"]:
+def _interpolate_index(
+    wanted: Float[Array, "k"], travelled: Float[Array, "k"]
+) -> Float[Array, "k"]:
     return jnp.interp(wanted, travelled, jnp.arange(len(travelled), dtype=travelled.dtype))
 
 
@@ -113,7 +121,7 @@ def carry(image: Image, drawn: Frames) -> Frames:
 
 def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: Classify) -> Walk:
     """Draws the frames of a path and asks f and h about them."""
-    drawn = jax.lax.map(draw, points)
+    drawn = each_frame(draw, points)
     carried = carry(image, drawn)
     return Walk(
         *(
@@ -122,9 +130,9 @@ def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: 
                 points,
                 drawn,
                 carried,
-                jax.lax.map(classify, carried),
-                jax.lax.map(judge, carried),
-                jax.lax.map(classify, drawn),
+                each_frame(classify, carried),
+                each_frame(judge, carried),
+                each_frame(classify, drawn),
                 distance(carried, carried[0]),
             )
         )
@@ -134,25 +142,24 @@ def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: 
 # 3. Where a walk ends, and where it flips.
 
 
-def stop(margin: Float[Array, "b k"], target: float, towards: float) -> tuple[Int[Array, "b"], Array]:
-    """The first frame whose margin reaches `target`, or the last; and whether it was reached."""
+def stop(margin: np.ndarray, target: float, towards: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first frame of each walk [b, k] whose margin reaches `target`, else its last frame.
+
+    Returns:
+      (frame [b], whether the target was reached [b]).
+    """
     reached = towards * (margin - target) >= 0
-    last = margin.shape[1] - 1
-    return jnp.where(reached.any(axis=1), reached.argmax(axis=1), last), reached.any(axis=1)
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), margin.shape[1] - 1), reached.any(
+        axis=1
+    )
 
 
-def first_flip(*margins: Float[Array, "b k"], towards: float) -> Int[Array, "b"]:
-    """The first frame at which every given margin has the sign of `towards`; -1 if there is none."""
-    flipped = jnp.stack([towards * margin > 0 for margin in margins]).all(axis=0)
-    return jnp.where(flipped.any(axis=1), flipped.argmax(axis=1), -1)
+def first_flip(margins: Sequence[np.ndarray], frame: np.ndarray, towards: int) -> np.ndarray:
+    """The first frame, up to `frame` [b], at which all given margins [b, k] have the sign `towards`.
 
-
-def change(walk: Walk, frame: Int[Array, "b"]) -> Image:
-    """The change that the walk has made to each image at its own frame."""
-    rows = jnp.arange(len(frame))
-    return walk.carried[rows, frame] - walk.carried[:, 0]
-
-
-def margins_along(walk: Walk) -> tuple[Margin, Margin]:
-    """f and h at the first frame."""
-    return walk.margin[:, 0], walk.judged[:, 0]
+    Returns:
+      Frame numbers [b]; -1 where a walk does not flip.
+    """
+    flipped = np.logical_and.reduce([towards * margin > 0 for margin in margins])
+    flipped &= np.arange(flipped.shape[1]) <= frame[:, None]
+    return np.where(flipped.any(axis=1), flipped.argmax(axis=1), -1)

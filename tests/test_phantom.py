@@ -140,7 +140,7 @@ def test_most_positives_are_visible_and_a_few_barely(positives):
         return change[is_on(example["lesion_mask"])].mean()
 
     contrasts = np.array([contrast(example) for example in positives])
-    faint = np.array([example["severity"] < 0.1 for example in positives])
+    faint = np.array([example["severity"] < 0.14 for example in positives])
     assert 0.01 < faint.mean() < 0.10
     assert contrasts[faint].max() < np.median(contrasts) / 2
     assert np.median(contrasts) > 20  # grey levels
@@ -236,6 +236,22 @@ def test_grain_agrees_between_sizes():
 def test_cached_canvas_cannot_be_changed():
     with pytest.raises(ValueError, match="read-only"):
         make_canvas(64).axis[0] = 0.0
+
+
+def test_drawing_still_belongs_to_its_version():
+    """TFDS serves prepared data by version: whoever changes the drawing must raise VERSION.
+
+    Then put the new numbers here: 16 x 16 block means of one image.
+    """
+    assert str(builder_module.Builder.VERSION) == "1.1.0"
+    known = [
+        [61.3, 127.7, 116.3, 87.2],
+        [171.5, 158.4, 148.4, 185.9],
+        [180.6, 193.6, 210.4, 181.7],
+        [192.9, 229.0, 229.6, 202.9],
+    ]
+    image = draw(SEED, 0, SPEC, label=1, marker=True)["image"]
+    np.testing.assert_allclose(image.reshape(4, 16, 4, 16).mean((1, 3)), known, atol=0.3)
 
 
 def test_drawing_is_fast_enough():

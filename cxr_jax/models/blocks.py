@@ -19,7 +19,6 @@ Map = Float[Array, "b h w c"]
 Kernel = Float[Array, "kh kw c out"]
 
 
-
 # A 3x3 convolution, whose gradient with respect to its input is written as the ordinary convolution
 # that it is. XLA's own form of that gradient is thirty times slower inside a `lax.scan` on a CPU.
 

@@ -91,7 +91,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Draws every example; nothing is downloaded."""
 
     # Any change to what is drawn must come with a new version: TFDS caches by it.
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     BUILDER_CONFIGS = [make_config(size=size) for size in SIZES]
 
     def _info(self) -> tfds.core.DatasetInfo:

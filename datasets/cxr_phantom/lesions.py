@@ -17,9 +17,9 @@ TYPICAL_PLACE = 0.35
 
 
 def draw_severity(rng: np.random.Generator) -> float:
-    """Severity in (0, 1]: plain to see from 0.32 upwards, barely visible below 0.1."""
+    """Severity in (0, 1]: plain to see from 0.36 upwards, barely visible below 0.14."""
     barely_visible, fraction = rng.random() < BARELY_VISIBLE, rng.random()
-    return 0.02 + 0.08 * fraction if barely_visible else 0.32 + 0.68 * fraction
+    return 0.06 + 0.08 * fraction if barely_visible else 0.36 + 0.64 * fraction
 
 
 def place_lesions(rng: np.random.Generator, p: Patient) -> np.ndarray:

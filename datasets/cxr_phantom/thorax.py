@@ -41,7 +41,7 @@ def ribs(p: Patient, canvas: Canvas, x: np.ndarray, y: np.ndarray, lungs: Lungs)
     profile = rib_profile(canvas, p.rib_spacing)
 
     def comb(rows: np.ndarray) -> np.ndarray:
-        phase = rows / spacing + p.rib_phase
+        phase = rows / spacing + (p.rib_phase + 32.0)  # above zero, where truncation is floor
         return profile[(phase * RIB_PROFILE_BINS).astype(np.int32) & (RIB_PROFILE_BINS - 1)]
 
     level = level - p.rib_slope * sideways * sideways - 0.02 * (x > 0.0)

@@ -1,0 +1,200 @@
+"""The films that are explained: what f and h say of them, their latents, and the gate.
+
+A film is *not explainable* where its reconstruction is not seen by f or by h as the film is, or
+where the lungs are not drawn well enough: a walk from there would explain another image.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from cxr_jax import invert, parallel, walk
+from cxr_jax.data import to_unit_range
+from cxr_jax.grading import Scale
+from cxr_jax.train_encoder import first_guess, make_target
+from cxr_jax.train_gan import Networks
+from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
+
+
+class Trained(NamedTuple):
+    """Everything that was learned before explaining, as arrays."""
+
+    classifier: Params
+    judge: Params
+    generator: Params
+    encoder: Params
+    scale: Scale
+
+
+class Films(NamedTuple):
+    """Films and their inversions; N rows each.
+
+    Attributes:
+      image: the film in [-1, 1].
+      margin, judged: f and h on it.
+      structure, severity: z_structure and z_class.
+      drawn: G(z_structure, z_class).
+      drawn_margin, drawn_judged: f and h on `drawn`.
+    """
+
+    image: Image
+    margin: Margin
+    judged: Margin
+    structure: Structure
+    severity: Severity
+    drawn: Image
+    drawn_margin: Margin
+    drawn_judged: Margin
+
+    def rows(self, picked: np.ndarray) -> "Films":
+        """Some of the films."""
+        return jax.tree.map(lambda array: array[picked], self)
+
+
+class Thresholds(NamedTuple):
+    """Read off validation films.
+
+    Attributes:
+      gap, judged_gap: mean margin of real positives minus that of real negatives, of f and of h.
+      positive, negative: median margin of the films that f calls so: where walks towards it stop.
+      lung_error: largest accepted reconstruction error in the lungs, RMSE on the [-1, 1] scale.
+    """
+
+    gap: float
+    judged_gap: float
+    positive: float
+    negative: float
+    lung_error: float
+
+
+def make_invert(
+    networks: Networks,
+    judge: nn.Module,
+    weights: invert.Weights,
+    num_steps: int,
+    learning_rate: float,
+    batch_size: int,
+) -> Callable[[Trained, Pixels], Films]:
+    """A function that inverts any number of films."""
+
+    def invert_batch(trained: Trained, pixels: Pixels) -> Films:
+        def render(*latents: jax.Array) -> Image:
+            return networks.generator.apply({"params": trained.generator}, *latents)
+
+        def classify(image: Image) -> tuple[Margin, invert.Features]:
+            return networks.classifier.apply({"params": trained.classifier}, image)
+
+        def judged(image: Image) -> Margin:
+            return judge.apply({"params": trained.judge}, image)[0]
+
+        image = to_unit_range(pixels)
+        target = make_target(networks, trained.classifier, trained.scale, image)
+        latents, _ = invert.refine(
+            first_guess(networks.encoder, trained.encoder, image),
+            target,
+            render,
+            classify,
+            trained.scale.span,
+            weights,
+            num_steps,
+            learning_rate,
+        )
+        severity = latents.severity(target.radius)
+        drawn = render(latents.structure, severity)
+        return Films(
+            image=image,
+            margin=target.margin,
+            judged=judged(image),
+            structure=latents.structure,
+            severity=severity,
+            drawn=drawn,
+            drawn_margin=classify(drawn)[0],
+            drawn_judged=judged(drawn),
+        )
+
+    return parallel.in_batches(invert_batch, 1, batch_size)
+
+
+def lung_error(films: Films, lungs: np.ndarray) -> np.ndarray:
+    """RMSE of each reconstruction over the lungs' pixels [N, h, w, 1] bool."""
+    squared = np.square(films.drawn - films.image)
+    return np.sqrt((squared * lungs).sum((1, 2, 3)) / lungs.sum((1, 2, 3)))
+
+
+def set_thresholds(
+    margin: np.ndarray,
+    judged: np.ndarray,
+    label: np.ndarray,
+    errors: np.ndarray,
+    percentile: float,
+) -> Thresholds:
+    """Thresholds from the validation split's margins and its inverted films' lung errors."""
+    return Thresholds(
+        gap=float(margin[label == 1].mean() - margin[label == 0].mean()),
+        judged_gap=float(judged[label == 1].mean() - judged[label == 0].mean()),
+        positive=float(np.median(margin[margin > 0])),
+        negative=float(np.median(margin[margin <= 0])),
+        lung_error=float(np.percentile(errors, percentile)),
+    )
+
+
+def reasons_to_reject(
+    films: Films, errors: np.ndarray, thresholds: Thresholds, gate_margin: float
+) -> list[str]:
+    """Why each film is not explainable; "" where it is."""
+    off = np.abs(films.drawn_margin - films.margin) / thresholds.gap
+    off_judged = np.abs(films.drawn_judged - films.judged) / thresholds.judged_gap
+    checks = [
+        ("f differs on the reconstruction by {:.2f} of the class gap", off, gate_margin),
+        ("h differs on the reconstruction by {:.2f} of the class gap", off_judged, gate_margin),
+        ("lung reconstruction error is {:.3f}", errors, thresholds.lung_error),
+    ]
+    return [
+        "; ".join(text.format(value[i]) for text, value, bound in checks if not value[i] <= bound)
+        for i in range(len(errors))
+    ]
+
+
+def make_walks(
+    networks: Networks, judge: nn.Module, num_steps: int, batch_size: int
+) -> tuple[Callable, Callable]:
+    """The two walks over any number of films.
+
+    Returns:
+      linear(trained, (films, end)) and aligned(trained, step_length, (films, towards)), both to
+      `walk.Walk`.
+    """
+
+    def bind(trained: Trained, films: Films) -> tuple[Callable, Callable, Callable]:
+        def draw(severity: Severity) -> Image:
+            return networks.generator.apply(
+                {"params": trained.generator}, films.structure, severity
+            )
+
+        def classify(image: Image) -> Margin:
+            return networks.classifier.apply({"params": trained.classifier}, image)[0]
+
+        def judged(image: Image) -> Margin:
+            return judge.apply({"params": trained.judge}, image)[0]
+
+        return draw, classify, judged
+
+    def linear(trained: Trained, batch: tuple[Films, Severity]) -> walk.Walk:
+        films, end = batch
+        draw, classify, judged = bind(trained, films)
+        points = walk.linear(films.severity, end, num_steps)
+        points = walk.at_unit_speed(points, draw)
+        return walk.follow(points, films.image, draw, classify, judged)
+
+    def aligned(
+        trained: Trained, step_length: jax.Array, batch: tuple[Films, jax.Array]
+    ) -> walk.Walk:
+        films, towards = batch
+        draw, classify, judged = bind(trained, films)
+        points = walk.aligned(films.severity, towards, draw, classify, step_length, num_steps)
+        return walk.follow(points, films.image, draw, classify, judged)
+
+    return parallel.in_batches(linear, 1, batch_size), parallel.in_batches(aligned, 2, batch_size)

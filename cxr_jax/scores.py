@@ -1,0 +1,163 @@
+"""From walks and maps to the tables of metrics.json, image by image first, then with intervals."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.films import Films, Thresholds
+from cxr_jax.walk import Walk, first_flip, stop
+
+DIRECTIONS = {"pos_to_neg": -1, "neg_to_pos": 1}
+NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
+NO_MASK = "the data set has no mask for it"
+
+
+class Ended(NamedTuple):
+    """One walk of each film, cut where it stops; N rows each.
+
+    Attributes:
+      frame: where the walk stops.
+      reached: whether the margin got to the opposite decision's median there.
+      flip: first frame, up to `frame`, at which f and h both have changed sign; -1 if none.
+      flip_f: the same for f alone.
+      change: carried(frame) - carried(0), [N, h, w, 1].
+    """
+
+    frame: np.ndarray
+    reached: np.ndarray
+    flip: np.ndarray
+    flip_f: np.ndarray
+    change: np.ndarray
+
+
+def end_walk(walk: Walk, thresholds: Thresholds, towards: int) -> Ended:
+    """Cuts each walk where f, on the carried image, reaches the opposite decision's median."""
+    target = thresholds.positive if towards > 0 else thresholds.negative
+    frame, reached = stop(walk.margin, target, towards)
+    return Ended(
+        frame=frame,
+        reached=reached,
+        flip=first_flip([walk.margin, walk.judged], frame, towards),
+        flip_f=first_flip([walk.margin], frame, towards),
+        change=walk.carried[np.arange(len(frame)), frame] - walk.carried[:, 0],
+    )
+
+
+def score_walk(
+    walk: Walk, thresholds: Thresholds, towards: int, twin: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """Per-image figures [N] of one walk of each film."""
+    ended = end_walk(walk, thresholds, towards)
+    rows = np.arange(len(ended.frame))
+    moved = (walk.margin[rows, ended.frame] - walk.margin[:, 0]) / thresholds.gap
+    judged = (walk.judged[rows, ended.frame] - walk.judged[:, 0]) / thresholds.judged_gap
+    flipped_at = np.where(ended.flip >= 0, ended.flip, ended.frame)
+    scores = {
+        "flip_rate": (ended.flip >= 0).astype(float),
+        "flip_rate_f": (ended.flip_f >= 0).astype(float),
+        "reached": ended.reached.astype(float),
+        "flip_time": walk.distance[rows, flipped_at],
+        "transfer": np.where(np.abs(moved) > 1e-6, judged / moved, np.nan),
+        "length": walk.distance[rows, ended.frame],
+        "monotonicity": np.array(
+            [
+                metrics.wrong_way(m[: k + 1], towards)
+                for m, k in zip(walk.margin, ended.frame, strict=True)
+            ]
+        ),
+    }
+    if twin is not None:
+        scores["twin_error"] = np.array(
+            [
+                metrics.relative_error(x[0] + change, t, x[0])
+                for x, change, t in zip(walk.carried, ended.change, twin, strict=True)
+            ]
+        )
+    return scores
+
+
+def summarise_paths(
+    scores: Mapping[str, np.ndarray], share_covered: float, bootstrap: tuple[int, int]
+) -> dict[str, dict]:
+    """The entry of metrics.json for one path and direction.
+
+    Args:
+      scores: of `score_walk`, each [N] or, where a film is walked several times, [N, walks].
+      share_covered: of the films that passed the gate; rejected films count as unflipped in
+        `flip_rate_all`.
+      bootstrap: (resamples, seed).
+    """
+    table = {}
+    for name, values in scores.items():
+        if name != "flip_time":
+            by_film = np.asarray(values, float).reshape(len(values), -1)
+            table[name] = metrics.summarise(_mean_of_defined(by_film), *bootstrap)
+    time, event = (
+        np.asarray(scores[n]).reshape(len(values), -1) for n in ("flip_time", "flip_rate")
+    )
+    table["flip_distance"] = metrics.summarise_median_survival(time, event > 0, *bootstrap)
+    rate = table["flip_rate"]["mean"]
+    table["flip_rate_all"] = (
+        {"mean": None, "reason": "no film passed the gate"}
+        if rate is None
+        else {"mean": rate * share_covered, "ci95": None}
+    )
+    table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
+    return table
+
+
+def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+    defined = np.isfinite(values)
+    total = np.where(defined, values, 0.0).sum(axis=1)
+    return np.where(defined.any(axis=1), total / np.maximum(defined.sum(axis=1), 1), np.nan)
+
+
+def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows."""
+    lesion, lung, lookalike = (
+        truth[f"{name}_mask"] > 0 for name in ("lesion", "lung", "lookalike")
+    )
+    rows = range(len(saliency))
+    return {
+        "on_target": np.array([metrics.share_on(saliency[i], lesion[i]) for i in rows]),
+        "pixel_auroc": np.array([metrics.pixel_auroc(saliency[i], lesion[i]) for i in rows]),
+        "pixel_auroc_lung": np.array(
+            [metrics.pixel_auroc(saliency[i], lesion[i], lung[i] | lesion[i]) for i in rows]
+        ),
+        "lookalike": np.array(
+            [
+                metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan
+                for i in rows
+            ]
+        ),
+    }
+
+
+def summarise_maps(
+    scores: Mapping[str, Mapping[str, np.ndarray]], bootstrap: tuple[int, int]
+) -> dict[str, dict]:
+    """The `maps` of metrics.json; for every control also the paired difference `latent` minus it."""
+    table = {}
+    for name, each in scores.items():
+        table[name] = {metric: metrics.summarise(v, *bootstrap) for metric, v in each.items()}
+        if name != "latent":
+            table[name] |= {
+                f"latent_minus_this_{metric}": metrics.summarise(
+                    scores["latent"][metric] - each[metric], *bootstrap
+                )
+                for metric in ("on_target", "pixel_auroc", "pixel_auroc_lung")
+            }
+    return table
+
+
+def undefined_maps(names: list[str]) -> dict[str, dict]:
+    """The same table for a data set without masks."""
+    undefined = {"mean": None, "reason": NO_MASK}
+    return {
+        name: dict.fromkeys(
+            ("on_target", "pixel_auroc", "pixel_auroc_lung", "lookalike"), undefined
+        )
+        for name in names
+    }
