@@ -19,8 +19,8 @@ def get_classifier() -> ConfigDict:
             widths=(16, 48, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
             dtype="float32",  # of the computation; parameters and losses are float32
             batch_size=64,
-            num_steps=900,
-            eval_every=150,  # steps; validation AUROC picks the best
+            num_steps=1000,
+            eval_every=200,  # steps; validation AUROC picks the best
             learning_rate=2e-3,
             weight_decay=1e-3,
             label_smoothing=0.05,
@@ -34,6 +34,7 @@ def get_judge() -> ConfigDict:
     """The independent classifier h: other seed, widths and augmentation."""
     judge = get_classifier()
     judge.widths = (16, 32, 48, 64)
+    judge.num_steps = 800
     judge.augmentation.shift = 0.09
     judge.augmentation.contrast = 0.25
     judge.augmentation.noise = 0.04
@@ -115,7 +116,7 @@ def get_config() -> ConfigDict:
                 image_size=64,
                 cache_dir="",  # where TFDS keeps prepared data; "" is its own default
                 # cxr_phantom
-                num_train=4000,
+                num_train=5000,
                 num_validation=500,
                 num_test=500,
                 marker_train=(0.0, 0.0),  # P(marker | positive), P(marker | negative)

@@ -1,7 +1,8 @@
-"""Prepared data sets as arrays in memory, and endless batches of them; the only user of TFDS and grain.
+"""Prepared data sets as arrays in memory, and endless batches of them.
 
-A radiograph data set of this kind fits in memory (100,000 films of 128 x 128 are 1.6 GB), which makes
-every batch a pure function of (seed, step): resuming is indexing, and there is no iterator to save.
+The only user of TFDS and grain. A radiograph data set of this kind fits in memory (100,000 films of
+128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step): resuming is indexing,
+and there is no iterator to save.
 """
 
 import logging
@@ -121,7 +122,7 @@ def load_splits(config: ml_collections.ConfigDict, seed: int) -> dict[str, Array
     """Prepares the data set if need be and reads what training and explaining use of it.
 
     Every split has `image` and `label`; validation and test also have the truths that the data set
-    knows (masks, twins, severity), and train the lesion masks from which the control `prior` is made.
+    knows (masks, twins, severity), and train the lesion masks that the control `prior` is made of.
     """
     builder = make_builder(config, seed)
     builder.download_and_prepare()

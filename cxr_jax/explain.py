@@ -1,6 +1,5 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +15,8 @@ from cxr_jax import (
     invert,
     metrics,
     parallel,
-    plots,
     records,
+    results,
     scores,
     train_classifier,
     train_encoder,
@@ -32,7 +31,6 @@ from cxr_jax.walk import Walk
 logger = logging.getLogger(__name__)
 
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
-NUM_STRIP_FRAMES = 8
 MAP_NAMES = ("latent", "residual", "gradient", "prior", "shuffled", "oracle")
 
 
@@ -60,6 +58,10 @@ class Group(NamedTuple):
     truth: Mapping[str, np.ndarray]
     linear: list[Walk]  # one from a positive; from a negative one for each of the training ends
     aligned: Walk
+
+    def shown(self, path: str) -> Walk:
+        """The walk that figures show of a path: of several, the first."""
+        return self.linear[0] if path == "linear" else self.aligned
 
 
 def make_tools(
@@ -110,7 +112,7 @@ def make_tools(
 
 
 def choose(margin: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the first films that f calls positive and negative, half of `count` each if there are."""
+    """Rows of the first films that f calls positive and negative, half of `count` each."""
     positive, negative = np.flatnonzero(margin > 0), np.flatnonzero(margin <= 0)
     return np.sort(np.concatenate([positive[: count // 2], negative[: count // 2]]))
 
@@ -132,48 +134,45 @@ def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     return truth
 
 
-def training_ends(tools: Tools, train: Arrays, seed: int) -> np.ndarray:
-    """z_class of NUM_ENDS seeded training films that are, and are called, positive."""
-    order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
-    inverted = tools.invert(train["image"][order[: 4 * NUM_ENDS]])
-    return inverted.severity[inverted.margin > 0][:NUM_ENDS]
+class Calibration(NamedTuple):
+    """What validation and training films decide before a test film is looked at.
+
+    Attributes:
+      thresholds: of the gate and of the walks.
+      step_length: between the frames of an aligned walk.
+      ends: z_class of training positives, where linear walks from a negative end.
+      path: the path that map `latent` is read from.
+    """
+
+    thresholds: Thresholds
+    step_length: float
+    ends: np.ndarray
+    path: str
 
 
-def walk_group(
-    tools: Tools,
-    some: Films,
-    truth: dict[str, np.ndarray],
-    towards: int,
-    ends: np.ndarray,
-    step_length: float,
-) -> Group:
-    """Walks films of one decision towards the other, by both paths."""
-    origin = np.zeros_like(some.severity)
-    targets = [origin] if towards < 0 else [origin + end for end in ends]
-    linear = [tools.linear(some, target) for target in targets]
-    return Group(some, truth, linear, tools.aligned(step_length, some, towards))
+class Explained(NamedTuple):
+    """The test films, explained.
 
+    Attributes:
+      rows: of the test split.
+      reasons: why each is not explainable; "" where it is.
+      groups: explainable films and their walks, by direction.
+      shares: which part of each direction's films passed the gate.
+      rmse: of each film's reconstruction, covered or not.
+    """
 
-def typical_length(tools: Tools, validation: Films) -> float:
-    """Median length of the linear walk from validation positives to the origin."""
-    positive = validation.rows(validation.margin > 0)
-    walk = tools.linear(positive, np.zeros_like(positive.severity))
-    return float(np.median(walk.distance[:, -1]))
-
-
-def gate(
-    tools: Tools, arrays: Arrays, rows: np.ndarray, thresholds: Thresholds, gate_margin: float
-) -> tuple[Films, list[str]]:
-    """Inverts films and says of each why it is not explainable ("" where it is)."""
-    inverted = tools.invert(arrays["image"][rows])
-    errors = films.lung_error(inverted, lungs_of(arrays, rows))
-    return inverted, films.reasons_to_reject(inverted, errors, thresholds, gate_margin)
+    rows: np.ndarray
+    reasons: list[str]
+    groups: dict[str, Group]
+    shares: dict[str, float]
+    rmse: np.ndarray
 
 
 def calibrate(
-    tools: Tools, arrays: Arrays, section: ml_collections.ConfigDict
-) -> tuple[Thresholds, Films, np.ndarray]:
-    """Thresholds from the validation split, and the validation films that pass them."""
+    tools: Tools, splits: dict[str, Arrays], section: ml_collections.ConfigDict, seed: int
+) -> Calibration:
+    """Sets thresholds and lengths, and chooses the path of map `latent`."""
+    arrays = splits["validation"]
     margin, judged = tools.margins(arrays["image"])
     rows = choose(margin, section.validation_images)
     inverted = tools.invert(arrays["image"][rows])
@@ -182,23 +181,75 @@ def calibrate(
         margin, judged, arrays["label"], errors, section.gate_percentile
     )
     reasons = films.reasons_to_reject(inverted, errors, thresholds, section.gate_margin)
-    covered = np.array([not reason for reason in reasons])
-    if not any(covered & (inverted.margin > 0)):
-        logger.warning(
-            "the gate rejects every validation positive; thresholds come from all of them"
-        )
-        covered[:] = True
-    return thresholds, inverted.rows(covered), rows[covered]
+    picked = inverted.margin > 0
+    if (picked & accepted(reasons)).any():
+        picked &= accepted(reasons)
+    else:
+        logger.warning("the gate rejects every validation positive; they are all used for lengths")
+    positives, truth = inverted.rows(picked), truth_of(arrays, rows[picked])
+    origin = np.zeros_like(positives.severity)
+    linear = tools.linear(positives, origin)
+    length = float(np.median(linear.distance[:, -1]))
+    step_length = section.aligned_reach * length / section.walk_steps
+    towards = DIRECTIONS["pos_to_neg"]
+    aligned = tools.aligned(step_length, positives, towards)
+    path = best_path(Group(positives, truth, [linear], aligned), thresholds)
+    logger.info("linear walks are %.3f long; map `latent` is path %s", length, path)
+    return Calibration(thresholds, step_length, training_ends(tools, splits["train"], seed), path)
+
+
+def accepted(reasons: list[str]) -> np.ndarray:
+    """Which films passed the gate."""
+    return np.array([not reason for reason in reasons])
+
+
+def training_ends(tools: Tools, train: Arrays, seed: int) -> np.ndarray:
+    """z_class of NUM_ENDS seeded training films that are, and are called, positive."""
+    order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
+    inverted = tools.invert(train["image"][order[: 4 * NUM_ENDS]])
+    return inverted.severity[inverted.margin > 0][:NUM_ENDS]
+
+
+def walk_group(
+    tools: Tools, some: Films, truth: Mapping[str, np.ndarray], towards: int, known: Calibration
+) -> Group:
+    """Walks films of one decision towards the other, by both paths."""
+    origin = np.zeros_like(some.severity)
+    targets = [origin] if towards < 0 else [origin + end for end in known.ends]
+    linear = [tools.linear(some, target) for target in targets]
+    return Group(some, truth, linear, tools.aligned(known.step_length, some, towards))
+
+
+def explain_test(
+    tools: Tools, test: Arrays, known: Calibration, section: ml_collections.ConfigDict
+) -> Explained:
+    """Inverts, gates and walks the test films.
+
+    If the gate rejects every film of a direction, they are walked all the same, so that the
+    pictures show why; the coverage of 0 says that their figures mean nothing.
+    """
+    rows = choose(tools.margins(test["image"])[0], section.images)
+    inverted = tools.invert(test["image"][rows])
+    errors = films.lung_error(inverted, lungs_of(test, rows))
+    reasons = films.reasons_to_reject(inverted, errors, known.thresholds, section.gate_margin)
+    covered = accepted(reasons)
+    logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
+    groups, shares = {}, {}
+    for direction, towards in DIRECTIONS.items():
+        member = towards * inverted.margin <= 0
+        shares[direction] = float(covered[member].mean())
+        picked = member & covered if (member & covered).any() else member
+        truth = truth_of(test, rows[picked])
+        groups[direction] = walk_group(tools, inverted.rows(picked), truth, towards, known)
+    rmse = np.sqrt(np.square(inverted.drawn - inverted.image).mean((1, 2, 3)))
+    return Explained(rows, reasons, groups, shares, rmse)
 
 
 def path_scores(
     group: Group, thresholds: Thresholds, towards: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Per-film scores of every path of a group; a film walked to several ends has a column for each."""
-    twin = None
-    if towards < 0 and "twin" in group.truth:
-        # Without a lesion the twin is the film itself and the error undefined.
-        twin = group.truth["twin"]
+    """Per-film scores of every path; a film walked to several ends has a column for each."""
+    twin = group.truth.get("twin") if towards < 0 else None
     linear = [scores.score_walk(walk, thresholds, towards, twin) for walk in group.linear]
     return {
         "linear": {name: np.stack([s[name] for s in linear], axis=1) for name in linear[0]},
@@ -207,196 +258,87 @@ def path_scores(
 
 
 def best_path(group: Group, thresholds: Thresholds) -> str:
-    """The path of map `latent`: least validation `twin_error`, or most flips where there is no twin."""
+    """The path of map `latent`: least `twin_error`, or most flips where there is no twin."""
     table = path_scores(group, thresholds, DIRECTIONS["pos_to_neg"])
     if "twin_error" in table["linear"]:
-        return min(table, key=lambda path: np.nanmedian(table[path]["twin_error"]))
+        return min(table, key=lambda path: np.nanmean(table[path]["twin_error"]))
     return max(table, key=lambda path: table[path]["flip_rate"].mean())
 
 
-def walk_of(group: Group, path: str) -> Walk:
-    """The walk that is shown of a path: of several, the first."""
-    return group.linear[0] if path == "linear" else group.aligned
-
-
-def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
-    """Explains the test films; writes metrics.json, walks.npz and figures/."""
-    directory, section = workdir / "explain", config.explain
-    stamp = {"explain": section.to_dict()}
-    done = directory / "done.json"
-    if done.exists() and records.read_json(done) == json.loads(json.dumps(stamp)):
-        logger.info("explain: complete, skipped")
-        return
-    (directory / "figures").mkdir(parents=True, exist_ok=True)
-    tools = make_tools(config, workdir, splits)
-    thresholds, validation, validation_rows = calibrate(tools, splits["validation"], section)
-    length = typical_length(tools, validation)
-    step_length = section.aligned_reach * length / section.walk_steps
-    ends = training_ends(tools, splits["train"], config.seed)
-    positive = validation.margin > 0
-    path = best_path(
-        walk_group(
-            tools,
-            validation.rows(positive),
-            truth_of(splits["validation"], validation_rows[positive]),
-            DIRECTIONS["pos_to_neg"],
-            ends,
-            step_length,
-        ),
-        thresholds,
-    )
-    logger.info("linear walks are %.3f long; map `latent` is path %s", length, path)
-
-    test = splits["test"]
-    rows = choose(tools.margins(test["image"])[0], section.images)
-    inverted, reasons = gate(tools, test, rows, thresholds, section.gate_margin)
-    covered = np.array([not reason for reason in reasons])
-    logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
-    groups, shares = {}, {}
-    for name, towards in DIRECTIONS.items():
-        member = towards * inverted.margin <= 0
-        shares[name] = float(covered[member].mean())
-        picked = member & covered if (member & covered).any() else member
-        groups[name] = walk_group(
-            tools,
-            inverted.rows(picked),
-            truth_of(test, rows[picked]),
-            towards,
-            ends,
-            step_length,
-        )
-    bootstrap = (section.bootstrap, config.seed)
-    report = {
-        "config": config.to_dict(),
-        "images": len(rows),
-        "coverage": float(covered.mean()),
-        "coverage_by_direction": shares,
-        "rejected": rejected(test, rows, reasons),
-        "classifier": train_classifier.test_figures(workdir)["classifier"],
-        "judge": train_classifier.test_figures(workdir)["judge"],
-        "thresholds": thresholds._asdict(),
-        "latent_path": path,
-        "reconstruction_rmse": metrics.summarise(
-            np.sqrt(np.square(inverted.drawn - inverted.image).mean((1, 2, 3))), *bootstrap
-        ),
-        "paths": tabulate_paths(groups, thresholds, shares, bootstrap),
-        "maps": {},
-    }
-    maps, masked = make_maps(groups["pos_to_neg"], thresholds, path, tools, splits["train"])
-    if masked is None:
-        report["maps"] = scores.undefined_maps(MAP_NAMES)
-    else:
-        truth = {name: array[masked] for name, array in groups["pos_to_neg"].truth.items()}
-        each = {name: scores.score_map(saliency[masked], truth) for name, saliency in maps.items()}
-        report["maps"] = scores.summarise_maps(each, bootstrap)
-    records.write_json(directory / "metrics.json", report)
-    save_walks(directory / "walks.npz", groups, test, rows, covered)
-    save_figures(directory / "figures", groups, thresholds, path, maps, section.strips)
-    records.write_json(done, stamp)
-
-
-def rejected(arrays: Arrays, rows: np.ndarray, reasons: list[str]) -> list[dict]:
-    """The rejected films by name."""
-    names = arrays.get("filename", arrays.get("patient_id"))
-    return [
-        {
-            "id": names[row].decode() if isinstance(names[row], bytes) else str(names[row]),
-            "reason": r,
-        }
-        for row, r in zip(rows, reasons, strict=True)
-        if r
-    ]
-
-
-def tabulate_paths(
-    groups: dict[str, Group],
-    thresholds: Thresholds,
-    shares: dict[str, float],
-    bootstrap: tuple[int, int],
-) -> dict[str, dict]:
-    """The `paths` of metrics.json."""
-    table = {"linear": {}, "aligned": {}}
-    for direction, group in groups.items():
-        for path, each in path_scores(group, thresholds, DIRECTIONS[direction]).items():
-            table[path][direction] = scores.summarise_paths(each, shares[direction], bootstrap)
-    return table
-
-
-def make_maps(
-    group: Group, thresholds: Thresholds, path: str, tools: Tools, train: Arrays
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """The maps of the positives, and which of them have a lesion mask (None: the data set has none)."""
-    walk = walk_of(group, path)
-    ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
+def make_maps(group: Group, known: Calibration, tools: Tools, train: Arrays) -> dict:
+    """The maps of the positives by name [N, h, w, 1]; controls only where their truth is known."""
+    walk = group.shown(known.path)
+    ended = scores.end_walk(walk, known.thresholds, DIRECTIONS["pos_to_neg"])
     change = np.abs(ended.change)
     drawn_end = walk.drawn[np.arange(len(change)), ended.frame]
     maps = {
         "latent": change,
         "residual": np.abs(group.films.image - drawn_end),
         "gradient": tools.gradient(group.films.image),
+        "shuffled": np.roll(change, 1, axis=0),
     }
-    if "lesion_mask" not in group.truth:
-        return maps, None
-    maps["prior"] = np.broadcast_to((train["lesion_mask"] / 255.0).mean(axis=0), change.shape)
-    maps["shuffled"] = np.roll(change, 1, axis=0)
-    maps["oracle"] = np.abs(group.films.image - group.truth["twin"])
-    return maps, group.truth["lesion_mask"].any(axis=(1, 2, 3))
+    if "lesion_mask" in train:
+        maps["prior"] = np.broadcast_to((train["lesion_mask"] / 255.0).mean(axis=0), change.shape)
+        maps["oracle"] = np.abs(group.films.image - group.truth["twin"])
+    return maps
 
 
-def save_walks(
-    path: Path, groups: dict[str, Group], test: Arrays, rows: np.ndarray, covered: np.ndarray
-) -> None:
-    """Writes the walks as arrays.
-
-    `rows`: rows of the test split; `covered`: whether each passed the gate. For each direction D:
-    D/image [n, h, w, 1] in [-1, 1]; D/z_structure [n, s]; for each path P: D/P/z_class [n, k, c],
-    D/P/margin and D/P/judged [n, k] (f and h on the carried frames), D/P/carried [n, k, h, w, 1] as
-    uint8; masks D/lesion_mask and the like as far as known. `linear` from a negative is the walk to
-    the first of the training positives.
-    """
-    arrays = {"rows": rows, "covered": covered}
-    for direction, group in groups.items():
-        arrays[f"{direction}/image"] = group.films.image
-        arrays[f"{direction}/z_structure"] = group.films.structure
-        for name in ("lesion_mask", "lung_mask", "lookalike_mask", "marker_mask"):
-            if name in group.truth:
-                arrays[f"{direction}/{name}"] = group.truth[name]
-        for name in ("linear", "aligned"):
-            walk = walk_of(group, name)
-            arrays[f"{direction}/{name}/z_class"] = walk.points
-            arrays[f"{direction}/{name}/margin"] = walk.margin
-            arrays[f"{direction}/{name}/judged"] = walk.judged
-            arrays[f"{direction}/{name}/carried"] = np.uint8((walk.carried + 1) * 127.5 + 0.5)
-    np.savez_compressed(path, **arrays)
+def tabulate_paths(
+    explained: Explained, thresholds: Thresholds, bootstrap: tuple[int, int]
+) -> dict[str, dict]:
+    """The `paths` of metrics.json."""
+    table = {"linear": {}, "aligned": {}}
+    for direction, group in explained.groups.items():
+        share = explained.shares[direction]
+        for path, each in path_scores(group, thresholds, DIRECTIONS[direction]).items():
+            table[path][direction] = scores.summarise_paths(each, share, bootstrap)
+    return table
 
 
-def save_figures(
-    directory: Path,
-    groups: dict[str, Group],
-    thresholds: Thresholds,
-    path: str,
-    maps: Mapping[str, np.ndarray],
-    count: int,
-) -> None:
-    """Traversal strips, response curves and change maps."""
-    for direction, group in groups.items():
-        for name in ("linear", "aligned"):
-            walk = walk_of(group, name)
-            ended = scores.end_walk(walk, thresholds, DIRECTIONS[direction])
-            figure = plots.traversal(
-                walk, ended.frame, min(count, len(ended.frame)), NUM_STRIP_FRAMES
-            )
-            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
-        figure = plots.responses(
-            {name: walk_of(group, name) for name in ("linear", "aligned")},
-            thresholds,
-            DIRECTIONS[direction],
-        )
-        plots.save(figure, directory / f"responses_{direction}.png")
-    group = groups["pos_to_neg"]
-    walk = walk_of(group, path)
-    ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
-    figure = plots.changes(
-        group.films, walk, ended, maps, group.truth.get("lesion_mask"), min(count, len(ended.frame))
+def tabulate_maps(
+    maps: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], bootstrap: tuple[int, int]
+) -> dict[str, dict]:
+    """The `maps` of metrics.json, over the positives that have lesions."""
+    if "lesion_mask" not in truth:
+        return scores.undefined_maps(MAP_NAMES)
+    lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
+    masks = {name: mask[lesioned] for name, mask in truth.items()}
+    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in maps.items()}
+    return scores.summarise_maps(each, bootstrap)
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Explains the test films; writes metrics.json, walks.npz and figures/."""
+    directory, section = workdir / "explain", config.explain
+    if records.is_done(directory, explain=section.to_dict()):
+        logger.info("explain: complete, skipped")
+        return
+    tools = make_tools(config, workdir, splits)
+    known = calibrate(tools, splits, section, config.seed)
+    explained = explain_test(tools, splits["test"], known, section)
+    positives = explained.groups["pos_to_neg"]
+    maps = make_maps(positives, known, tools, splits["train"])
+    bootstrap = (section.bootstrap, config.seed)
+    figures = train_classifier.test_figures(workdir)
+    report = {
+        "config": config.to_dict(),
+        "images": len(explained.rows),
+        "coverage": float(accepted(explained.reasons).mean()),
+        "coverage_by_direction": explained.shares,
+        "rejected": results.list_rejected(splits["test"], explained.rows, explained.reasons),
+        "classifier": figures["classifier"],
+        "judge": figures["judge"],
+        "thresholds": known.thresholds._asdict(),
+        "latent_path": known.path,
+        "reconstruction_rmse": metrics.summarise(explained.rmse, *bootstrap),
+        "paths": tabulate_paths(explained, known.thresholds, bootstrap),
+        "maps": tabulate_maps(maps, positives.truth, bootstrap),
+    }
+    (directory / "figures").mkdir(parents=True, exist_ok=True)
+    records.write_json(directory / "metrics.json", report)
+    covered = accepted(explained.reasons)
+    results.save_walks(directory / "walks.npz", explained.groups, explained.rows, covered)
+    results.save_figures(
+        directory / "figures", explained.groups, known.thresholds, known.path, maps, section.strips
     )
-    plots.save(figure, directory / "changes.png")
+    records.mark_done(directory, explain=section.to_dict())

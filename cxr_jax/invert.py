@@ -59,7 +59,7 @@ def error(
     span: Float[Array, ""],
     weights: Weights,
 ) -> Float[Array, "b"]:
-    """How far the drawn image is from the target: to the eye, to the classifier, and to the prior."""
+    """How far the drawn image is from the target: to the eye, to f, and to the prior."""
     image = render(latents.structure, latents.severity(target.radius))
     margin, features = classify(image)
     on_prior = jnp.square(latents.structure).sum(-1)

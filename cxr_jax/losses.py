@@ -39,7 +39,7 @@ def r1_penalty(discriminate: Callable[[Image], Margin], real: Image) -> Scalar:
 
 
 def gaussian_kl(mean: Latents, log_std: Latents) -> Float[Array, "b"]:
-    """KL(N(mean, std^2) || N(0, I)) in nats, summed over the components (Kingma & Welling, 2014)."""
+    """KL(N(mean, std^2) || N(0, I)) in nats, over all components (Kingma & Welling, 2014)."""
     return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 2 * log_std - 1).sum(axis=-1)
 
 
@@ -49,7 +49,7 @@ def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:
 
 
 def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) -> Float[Array, "b"]:
-    """Squared distance of the classifier's feature maps over the target's mean square, averaged over the maps."""
+    """Squared distance of f's feature maps, over their mean square, averaged over the maps."""
 
     def relative(name: str) -> Float[Array, "b"]:
         energy = jnp.square(target[name]).mean() + 1e-6

@@ -1,8 +1,8 @@
 """The one place that knows about devices: pmapped steps, replicated state, sharded batches.
 
 A state is never stacked: it enters and leaves `jax.pmap` with axis `None` and lives, replicated, on
-a mesh of the local devices. pmap does not check that an output is the same everywhere, so whatever a
-step returns must have gone through `mean`; `is_synced` is the test for it.
+a mesh of the local devices. pmap does not check that an output is the same everywhere, so whatever
+a step returns must have gone through `mean`; `is_synced` is the test for it.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def replicate(tree: Params) -> Params:
 
 
 def shard(batch: Params) -> Params:
-    """Splits the leading axis of every array over the local devices: [b, ...] -> [devices, b/devices, ...].
+    """Splits the leading axes over the local devices: [b, ...] -> [devices, b/devices, ...].
 
     Raises:
       InputError: if the batch does not divide evenly.
@@ -50,7 +50,7 @@ def shard(batch: Params) -> Params:
 def pmap_step(step: Callable, num_frozen: int = 0) -> Callable:
     """Maps `step(state, batch, *frozen) -> (state, metrics)` over the local devices.
 
-    The state is donated. `frozen` arguments (a trained classifier, say) are replicated and untouched.
+    The state is donated. `frozen` arguments (a trained classifier, say) are left untouched.
     """
     in_axes = (None, 0, *(None,) * num_frozen)
     return jax.pmap(step, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0)
@@ -77,7 +77,7 @@ def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
     Args:
       fn: from `num_frozen` pytrees and a batch [b, ...] to a pytree of arrays [b, ...].
       num_frozen: leading arguments, the same for every example.
-      batch_size: rows in one call, rounded up to a multiple of the devices; the last call is padded.
+      batch_size: rows in one call, rounded up to a multiple of the devices; the last is padded.
 
     Returns:
       A function (*frozen, arrays) of NumPy arrays with N rows each, to NumPy arrays with N rows.

@@ -92,7 +92,7 @@ def responses(walks, thresholds, towards: int) -> Figure:
     return figure
 
 
-def changes(films, walk, ended, maps, lesion_mask: np.ndarray | None, rows: int) -> Figure:
+def changes(films, walk, ended, gradient, lesion_mask: np.ndarray | None, rows: int) -> Figure:
     """Film, reconstruction, counterfactual, change, and beside it the truth and the gradient."""
     titles = ["film", "reconstruction", "counterfactual", "change"]
     titles += ["true lesions"] * (lesion_mask is not None) + ["|gradient|"]
@@ -107,7 +107,7 @@ def changes(films, walk, ended, maps, lesion_mask: np.ndarray | None, rows: int)
         _show_change(next(panels), change, limit=max(0.25, np.abs(change).max()))
         if lesion_mask is not None:
             _show(next(panels), lesion_mask[row], vmin=0, vmax=255)
-        _show(next(panels), maps["gradient"][row], cmap="magma", vmin=0, vmax=None)
+        _show(next(panels), gradient[row], cmap="magma", vmin=0, vmax=None)
     for panel, title in zip(axes[0], titles, strict=True):
         panel.set_title(title, fontsize=9)
     return figure

@@ -40,7 +40,8 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         write_json(path, config.to_dict())
     except OSError as error:
         raise InputError(
-            f"work directory {workdir} cannot be written ({error.strerror}); choose another --workdir"
+            f"work directory {workdir} cannot be written ({error.strerror}); "
+            "choose another --workdir"
         ) from error
     except json.JSONDecodeError as error:
         raise InputError(
@@ -53,8 +54,8 @@ def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
         old, new = stored.get(key), wanted.get(key)
         if old != new and not key.startswith("explain."):
             raise InputError(
-                f"work directory {workdir} belongs to another config: {key} is {old!r} there and {new!r} "
-                f"now; choose another --workdir, or run with --config.{key}={old}"
+                f"work directory {workdir} belongs to another config: {key} is {old!r} there "
+                f"and {new!r} now; choose another --workdir, or run with --config.{key}={old}"
             )
 
 
@@ -128,6 +129,10 @@ def mark_done(directory: Path, **facts) -> None:
     write_json(directory / "done.json", facts)
 
 
-def is_done(directory: Path) -> bool:
-    """Whether the task in `directory` is complete."""
-    return (directory / "done.json").exists()
+def is_done(directory: Path, **facts) -> bool:
+    """Whether the task in `directory` is complete and, if any are given, had these facts."""
+    path = directory / "done.json"
+    if not path.exists():
+        return False
+    stored = read_json(path)
+    return all(stored.get(name) == json.loads(json.dumps(fact)) for name, fact in facts.items())

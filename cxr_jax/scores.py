@@ -1,12 +1,12 @@
 """From walks and maps to the tables of metrics.json, image by image first, then with intervals."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.films import Films, Thresholds
+from cxr_jax.films import Thresholds
 from cxr_jax.walk import Walk, first_flip, stop
 
 DIRECTIONS = {"pos_to_neg": -1, "neg_to_pos": 1}
@@ -138,7 +138,7 @@ def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str
 def summarise_maps(
     scores: Mapping[str, Mapping[str, np.ndarray]], bootstrap: tuple[int, int]
 ) -> dict[str, dict]:
-    """The `maps` of metrics.json; for every control also the paired difference `latent` minus it."""
+    """The `maps` of metrics.json; for the others also the paired difference `latent` minus it."""
     table = {}
     for name, each in scores.items():
         table[name] = {metric: metrics.summarise(v, *bootstrap) for metric, v in each.items()}

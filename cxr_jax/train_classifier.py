@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 @flax.struct.dataclass
 class ClassifierState:
-    """Everything that training changes; `average` is the moving average that is evaluated and used."""
+    """Everything that training changes; `average`, of the parameters, is what is used."""
 
     step: jax.Array
     params: Params
@@ -113,7 +113,7 @@ def train(
     directory: Path,
     splits: dict[str, Arrays],
 ) -> None:
-    """Trains one classifier to its end, resuming where a killed run was; leaves its best checkpoint."""
+    """Trains one classifier to its end, resuming where a killed run was."""
     network = make_classifier(config)
     optimizer = make_optimizer(config)
     step = parallel.pmap_step(

@@ -5,7 +5,7 @@ generator) and half lend only the classifier's answer. Three kinds of image are 
 
   reconstructions  G(z_s(x), z_c(x))    must equal x, to the eye and to the classifier;
   swaps            G(z_s(x), z_c(x'))   the lungs of x with the class latent of its neighbour x';
-  samples          G(z, rho n)          both latents from their priors.
+  samples          G(z, t z_c(x))       lungs from the prior, a share t of the severity of x.
 
 Swaps and samples must look real to D at the grade that f is meant to give them, f must give it, and
 a swap must stay close to the reconstruction that has its lungs.
@@ -39,7 +39,7 @@ from cxr_jax.models.gan import (
     structure_shapes,
 )
 from cxr_jax.records import Recorder, is_done, mark_done
-from cxr_jax.types import Image, Margin, Params, Severity, Structure
+from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Weights(NamedTuple):
 
 @flax.struct.dataclass
 class GanState:
-    """Everything that training changes; `average` is the moving average of generator and encoder."""
+    """Everything that training changes; `average` is that of generator and encoder."""
 
     step: jax.Array
     generator: Params  # {"generator", "encoder"}: one optimiser drives both
@@ -161,30 +161,33 @@ def make_optimizer(
 
 
 class Draw(NamedTuple):
-    """Random numbers of a step, one row for each encoded film (`noise_*`) or sample (`sample_*`)."""
+    """Random numbers of a step, one row for each encoded film.
+
+    Attributes:
+      noise_structure, noise_severity: N(0, I), the encoder's reparametrised noise.
+      sample_structure: N(0, I), the lungs of the samples.
+      share: uniform in [0, 1], the samples' share t of a film's severity.
+    """
 
     noise_structure: Structure
     noise_severity: Severity
     sample_structure: Structure
-    sample_severity: Severity
-    sample_depth: Margin
+    share: Margin
 
 
 def draw_latents(keys: jax.Array, num_structure: int, num_severity: int) -> Draw:
-    """Draws from each example's own key: even rows for the encoded films, odd ones for samples."""
+    """Draws from each encoded film's own key."""
 
-    def normal(keys: jax.Array, tag: int, size: int) -> jax.Array:
-        return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, tag), (size,)))(keys)
+    def draw_one(key: jax.Array) -> Draw:
+        key_structure, key_severity, key_sample, key_share = jax.random.split(key, 4)
+        return Draw(
+            jax.random.normal(key_structure, (num_structure,)),
+            jax.random.normal(key_severity, (num_severity,)),
+            jax.random.normal(key_sample, (num_structure,)),
+            jax.random.uniform(key_share),
+        )
 
-    even, odd = keys[0::2], keys[1::2]
-    depth = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 4)))(odd)
-    return Draw(
-        normal(even, 0, num_structure),
-        normal(even, 1, num_severity),
-        normal(odd, 2, num_structure),
-        normal(odd, 3, num_severity),
-        depth,
-    )
+    return jax.vmap(draw_one)(keys[0::2])
 
 
 def neighbour(rows: jax.Array) -> jax.Array:
@@ -206,29 +209,27 @@ class Drawn(NamedTuple):
 def draw_images(
     networks: Networks, params: Params, image: Image, margin: Margin, scale: Scale, draw: Draw
 ) -> Drawn:
-    """Reconstructions and swaps of the even films, samples at the answers that the odd films get."""
-    film, film_margin, lent_margin = image[0::2], margin[0::2], margin[1::2]
+    """Reconstructions, swaps and samples from the even films."""
+    film, film_margin = image[0::2], margin[0::2]
     structure, severity = networks.encoder.apply({"params": params["encoder"]}, film)
     rho = grading.film_radius(scale, film_margin)[:, None]
     z_structure = structure[0] + jnp.exp(structure[1]) * draw.noise_structure
     z_class = rho * (severity[0] + jnp.exp(severity[1]) * draw.noise_severity)
-    # A positive's answer is spread over every severity below its own, so that no radius is untrained.
-    spread = scale.negative + draw.sample_depth * (lent_margin - scale.negative)
-    sample_margin = jnp.where(lent_margin > 0, spread, scale.negative)
-    sample_class = grading.radius(scale, sample_margin)[:, None] * draw.sample_severity
+    # A negative's latent is the origin, where f is asked for the median negative margin.
+    wanted = jnp.where(film_margin > 0, film_margin, scale.negative)
+    sample_margin = scale.negative + draw.share * (wanted - scale.negative)
     drawn = networks.generator.apply(
         {"params": params["generator"]},
         jnp.concatenate([z_structure, z_structure, draw.sample_structure]),
-        jnp.concatenate([z_class, neighbour(z_class), sample_class]),
+        jnp.concatenate([z_class, neighbour(z_class), draw.share[:, None] * z_class]),
     )
     reconstruction, swap, sample = jnp.split(drawn, 3)
-    swap_margin = neighbour(jnp.where(film_margin > 0, film_margin, scale.negative))
     kl = losses.gaussian_kl(*structure) + (rho[:, 0] > 0) * losses.gaussian_kl(*severity)
-    return Drawn(reconstruction, swap, sample, swap_margin, sample_margin, kl)
+    return Drawn(reconstruction, swap, sample, neighbour(wanted), sample_margin, kl)
 
 
 def margin_error(margin: Margin, wanted: Margin, scale: Scale) -> Margin:
-    """Squared distance from the wanted margin in spans; a negative may be more negative than wanted."""
+    """Squared distance from the wanted margin in spans; a negative may be more so than wanted."""
     error = (margin - wanted) / scale.span
     return jnp.where(wanted <= scale.negative, jax.nn.relu(error), error) ** 2
 
@@ -241,7 +242,7 @@ def generator_loss(
     image: Image,
     draw: Draw,
 ) -> tuple[jax.Array, tuple]:
-    """The loss of generator and encoder, and beside it the terms and the fakes for the discriminator."""
+    """The loss of generator and encoder; beside it its terms and the discriminator's batch."""
     discriminator, classifier, scale = frozen
     margin, features = networks.classifier.apply({"params": classifier}, image)
     drawn = draw_images(networks, params, image, margin, scale, draw)
@@ -397,25 +398,33 @@ def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanStat
     )
 
 
-def save_samples(path: Path, networks: Networks, average: Params, scale: Scale, seed: int) -> None:
-    """A sheet with one z_structure a row: z_class = 0, then three draws n at two severities each."""
+def save_samples(
+    path: Path, networks: Networks, average: Params, frozen: tuple[Params, Scale], pixels: Pixels
+) -> None:
+    """A sheet with one z_structure a row: z_class = 0, then films' class latents at two severities.
+
+    Args:
+      pixels: positive training films that lend their class latents.
+    """
+    rows, shares, (classifier, scale) = 6, (0.5, 1.0), frozen
     num_structure, num_severity = latent_sizes(networks.generator)
-    keys = jax.random.split(jax.random.key(seed), 2)
-    rows, draws, radii = 6, 3, (0.6, 1.0)
-    structure = jax.random.normal(keys[0], (rows, num_structure))
-    direction = jax.random.normal(keys[1], (draws, num_severity))
-    severity = jnp.concatenate(
-        [jnp.zeros((1, num_severity))] + [rho * d[None] for d in direction for rho in radii]
-    )
+    structure = jax.random.normal(jax.random.key(0), (rows, num_structure))
+    image = to_unit_range(pixels)
+    margin, _ = networks.classifier.apply({"params": classifier}, image)
+    _, (direction, _) = networks.encoder.apply({"params": average["encoder"]}, image)
+    z_class = grading.film_radius(scale, margin)[:, None] * direction
+    scaled = jnp.stack([share * z for z in z_class for share in shares])
+    severity = jnp.concatenate([jnp.zeros((1, num_severity)), scaled])
     columns = len(severity)
-    image = networks.generator.apply(
+    sheet = networks.generator.apply(
         {"params": average["generator"]},
         jnp.repeat(structure, columns, axis=0),
         jnp.tile(severity, (rows, 1)),
     )
-    image = np.asarray(image).reshape(rows, columns, *image.shape[1:3])
-    titles = ["z_class = 0"] + [f"draw {i + 1}, ρ = {rho}" for i in range(draws) for rho in radii]
-    plots.save(plots.image_grid(image, titles), path)
+    sheet = np.asarray(sheet).reshape(rows, columns, *sheet.shape[1:3])
+    titles = ["z_class = 0"]
+    titles += [f"film {i + 1}, t = {share}" for i in range(len(image)) for share in shares]
+    plots.save(plots.image_grid(sheet, titles), path)
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
@@ -453,6 +462,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     batches = train_batches(splits["train"], gan.batch_size, config.seed, start)
     collected = GanMetrics.empty()
     (directory / "samples").mkdir(exist_ok=True)
+    lenders = splits["train"]["image"][np.flatnonzero(splits["train"]["label"])[:3]]
     for number in range(start + 1, gan.num_steps + 1):
         batch = parallel.shard(next(batches))
         state, new = step(state, batch, *frozen)
@@ -466,7 +476,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         if number % gan.save_every == 0 or last:
             checkpoints.save(number, state, state.average, score=number)
             sheet = directory / "samples" / f"{number:06d}.png"
-            save_samples(sheet, networks, state.average, frozen[1], config.seed)
+            save_samples(sheet, networks, state.average, frozen, lenders)
     recorder.close()
     checkpoints.close()
     mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)

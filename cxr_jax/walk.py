@@ -28,7 +28,7 @@ def distance(image: Image, other: Image) -> Float[Array, "b"]:
 
 
 def each_frame(fn: Callable, points: Float[Array, "k ..."]) -> Float[Array, "k ..."]:
-    """Applies `fn` to every step of a walk in turn, so that memory does not grow with its length."""
+    """Applies `fn` to the steps of a walk in turn: memory does not grow with its length."""
     return jax.lax.map(fn, points)
 
 
@@ -155,7 +155,7 @@ def stop(margin: np.ndarray, target: float, towards: int) -> tuple[np.ndarray, n
 
 
 def first_flip(margins: Sequence[np.ndarray], frame: np.ndarray, towards: int) -> np.ndarray:
-    """The first frame, up to `frame` [b], at which all given margins [b, k] have the sign `towards`.
+    """The first frame, up to `frame` [b], where all given margins [b, k] have the sign `towards`.
 
     Returns:
       Frame numbers [b]; -1 where a walk does not flip.

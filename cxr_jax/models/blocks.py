@@ -1,8 +1,8 @@
 """Layers that the networks share.
 
 Sizes are changed by space-to-depth, averaging and nearest-neighbour repetition around SAME 3x3
-convolutions: on a CPU the weight gradient of strided or transposed convolutions is up to forty times
-slower, and few channels at full resolution waste any machine.
+convolutions: on a CPU the weight gradient of strided or transposed convolutions is up to forty
+times slower, and few channels at full resolution waste any machine.
 """
 
 import functools
@@ -125,7 +125,7 @@ class ResidualBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """An image to feature maps at a quarter of its size: two 3x3 convolutions, each after space-to-depth."""
+    """An image to maps at a quarter of its size: twice space-to-depth and a 3x3 convolution."""
 
     widths: tuple[int, int]
     dtype: DTypeLike = jnp.float32

@@ -21,7 +21,7 @@ Latents = Float[Array, "b p"]
 
 
 class Encoder(nn.Module):
-    """Means and log standard deviations of z_structure and of z_class before its scaling by severity.
+    """Means and log standard deviations of z_structure, and of z_class before its scaling.
 
     Attributes:
       structure_channels, severity_channels: as in the generator.

@@ -79,8 +79,8 @@ class Modulation(nn.Module):
 class Generator(nn.Module):
     """G(z_structure, z_class) -> image.
 
-    z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added where
-    their size is reached: a single vector cannot hold one patient's ribs. z_class is one map that
+    z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added
+    where their size is reached: a single vector cannot hold one patient's ribs. z_class is one map that
     modulates every size up to half the image's, so that it can place, size and grade a lesion.
 
     Attributes:
@@ -112,12 +112,12 @@ class Generator(nn.Module):
             u = upsample(u) if level > 0 else u
         x = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(nn.silu(PixelNorm()(x))))
         x = depth_to_space(Conv3(4, dtype=jnp.float32)(x))
-        # The blur removes the dot pattern that depth-to-space leaves, at none of a convolution's cost.
+        # The blur removes the dot pattern of depth-to-space at none of a convolution's cost.
         return jnp.tanh(binomial_blur(x))
 
 
 class Discriminator(nn.Module):
-    """A projection discriminator (Miyato & Koyama, 2018), conditioned on the classifier's graded answer.
+    """A projection discriminator (Miyato & Koyama, 2018), told the classifier's graded answer.
 
     Attributes:
       widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image size.

@@ -1,0 +1,35 @@
+"""Real radiographs: a folder with one sub-folder per class, see README.md.
+
+    CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """`""`: 128 px, for a GPU or TPU. `cpu`: 64 px, about 30 minutes on two cores. `tiny`: tests."""
+    config = base.get_config()
+    config.data.name = "cxr_folder"
+    config.data.image_size = 128
+    # About a thousand training films: more views of each, and a GAN that learns from views too.
+    for section in (config.classifier, config.judge):
+        section.augmentation.update(dict(shift=0.1, rotation=8.0, zoom=0.1, contrast=0.25))
+    config.gan.augmentation.update(
+        dict(shift=0.04, rotation=3.0, zoom=0.04, brightness=0.05, contrast=0.1)
+    )
+    config.gan.num_steps = 20_000
+    return base.apply_variant(config, variant, {"cpu": small, "tiny": tiny})
+
+
+def small(config: ConfigDict) -> None:
+    """64 px."""
+    config.data.image_size = 64
+    config.gan.num_steps = 4500
+
+
+def tiny(config: ConfigDict) -> None:
+    """As small as still runs through."""
+    small(config)
+    base.shrink(config)

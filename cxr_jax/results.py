@@ -1,0 +1,75 @@
+"""What explaining leaves on disk beside its numbers: the walks as arrays, and the figures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxr_jax import plots, scores
+from cxr_jax.films import Thresholds
+from cxr_jax.scores import DIRECTIONS
+
+PATHS = ("linear", "aligned")
+STRIP_FRAMES = 8
+
+
+def list_rejected(
+    arrays: Mapping[str, np.ndarray], rows: np.ndarray, reasons: Sequence[str]
+) -> list[dict]:
+    """The films that are not explainable, by file name or patient, each with its reason."""
+    names = arrays.get("filename", arrays["patient_id"])
+    return [
+        {"id": names[row].decode(), "reason": reason}
+        for row, reason in zip(rows, reasons, strict=True)
+        if reason
+    ]
+
+
+def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarray) -> None:
+    """Writes the walks as arrays.
+
+    `rows`: rows of the test split; `covered`: whether each passed the gate. For each direction D:
+    D/image [n, h, w, 1] in [-1, 1]; D/z_structure [n, s]; masks such as D/lesion_mask as far as the
+    data set knows them. For each path P: D/P/z_class [n, k, c]; D/P/margin and D/P/judged [n, k], f
+    and h on the carried frames; D/P/carried [n, k, h, w, 1], the frames as uint8. `linear` from a
+    negative is the walk to the first of the training positives.
+    """
+    arrays = {"rows": rows, "covered": covered}
+    for direction, group in groups.items():
+        arrays[f"{direction}/image"] = group.films.image
+        arrays[f"{direction}/z_structure"] = group.films.structure
+        masks = {name: mask for name, mask in group.truth.items() if name.endswith("_mask")}
+        arrays |= {f"{direction}/{name}": mask for name, mask in masks.items()}
+        for name in PATHS:
+            walk = group.shown(name)
+            arrays[f"{direction}/{name}/z_class"] = walk.points
+            arrays[f"{direction}/{name}/margin"] = walk.margin
+            arrays[f"{direction}/{name}/judged"] = walk.judged
+            arrays[f"{direction}/{name}/carried"] = np.uint8((walk.carried + 1) * 127.5 + 0.5)
+    np.savez_compressed(path, **arrays)
+
+
+def save_figures(
+    directory: Path,
+    groups: Mapping,
+    thresholds: Thresholds,
+    path: str,
+    maps: Mapping[str, np.ndarray],
+    count: int,
+) -> None:
+    """Traversal strips and response curves of every path, and the changes of path `path`."""
+    for direction, group in groups.items():
+        walks = {name: group.shown(name) for name in PATHS}
+        for name, walk in walks.items():
+            ended = scores.end_walk(walk, thresholds, DIRECTIONS[direction])
+            figure = plots.traversal(walk, ended.frame, min(count, len(ended.frame)), STRIP_FRAMES)
+            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
+        figure = plots.responses(walks, thresholds, DIRECTIONS[direction])
+        plots.save(figure, directory / f"responses_{direction}.png")
+    group = groups["pos_to_neg"]
+    walk = group.shown(path)
+    ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
+    rows = min(count, len(ended.frame))
+    lesions = group.truth.get("lesion_mask")
+    figure = plots.changes(group.films, walk, ended, maps["gradient"], lesions, rows)
+    plots.save(figure, directory / "changes.png")
