@@ -1,6 +1,6 @@
 """Real radiographs: a folder with one sub-folder per class, see README.md.
 
-    CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
+CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +9,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""`: 128 px, for a GPU or TPU. `cpu`: 64 px, about 30 minutes on two cores. `tiny`: tests."""
+    """`""`: 128 px, for a GPU. `cpu`: 64 px, about 30 minutes on two cores. `tiny`: tests."""
     config = base.get_config()
     config.data.name = "cxr_folder"
     config.data.image_size = 128

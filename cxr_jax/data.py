@@ -1,8 +1,8 @@
 """Prepared data sets as arrays in memory, and endless batches of them.
 
-The only user of TFDS and grain. A radiograph data set of this kind fits in memory (100,000 films of
-128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step): resuming is indexing,
-and there is no iterator to save.
+The only user of TFDS and grain. A radiograph data set of this kind fits in memory (100,000 films
+of 128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step): resuming is
+indexing, and there is no iterator to save.
 """
 
 import logging

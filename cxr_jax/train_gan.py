@@ -385,6 +385,39 @@ def update_discriminator(
     )
 
 
+def make_optimizers(config: ml_collections.ConfigDict) -> Optimizers:
+    """The optimisers of a `config.gan` section."""
+    return Optimizers(
+        make_optimizer(config, config.generator_learning_rate),
+        make_optimizer(config, config.discriminator_learning_rate),
+    )
+
+
+def map_train_step(
+    config: ml_collections.ConfigDict, networks: Networks, optimizers: Optimizers
+) -> Callable:
+    """`make_train_step` of a config, on every device."""
+    gan = config.gan
+    step = make_train_step(
+        networks,
+        optimizers,
+        Weights(**gan.weights),
+        Augmentation(**gan.augmentation),
+        gan.average_half_life,
+        config.seed,
+    )
+    return parallel.pmap_step(step, num_frozen=2)
+
+
+def map_penalty_step(
+    config: ml_collections.ConfigDict, networks: Networks, optimizers: Optimizers
+) -> Callable:
+    """`make_penalty_step` of a config, on every device."""
+    weight = config.gan.r1_weight * config.gan.r1_every
+    step = make_penalty_step(networks, optimizers.discriminator, weight)
+    return parallel.pmap_step(step, num_frozen=2)
+
+
 def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanState:
     """A fresh state."""
     generator, discriminator = init_params(networks, seed)
@@ -434,26 +467,10 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         logger.info("gan: complete, skipped")
         return
     networks = make_networks(config)
-    optimizers = Optimizers(
-        make_optimizer(gan, gan.generator_learning_rate),
-        make_optimizer(gan, gan.discriminator_learning_rate),
-    )
+    optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))
-    step = parallel.pmap_step(
-        make_train_step(
-            networks,
-            optimizers,
-            Weights(**gan.weights),
-            Augmentation(**gan.augmentation),
-            gan.average_half_life,
-            config.seed,
-        ),
-        num_frozen=2,
-    )
-    penalty_step = parallel.pmap_step(
-        make_penalty_step(networks, optimizers.discriminator, gan.r1_weight * gan.r1_every),
-        num_frozen=2,
-    )
+    step = map_train_step(config, networks, optimizers)
+    penalty_step = map_penalty_step(config, networks, optimizers)
     checkpoints = Checkpoints(directory)
     state = parallel.replicate(init_state(networks, optimizers, config.seed))
     state = checkpoints.newest(state)

@@ -80,8 +80,8 @@ class Generator(nn.Module):
     """G(z_structure, z_class) -> image.
 
     z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added
-    where their size is reached: a single vector cannot hold one patient's ribs. z_class is one map that
-    modulates every size up to half the image's, so that it can place, size and grade a lesion.
+    where their size is reached: a single vector cannot hold one patient's ribs. z_class is one map
+    that modulates every size up to half the image's, so that it can place, size and grade a lesion.
 
     Attributes:
       structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.

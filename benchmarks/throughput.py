@@ -1,0 +1,154 @@
+"""Images per second of every training step, by config, and the process's peak memory.
+
+    python benchmarks/throughput.py --config=configs/phantom.py
+
+Random pixels and untrained networks: a step's speed does not depend on what it has learned. Each
+figure is the median over the timed calls; the GAN's includes its share of the lazy penalty. Writes
+benchmarks/results/throughput.json and .md unless --out is empty.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from absl import app, flags
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cxr_jax import invert, parallel, train_classifier, train_encoder, train_gan  # noqa: E402
+from cxr_jax.augment import Augmentation  # noqa: E402
+from cxr_jax.grading import Scale  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
+_CALLS = flags.DEFINE_integer("calls", 15, "Timed calls of each step.")
+_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results; empty for none.")
+
+SCALE = Scale(jnp.float32(-3.0), jnp.float32(4.0))
+
+
+def random_batch(rows: int, size: int) -> dict[str, np.ndarray]:
+    """Pixels, labels and positions of a batch."""
+    rng = np.random.Generator(np.random.Philox(0))
+    return {
+        "image": rng.integers(256, size=(rows, size, size, 1), dtype=np.uint8),
+        "label": rng.integers(2, size=rows, dtype=np.int32),
+        "index": np.arange(rows, dtype=np.int32),
+    }
+
+
+def seconds(call: Callable, state, calls: int) -> float:
+    """Median seconds of `state = call(state)`, after one call that compiles."""
+    state = jax.block_until_ready(call(state))
+    times = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        state = jax.block_until_ready(call(state))
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
+    """Images per second of the classifier's step."""
+    section = config.classifier
+    network = train_classifier.make_classifier(section)
+    optimizer = train_classifier.make_optimizer(section)
+    step = parallel.pmap_step(
+        train_classifier.make_train_step(
+            network,
+            optimizer,
+            Augmentation(**section.augmentation),
+            section.label_smoothing,
+            section.average_decay,
+            config.seed,
+        )
+    )
+    params = train_classifier.init_params(network, config.data.image_size, config.seed)
+    state = train_classifier.ClassifierState(
+        jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params)
+    )
+    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
+    once = lambda state: step(state, batch)[0]
+    return section.batch_size / seconds(once, parallel.replicate(state), calls)
+
+
+def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
+    """Images per second of the GAN's step, the R1 penalty's share included."""
+    gan = config.gan
+    networks = train_gan.make_networks(config)
+    optimizers = train_gan.make_optimizers(gan)
+    step = train_gan.map_train_step(config, networks, optimizers)
+    penalty = train_gan.map_penalty_step(config, networks, optimizers)
+    classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
+    frozen = parallel.replicate((classifier, SCALE))
+    batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
+    state = parallel.replicate(train_gan.init_state(networks, optimizers, config.seed))
+    main = seconds(lambda state: step(state, batch, *frozen)[0], state, calls)
+    state = parallel.replicate(train_gan.init_state(networks, optimizers, config.seed))
+    lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], state, calls)
+    return gan.batch_size / (main + lazy / gan.r1_every)
+
+
+def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
+    """Images per second of the encoder's own step."""
+    section = config.encoder
+    networks = train_gan.make_networks(config)
+    optimizer = optax.adam(section.learning_rate)
+    step = parallel.pmap_step(
+        train_encoder.make_train_step(
+            networks,
+            optimizer,
+            invert.Weights(**section.weights),
+            Augmentation(**config.gan.augmentation),
+            config.seed,
+        ),
+        num_frozen=3,
+    )
+    params, _ = train_gan.init_params(networks, config.seed)
+    classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
+    frozen = parallel.replicate((params["generator"], classifier, SCALE))
+    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
+    state = train_encoder.EncoderState(
+        jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])
+    )
+    once = lambda state: step(state, batch, *frozen)[0]
+    return section.batch_size / seconds(once, parallel.replicate(state), calls)
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    config = _CONFIG.value
+    rates = {
+        "classifier": classifier_rate(config, _CALLS.value),
+        "gan": gan_rate(config, _CALLS.value),
+        "encoder": encoder_rate(config, _CALLS.value),
+    }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    device = jax.devices()[0]
+    result = {
+        "config": flags.FLAGS["config"].value.data.to_dict(),
+        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+        "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
+        "peak_memory_gib": round(peak, 2),
+    }
+    lines = ["| step | images/s |", "|---|---|"]
+    lines += [f"| {name} | {rate:.0f} |" for name, rate in rates.items()]
+    lines += [f"\n{result['devices']}; peak memory {peak:.1f} GiB"]
+    print("\n".join(lines))
+    if _OUT.value:
+        folder = Path(_OUT.value)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "throughput.json").write_text(json.dumps(result, indent=2) + "\n")
+        (folder / "throughput.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    app.run(main)
