@@ -50,17 +50,26 @@ def main(argv: list[str]) -> int:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the command line; whatever is wrong with it becomes an `InputError`."""
     try:
-        return flags.FLAGS(argv)
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.keys()  # a missing config file shows itself only when it is used
+        return rest
     except flags.Error as error:
-        raise InputError(f"{_one_line(error)}; --helpfull lists the flags") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{_one_line(error)}; see configs/base.py for the fields") from error
+        raise InputError(f"{_last_line(error)}; --helpfull lists the flags") from error
+    except (AttributeError, KeyError) as error:
+        name = str(error.args[0]).split('"')[-1].strip("'\"")
+        where = next((arg for arg in argv[1:] if f".{name}" in arg), name)
+        raise InputError(f"{where}: no such field; configs/base.py has them all") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{_last_line(error)}; see configs/base.py for the fields") from error
     except OSError as error:
-        raise InputError(f"the config cannot be read: {_one_line(error)}") from error
+        raise InputError(f"the config cannot be read: {_last_line(error)}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).strip().split())
+def _last_line(error: Exception) -> str:
+    """What an error says in the end; some carry a whole traceback before it."""
+    first, *others = str(error).strip().splitlines()
+    return f"{first} {others[-1].strip()}" if others else first
 
 
 def cli(run, argv):

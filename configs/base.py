@@ -16,7 +16,7 @@ def get_classifier() -> ConfigDict:
     """The explained classifier."""
     return ConfigDict(
         dict(
-            widths=(16, 48, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
+            widths=(16, 32, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
             dtype="float32",  # of the computation; parameters and losses are float32
             batch_size=64,
             num_steps=1000,
@@ -48,8 +48,8 @@ def get_gan() -> ConfigDict:
             structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
             severity_channels=4,  # of z_class at 1/8 of the image size
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
-            encoder_widths=(16, 48, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
-            discriminator_widths=(16, 48, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
+            encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
+            discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",
             batch_size=32,

@@ -52,7 +52,7 @@ def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) ->
     """Squared distance of f's feature maps, over their mean square, averaged over the maps."""
 
     def relative(name: str) -> Float[Array, "b"]:
-        energy = jnp.square(target[name]).mean() + 1e-6
+        energy = jnp.square(target[name]).mean(axis=(1, 2, 3)) + 1e-6
         return jnp.square(features[name] - target[name]).mean(axis=(1, 2, 3)) / energy
 
     return sum(relative(name) for name in features) / len(features)

@@ -40,6 +40,7 @@ from cxr_jax.models.gan import (
 )
 from cxr_jax.records import Recorder, is_done, mark_done
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
+from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
@@ -152,8 +153,8 @@ def make_optimizer(
     """Adam, warmed up and, over the last fifth of the run, brought down to a tenth."""
     schedule = optax.join_schedules(
         [
-            optax.linear_schedule(0.0, learning_rate, config.num_steps // 50),
-            optax.linear_schedule(learning_rate, learning_rate / 10, config.num_steps // 5),
+            optax.linear_schedule(0.0, learning_rate, max(config.num_steps // 50, 1)),
+            optax.linear_schedule(learning_rate, learning_rate / 10, max(config.num_steps // 5, 1)),
         ],
         [config.num_steps * 4 // 5],
     )
@@ -418,6 +419,20 @@ def map_penalty_step(
     return parallel.pmap_step(step, num_frozen=2)
 
 
+def check_batch_size(batch_size: int) -> None:
+    """Every device encodes half of its films and exchanges class latents between pairs of those.
+
+    Raises:
+      InputError: if a device's share of the batch is not a multiple of 4.
+    """
+    multiple = 4 * jax.device_count()
+    if batch_size % multiple:
+        raise InputError(
+            f"config.gan.batch_size is {batch_size}; with {jax.device_count()} devices it must be "
+            f"a multiple of {multiple}"
+        )
+
+
 def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanState:
     """A fresh state."""
     generator, discriminator = init_params(networks, seed)
@@ -466,6 +481,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("gan: complete, skipped")
         return
+    check_batch_size(gan.batch_size)
     networks = make_networks(config)
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))

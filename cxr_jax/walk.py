@@ -38,7 +38,7 @@ def each_frame(fn: Callable, points: Float[Array, "k ..."]) -> Float[Array, "k .
 def linear(start: Severity, end: Severity, num_steps: int) -> Points:
     """The straight segment from start to end."""
     t = jnp.linspace(0.0, 1.0, num_steps + 1).reshape(-1, 1, 1)
-    return start + t * (end - start)
+    return start[None] + t * (end - start)[None]
 
 
 def aligned(
@@ -116,7 +116,7 @@ class Walk(NamedTuple):
 
 def carry(image: Image, drawn: Frames) -> Frames:
     """x + G(z_k) - G(z_0): keeps the detail of x that the generator cannot draw."""
-    return jnp.clip(image + drawn - drawn[0], -1.0, 1.0)
+    return jnp.clip(image[None] + drawn - drawn[:1], -1.0, 1.0)
 
 
 def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: Classify) -> Walk:
@@ -133,7 +133,7 @@ def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: 
                 each_frame(classify, carried),
                 each_frame(judge, carried),
                 each_frame(classify, drawn),
-                distance(carried, carried[0]),
+                distance(carried, carried[:1]),
             )
         )
     )

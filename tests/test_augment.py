@@ -1,0 +1,111 @@
+"""Augmentation: small, anatomical, and a pure function of the example's key."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cxr_jax.augment import Augmentation, augment
+
+NONE = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+ALL = Augmentation(shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1)
+SIZE = 32
+
+
+def keys_of(count: int) -> jax.Array:
+    return jax.random.split(jax.random.key(5), count)
+
+
+def spot(row: float, column: float) -> jax.Array:
+    """A smooth blob on a black image [1, h, w, 1]."""
+    rows, columns = jnp.mgrid[:SIZE, :SIZE]
+    squared = (rows - row) ** 2 + (columns - column) ** 2
+    return 1.5 * jnp.exp(-squared / 8.0)[None, ..., None] - 1
+
+
+def centres(images: jax.Array) -> np.ndarray:
+    """Centre of the brightness above black [n, 2]."""
+    mass = np.asarray(images[..., 0], np.float64) + 1
+    places = np.mgrid[:SIZE, :SIZE]
+    return np.einsum("bhw,chw->bc", mass, places) / mass.sum(axis=(1, 2))[:, None]
+
+
+def test_zero_strength_is_the_identity(key):
+    image = jax.random.uniform(key, (3, SIZE, SIZE, 1), minval=-1)
+    np.testing.assert_array_equal(augment(image, keys_of(3), NONE), image)
+
+
+def test_a_shift_moves_everything_by_up_to_its_strength():
+    n, strength = 64, 0.125  # of 32 pixels: 4
+    images = jnp.repeat(spot(15.0, 17.0), n, axis=0)
+    moved = centres(augment(images, keys_of(n), NONE._replace(shift=strength))) - [15.0, 17.0]
+    assert np.abs(moved).max() < strength * SIZE + 0.1
+    assert (moved.min(axis=0) < -3).all() and (moved.max(axis=0) > 3).all()
+    assert abs(np.corrcoef(moved.T)[0, 1]) < 0.4  # rows and columns move on their own
+
+
+def test_a_shift_keeps_the_spot_s_shape():
+    image = spot(15.0, 17.0)
+    view = augment(image, keys_of(1), NONE._replace(shift=0.125))
+    row, column = centres(view)[0]
+    np.testing.assert_allclose(view, spot(row, column), atol=0.08)
+
+
+def test_rotation_and_zoom_turn_about_the_centre():
+    n, centre = 64, (SIZE - 1) / 2
+    images = jnp.repeat(spot(centre, centre + 8), n, axis=0)
+    for strength in (NONE._replace(rotation=10.0), NONE._replace(zoom=0.2)):
+        arm = centres(augment(images, keys_of(n), strength)) - centre
+        angle = np.degrees(np.arctan2(arm[:, 0], arm[:, 1]))
+        length = np.hypot(*arm.T) / 8
+        if strength.rotation:
+            assert np.abs(angle).max() < 10.5 and angle.min() < -7 and angle.max() > 7
+            np.testing.assert_allclose(length, 1, atol=0.02)
+        else:
+            assert 0.8 < length.min() < 0.9 and 1.1 < length.max() < 1.3
+            np.testing.assert_allclose(angle, 0, atol=1)
+
+
+def test_never_mirrored_nor_upside_down():
+    # A spot in one quarter stays in it: the heart keeps its side.
+    images = jnp.repeat(spot(8.0, 23.0), 128, axis=0)
+    rows, columns = centres(augment(images, keys_of(128), ALL._replace(noise=0.0))).T
+    assert (rows < SIZE / 2).all() and (columns > SIZE / 2).all()
+
+
+def test_tone_leaves_the_anatomy_where_it_is(key):
+    image = jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-0.4, maxval=0.4)
+    images = jnp.repeat(image, 64, axis=0)
+    tone = NONE._replace(brightness=0.2, contrast=0.3)
+    views = np.asarray(augment(images, keys_of(64), tone)).reshape(64, -1)
+    gain, offset = np.polyfit(np.asarray(image).ravel(), views.T, 1)
+    np.testing.assert_allclose(
+        views, gain[:, None] * np.asarray(image).reshape(1, -1) + offset[:, None], atol=1e-5
+    )
+    assert 0.7 <= gain.min() < 0.8 and 1.2 < gain.max() <= 1.3
+    brightness = views.mean(axis=1) - float(image.mean())
+    assert -0.2 <= brightness.min() < -0.15 and 0.15 < brightness.max() <= 0.2
+
+
+def test_views_stay_in_range_and_keep_the_shape(key):
+    image = jax.random.uniform(key, (16, SIZE, SIZE, 1), minval=-1)
+    views = augment(image, keys_of(16), ALL._replace(brightness=1.0, noise=1.0))
+    assert views.shape == image.shape and views.dtype == image.dtype
+    assert float(jnp.abs(views).max()) <= 1.0
+
+
+def test_the_key_alone_decides_the_view(key):
+    image = jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
+    images, keys = jnp.repeat(image, 4, axis=0), keys_of(4)
+    views = augment(images, keys, ALL)
+    # Alone or in a batch, the same key gives the same view; another key another one.
+    for i in range(4):
+        np.testing.assert_allclose(augment(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-6)
+    assert float(jnp.abs(views[0] - views[1]).mean()) > 0.02
+
+
+@pytest.mark.parametrize("field", Augmentation._fields)
+def test_every_strength_does_something(field, key):
+    image = 0.9 * jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
+    strength = NONE._replace(**{field: 10.0 if field == "rotation" else 0.2})
+    assert float(jnp.abs(augment(image, keys_of(1), strength) - image).max()) > 0.01

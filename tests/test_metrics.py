@@ -1,0 +1,177 @@
+"""Figures of merit against hand values and second implementations that are too simple to be wrong."""
+
+import numpy as np
+import pytest
+
+from cxr_jax import metrics
+
+
+def auroc_by_pairs(score, positive) -> float:
+    """P(a positive scores above a negative), a tie counting half, by looking at every pair."""
+    pairs = score[positive][:, None] - score[~positive][None, :]
+    return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+
+
+@pytest.mark.parametrize(
+    ("score", "positive", "expected"),
+    [
+        ([1, 2, 3, 4], [0, 0, 1, 1], 1.0),
+        ([4, 3, 2, 1], [0, 0, 1, 1], 0.0),
+        ([1, 3, 2, 4], [0, 0, 1, 1], 0.75),
+        ([5, 5, 5, 5], [0, 0, 1, 1], 0.5),
+        ([1, 2, 2, 3], [0, 0, 1, 1], 0.875),
+    ],
+)
+def test_auroc_by_hand(score, positive, expected):
+    assert metrics.auroc(np.array(score), np.array(positive)) == expected
+
+
+def test_auroc_counts_pairs():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = rng.integers(5, 60)
+        positive = rng.permutation(np.arange(rows) % 3 == 0)
+        score = rng.integers(0, 8, rows).astype(float)  # many ties
+        assert metrics.auroc(score, positive) == pytest.approx(auroc_by_pairs(score, positive))
+
+
+def test_auroc_of_one_class_is_undefined():
+    assert np.isnan(metrics.auroc(np.arange(3.0), np.ones(3)))
+    assert np.isnan(metrics.auroc(np.arange(3.0), np.zeros(3)))
+
+
+def test_calibration_error_by_hand():
+    probability = np.array([0.05, 0.05, 0.95, 0.95, 1.0])
+    label = np.array([0, 1, 1, 1, 0])
+    # First bin: |0.05 - 0.5| of two films; last bin: |2.9 / 3 - 2 / 3| of three.
+    expected = 0.45 * 2 / 5 + 0.3 * 3 / 5
+    assert metrics.calibration_error(probability, label) == pytest.approx(expected)
+
+
+def test_honest_probabilities_are_calibrated():
+    rng = np.random.default_rng(0)
+    probability = rng.uniform(size=200_000)
+    assert metrics.calibration_error(probability, rng.uniform(size=200_000) < probability) < 0.01
+    assert metrics.calibration_error(np.full(10, 1.0), np.zeros(10)) == 1.0
+
+
+def test_classification_by_hand():
+    margin, label = np.array([2.0, -1.0, 1.0, -3.0, -2.0]), np.array([1, 1, 0, 0, 0])
+    figures = metrics.classification(margin, label)
+    assert figures["accuracy"] == pytest.approx(3 / 5)
+    assert figures["sensitivity"] == pytest.approx(1 / 2)
+    assert figures["specificity"] == pytest.approx(2 / 3)
+    assert figures["auroc"] == pytest.approx(5 / 6)
+    assert figures["images"] == 5
+
+
+def test_share_on():
+    saliency, mask = np.array([1.0, 2.0, 5.0]), np.array([True, False, True])
+    assert metrics.share_on(saliency, mask) == pytest.approx(6 / 8)
+    assert metrics.share_on(saliency, ~mask) == pytest.approx(2 / 8)
+    assert np.isnan(metrics.share_on(np.zeros(3), mask))
+
+
+def test_pixel_auroc_within_a_region():
+    saliency = np.array([[9.0, 1.0], [2.0, 3.0]])[..., None]
+    mask = np.array([[False, False], [False, True]])[..., None]
+    lungs = np.array([[False, True], [True, True]])[..., None]
+    assert metrics.pixel_auroc(saliency, mask) == pytest.approx(2 / 3)
+    assert metrics.pixel_auroc(saliency, mask, lungs) == 1.0  # the bright corner is outside
+
+
+def test_relative_error():
+    rng = np.random.default_rng(0)
+    truth, before = rng.normal(size=(2, 8, 8, 1))
+    assert metrics.relative_error(truth, truth, before) == 0.0
+    assert metrics.relative_error(before, truth, before) == 1.0
+    assert metrics.relative_error((truth + before) / 2, truth, before) == pytest.approx(0.5)
+    assert metrics.relative_error(2 * before - truth, truth, before) == pytest.approx(2.0)
+    assert np.isnan(metrics.relative_error(truth, before, before))
+
+
+def test_wrong_way():
+    assert metrics.wrong_way(np.array([0.0, 1.0, 3.0]), 1) == 0.0
+    assert metrics.wrong_way(np.array([0.0, 1.0, 3.0]), -1) == 1.0
+    assert metrics.wrong_way(np.array([0.0, 3.0, 2.0]), 1) == pytest.approx(1 / 4)
+    assert np.isnan(metrics.wrong_way(np.zeros(3), 1))
+
+
+def survival_median_by_definition(time, event) -> float:
+    """The product-limit estimator, one event time after the other."""
+    survival = 1.0
+    for t in np.unique(time[event]):
+        at_risk = (time >= t).sum()
+        survival *= 1 - (event & (time == t)).sum() / at_risk
+        if survival <= 0.5 + 1e-12:
+            return float(t)
+    return float("inf")
+
+
+def test_median_survival_by_hand():
+    # At 1: 5/6. At 2 two of five at risk flip and one is censored: 5/6 * 3/5 = 1/2.
+    time = np.array([1.0, 2.0, 2.0, 2.0, 3.0, 4.0])
+    event = np.array([True, True, True, False, False, True])
+    assert metrics.median_survival(time, event) == 2.0
+    # Were the censored one censored before, four were at risk: 5/6 * 2/4 < 1/2, at the same time;
+    # with one flip fewer the curve stays above one half until the last film flips.
+    event = np.array([True, True, False, False, False, True])
+    assert metrics.median_survival(time, event) == 4.0
+    assert metrics.median_survival(time, np.zeros(6, bool)) == float("inf")
+    assert metrics.median_survival(np.array([3.0, 1.0, 2.0]), np.ones(3, bool)) == 2.0
+
+
+def test_median_survival_agrees_with_its_definition():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        rows = rng.integers(1, 30)
+        time = rng.integers(1, 8, rows).astype(float)  # many ties
+        event = rng.uniform(size=rows) < rng.uniform(0.2, 1)
+        expected = survival_median_by_definition(time, event)
+        assert metrics.median_survival(time, event) == expected
+
+
+def test_summarise_leaves_out_what_is_undefined():
+    summary = metrics.summarise(np.array([1.0, np.nan, 3.0]), 200, 0)
+    assert summary["mean"] == 2.0 and summary["images"] == 2
+    low, high = summary["ci95"]
+    assert 1.0 <= low <= 2.0 <= high <= 3.0
+
+
+def test_summarise_says_why_nothing_is_known():
+    assert metrics.summarise(np.full(3, np.nan), 10, 0, "no masks") == {
+        "mean": None,
+        "reason": "no masks",
+    }
+    assert metrics.summarise(np.zeros(0), 10, 0)["reason"]
+
+
+def test_summarise_is_repeatable():
+    values = np.random.default_rng(0).normal(size=50)
+    assert metrics.summarise(values, 100, 3) == metrics.summarise(values, 100, 3)
+    assert metrics.summarise(values, 100, 3)["ci95"] != metrics.summarise(values, 100, 4)["ci95"]
+
+
+def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(200):
+        low, high = metrics.summarise(rng.normal(1.0, 2.0, 40), 300, trial)["ci95"]
+        covered += low <= 1.0 <= high
+    assert 0.88 < covered / 200 < 0.99
+
+
+def test_median_survival_of_walks_is_resampled_by_film():
+    time = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
+    summary = metrics.summarise_median_survival(time, np.ones((3, 2), bool), 200, 0)
+    assert summary["mean"] == 2.0 and summary["images"] == 3
+    assert summary["ci95"] == [1.0, 3.0]
+    censored = metrics.summarise_median_survival(time, np.zeros((3, 2), bool), 200, 0)
+    assert censored["mean"] is None and censored["reason"]
+
+
+def test_a_median_that_many_resamples_lack_has_no_interval():
+    time, event = np.arange(1.0, 9.0)[:, None], np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)[:, None]
+    summary = metrics.summarise_median_survival(time, event, 400, 0)
+    assert summary["mean"] == 4.0
+    assert summary["ci95"] is None
