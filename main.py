@@ -4,6 +4,7 @@ python main.py --config=configs/phantom.py --workdir=runs/phantom
 python main.py --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -57,8 +58,8 @@ def parse_flags(argv: list[str]) -> list[str]:
     except flags.Error as error:
         raise InputError(f"{_last_line(error)}; --helpfull lists the flags") from error
     except (AttributeError, KeyError) as error:
-        name = str(error.args[0]).split('"')[-1].strip("'\"")
-        where = next((arg for arg in argv[1:] if f".{name}" in arg), name)
+        name = re.search(r"\w+", str(error)).group()
+        where = next((arg for arg in argv if arg.split("=")[0].endswith(f".{name}")), name)
         raise InputError(f"{where}: no such field; configs/base.py has them all") from error
     except (TypeError, ValueError) as error:
         raise InputError(f"{_last_line(error)}; see configs/base.py for the fields") from error

@@ -75,7 +75,7 @@ def at_unit_speed(points: Points, draw: Draw) -> Points:
     frames = each_frame(draw, points)
     pieces = distance(frames[1:], frames[:-1])  # [k, b]
     travelled = jnp.concatenate([jnp.zeros_like(pieces[:1]), jnp.cumsum(pieces, axis=0)])
-    wanted = jnp.linspace(0.0, 1.0, len(points))[:, None] * travelled[-1]
+    wanted = jnp.linspace(0.0, 1.0, len(points))[:, None] * travelled[-1:]
     place = jax.vmap(_interpolate_index, in_axes=1, out_axes=1)(wanted, travelled)  # [k, b]
     below = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, len(points) - 2)
     share = (place - below)[..., None]

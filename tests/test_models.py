@@ -15,14 +15,14 @@ from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.gan import Discriminator, Generator
 
 SIZE, BATCH = 32, 3
-STRUCTURE_CHANNELS, SEVERITY_CHANNELS = (3, 2), 2
-NUM_STRUCTURE = 2 * 2 * 3 + 4 * 4 * 2
+STRUCTURE_CHANNELS, SEVERITY_CHANNELS = (3, 2, 1), 2
+NUM_STRUCTURE = 2 * 2 * 3 + 4 * 4 * 2 + 8 * 8 * 1
 NUM_SEVERITY = 4 * 4 * 2
 CONFIGS = sorted(p.stem for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "base"))
 
 
 def make_generator(dtype="float32") -> Generator:
-    return Generator(SIZE, STRUCTURE_CHANNELS, SEVERITY_CHANNELS, (8, 8, 8), dtype)
+    return Generator(SIZE, STRUCTURE_CHANNELS, SEVERITY_CHANNELS, (8, 8, 8, 8), dtype)
 
 
 def make_encoder(dtype="float32") -> Encoder:
@@ -40,7 +40,7 @@ def latents(key, rows: int = BATCH) -> tuple[jax.Array, jax.Array]:
 def generator() -> tuple:
     """(draw, parameters) of a generator in which no weight is at its initial zero."""
     network = make_generator()
-    params = network.init(jax.random.key(0), *latents(jax.random.key(1)))
+    params = jax.jit(network.init)(jax.random.key(0), *latents(jax.random.key(1)))
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(2), len(leaves))
     moved = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
@@ -49,7 +49,7 @@ def generator() -> tuple:
 
 def test_latent_sizes_follow_from_the_image():
     shapes = gan.structure_shapes(SIZE, STRUCTURE_CHANNELS)
-    assert shapes == ((2, 2, 3), (4, 4, 2))
+    assert shapes == ((2, 2, 3), (4, 4, 2), (8, 8, 1))
     assert gan.severity_shape(SIZE, SEVERITY_CHANNELS) == (4, 4, 2)
     assert gan.num_components(shapes) == NUM_STRUCTURE
 
@@ -115,7 +115,7 @@ def test_a_cell_of_the_class_latent_acts_where_it_lies(key):
     network = Generator(size, (2, 2, 1), 1, (8, 8, 8, 8))
     structure = jnp.zeros((1, gan.num_components(gan.structure_shapes(size, (2, 2, 1)))))
     origin = jnp.zeros((1, 8 * 8))
-    params = network.init(key, structure, origin)
+    params = jax.jit(network.init)(key, structure, origin)
     draw = jax.jit(lambda severity: network.apply(params, structure, severity))
     change = np.abs(draw(origin.at[0, 0].set(3.0)) - draw(origin))[0, :, :, 0]
     assert change[:32, :32].sum() > 0.9 * change.sum() > 0
@@ -123,8 +123,8 @@ def test_a_cell_of_the_class_latent_acts_where_it_lies(key):
 
 def test_encoder_matches_the_generator(key):
     network, image = make_encoder(), jax.random.uniform(key, (BATCH, SIZE, SIZE, 1), minval=-1)
-    params = network.init(key, image)
-    structure, direction = network.apply(params, 100 * image)
+    params = jax.jit(network.init)(key, image)
+    structure, direction = jax.jit(network.apply)(params, 100 * image)
     assert [part.shape for part in structure] == [(BATCH, NUM_STRUCTURE)] * 2
     assert [part.shape for part in direction] == [(BATCH, NUM_SEVERITY)] * 2
     for _, log_std in (structure, direction):
@@ -133,7 +133,7 @@ def test_encoder_matches_the_generator(key):
 
 def test_classifier_returns_its_margin_and_its_maps(key):
     network, image = Classifier((8, 8, 16)), jax.random.uniform(key, (BATCH, SIZE, SIZE, 1))
-    margin, features = network.apply(network.init(key, image), image)
+    (margin, features), _ = jax.jit(network.init_with_output)(key, image)
     assert margin.shape == (BATCH,)
     assert {name: f.shape for name, f in features.items()} == {
         "stage_1": (BATCH, 8, 8, 8),
@@ -144,8 +144,9 @@ def test_classifier_returns_its_margin_and_its_maps(key):
 def test_discriminator_is_told_the_grade(key):
     network = Discriminator((8, 8, 8, 8), num_grades=3)
     image = jax.random.uniform(key, (BATCH, SIZE, SIZE, 1), minval=-1)
-    params = network.init(key, image, jnp.zeros(BATCH, jnp.int32))
-    judged = [network.apply(params, image, jnp.full(BATCH, grade)) for grade in range(3)]
+    params = jax.jit(network.init)(key, image, jnp.zeros(BATCH, jnp.int32))
+    judge = jax.jit(network.apply)
+    judged = [judge(params, image, jnp.full(BATCH, grade)) for grade in range(3)]
     assert judged[0].shape == (BATCH,) and judged[0].dtype == jnp.float32
     assert float(jnp.abs(judged[0] - judged[1]).min()) > 1e-4
     assert float(jnp.abs(judged[1] - judged[2]).min()) > 1e-4

@@ -1,0 +1,109 @@
+"""Inversion of a generator whose inverse is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cxr_jax import invert
+from cxr_jax.invert import Latents, Target, Weights
+
+S, N, SIDE = 3, 2, 4
+PIXEL_ONLY = Weights(pixel=1.0, feature=0.0, margin=0.0, prior=0.0)
+ALL = Weights(pixel=10.0, feature=0.3, margin=0.5, prior=0.1)
+
+
+@pytest.fixture
+def render(key):
+    basis = jax.random.normal(key, (S + N, SIDE * SIDE))
+    return lambda s, c: (jnp.concatenate([s, c], -1) @ basis).reshape(-1, SIDE, SIDE, 1)
+
+
+def classify(image):
+    features = {"stage_1": jnp.tanh(image), "stage_2": image[:, ::2, ::2] ** 2}
+    return image[:, :2].sum(axis=(1, 2, 3)), features
+
+
+@pytest.fixture
+def truth(key) -> Latents:
+    rows = jax.random.normal(jax.random.fold_in(key, 1), (4, S + N))
+    return Latents(rows[:, :S], rows[:, S:])
+
+
+def target_of(image, radius) -> Target:
+    margin, features = classify(image)
+    return Target(image, margin, features, radius)
+
+
+def origin_like(latents: Latents) -> Latents:
+    return jax.tree.map(jnp.zeros_like, latents)
+
+
+def refine(render, target, first, weights, num_steps=600, learning_rate=0.1):
+    return jax.jit(
+        lambda first, target: invert.refine(
+            first, target, render, classify, jnp.float32(4.0), weights, num_steps, learning_rate
+        )
+    )(first, target)
+
+
+def test_a_linear_generator_is_inverted(render, truth):
+    radius = jnp.array([1.0, 0.5, 0.2, 1.0])
+    image = render(truth.structure, truth.severity(radius))
+    found, history = refine(render, target_of(image, radius), origin_like(truth), PIXEL_ONLY)
+    np.testing.assert_allclose(found.structure, truth.structure, atol=1e-2)
+    np.testing.assert_allclose(found.severity(radius), truth.severity(radius), atol=1e-2)
+    assert history.shape == (600, 4)
+    assert (history[-1] < 1e-3 * history[0]).all()
+
+
+def test_a_negative_keeps_the_origin(render, truth):
+    radius = jnp.array([0.0, 1.0, 0.0, 1.0])
+    image = render(truth.structure, truth.direction)  # drawn with a class latent all the same
+    found, _ = refine(render, target_of(image, radius), origin_like(truth), ALL, 20)
+    severity = np.asarray(found.severity(radius))
+    assert (severity[[0, 2]] == 0).all()
+    assert (np.abs(severity[[1, 3]]).max(axis=1) > 0.05).all()
+    # Nor does anything pull on its unit latent.
+    np.testing.assert_array_equal(found.direction[jnp.array([0, 2])], np.zeros((2, N)))
+
+
+def test_films_do_not_depend_on_their_batch_mates(render, truth):
+    radius = jnp.array([1.0, 0.0, 0.5, 1.0])
+    image = render(truth.structure, truth.severity(radius)) * jnp.array([1, 5, 0.1, 1]).reshape(
+        -1, 1, 1, 1
+    )
+    together, _ = refine(render, target_of(image, radius), origin_like(truth), ALL, 30)
+    for i in range(4):
+        row = slice(i, i + 1)
+        first = jax.tree.map(lambda a, row=row: a[row], origin_like(truth))
+        alone, _ = refine(render, target_of(image[row], radius[row]), first, ALL, 30)
+        np.testing.assert_allclose(alone.structure, together.structure[row], atol=1e-4)
+        np.testing.assert_allclose(alone.direction, together.direction[row], atol=1e-4)
+
+
+def test_the_error_counts_what_its_weights_say(render, truth):
+    radius = jnp.array([1.0, 0.0, 0.5, 1.0])
+    target = target_of(render(truth.structure, truth.severity(radius)), radius)
+    prior = Weights(pixel=0.0, feature=0.0, margin=0.0, prior=2.0)
+    each = lambda weights, latents: np.asarray(
+        invert.error(latents, target, render, classify, jnp.float32(4.0), weights)
+    )
+    # At the truth only the prior is left: half the squared norm a pixel; none for a free direction.
+    squared = (truth.structure**2).sum(-1) + (radius > 0) * (truth.direction**2).sum(-1)
+    np.testing.assert_allclose(each(prior, truth), squared / SIDE**2, rtol=1e-5)
+    np.testing.assert_allclose(each(ALL._replace(prior=0.0), truth), np.zeros(4), atol=1e-5)
+    # Elsewhere the weighted terms add up.
+    off = jax.tree.map(lambda a: 0.5 * a, truth)
+    terms = [
+        weight * each(Weights(*np.eye(4)[i]), off) for i, weight in enumerate(ALL)
+    ]
+    np.testing.assert_allclose(each(ALL, off), sum(terms), rtol=1e-4)
+    assert all((term > 0).all() for term in terms)
+
+
+def test_no_steps_return_the_first_guess(render, truth):
+    target = target_of(render(truth.structure, truth.direction), jnp.ones(4))
+    found, history = refine(render, target, truth, ALL, 0)
+    np.testing.assert_array_equal(found.structure, truth.structure)
+    assert history.shape == (0, 4)

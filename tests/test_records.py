@@ -1,0 +1,119 @@
+"""What a run writes about itself, and whose work directory it is."""
+
+import json
+import os
+
+import pytest
+from ml_collections import ConfigDict
+
+from cxr_jax import records
+from datasets.errors import InputError
+
+
+def make_config(**fields) -> ConfigDict:
+    config = dict(seed=0, gan=dict(widths=(8, 16), rate=0.1), explain=dict(images=8))
+    return ConfigDict(config | fields)
+
+
+def test_a_new_workdir_gets_the_config(tmp_path):
+    workdir = tmp_path / "a" / "b"
+    records.claim_workdir(workdir, make_config())
+    assert json.loads((workdir / "config.json").read_text()) == {
+        "seed": 0,
+        "gan": {"widths": [8, 16], "rate": 0.1},
+        "explain": {"images": 8},
+    }
+
+
+def test_the_same_config_may_come_back(tmp_path):
+    records.claim_workdir(tmp_path, make_config())
+    records.claim_workdir(tmp_path, make_config())
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (dict(seed=1), "seed"),
+        (dict(gan=dict(widths=(8, 32), rate=0.1)), "gan.widths"),
+        (dict(gan=dict(widths=(8, 16))), "gan.rate"),
+        (dict(more=3), "more"),
+    ],
+)
+def test_another_config_is_refused_by_the_field_that_differs(tmp_path, change, named):
+    records.claim_workdir(tmp_path, make_config())
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(InputError, match=named.replace(".", r"\.")) as raised:
+        records.claim_workdir(tmp_path, make_config(**change))
+    assert str(tmp_path) in str(raised.value)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_explaining_may_be_configured_anew(tmp_path):
+    records.claim_workdir(tmp_path, make_config())
+    records.claim_workdir(tmp_path, make_config(explain=dict(images=16)))
+    assert records.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(InputError, match="file cannot be written"):
+        records.claim_workdir(path, make_config())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_forbidden_folder_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="cannot be written"):
+        records.claim_workdir(tmp_path / "run", make_config())
+
+
+@pytest.mark.parametrize("broken", ["{", "", "not json"])
+def test_a_broken_config_is_named(tmp_path, broken):
+    (tmp_path / "config.json").write_text(broken)
+    with pytest.raises(InputError, match=r"config\.json is not JSON"):
+        records.claim_workdir(tmp_path, make_config())
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "metrics.json"
+    records.write_json(path, {"a": [1, None]})
+    for content in ({"a": float("nan")}, {"a": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            records.write_json(path, content)
+    assert records.read_json(path) == {"a": [1, None]}
+
+
+def read_lines(directory) -> list[dict]:
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_recorder_writes_a_line_an_interval(tmp_path, capsys):
+    recorder = records.Recorder(tmp_path / "gan", "gan", 20, 4, 0)
+    recorder.write(10, {"loss": 0.5})
+    # A killed run has its lines on disk without having been closed.
+    assert read_lines(tmp_path / "gan")[0]["loss"] == 0.5
+    recorder.write(20, {"loss": 0.25})
+    recorder.close()
+    lines = read_lines(tmp_path / "gan")
+    assert [line["step"] for line in lines] == [10, 20]
+    assert all(line["images_per_second"] > 0 for line in lines)
+    shown = capsys.readouterr().out
+    assert "gan  step 10/20" in shown and "loss 0.25" in shown
+
+
+def test_a_resumed_recorder_appends(tmp_path):
+    for start in (0, 10):
+        recorder = records.Recorder(tmp_path, "gan", 20, 4, start)
+        recorder.write(start + 10, {"loss": start})
+        recorder.close()
+    assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
+
+
+def test_done_is_done_with_its_facts(tmp_path):
+    assert not records.is_done(tmp_path)
+    records.mark_done(tmp_path, explain={"images": (1, 2)}, steps=3)
+    assert records.is_done(tmp_path)
+    assert records.is_done(tmp_path, explain={"images": (1, 2)})
+    assert not records.is_done(tmp_path, explain={"images": (1, 3)})
+    assert not records.is_done(tmp_path, unknown=1)

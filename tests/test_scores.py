@@ -1,0 +1,186 @@
+"""What perfect, idle and random explanations score."""
+
+import numpy as np
+import pytest
+
+from cxr_jax import scores
+from cxr_jax.films import Thresholds
+from cxr_jax.walk import Walk
+
+SIDE, K = 16, 5
+BOOTSTRAP = (200, 0)
+THRESHOLDS = Thresholds(gap=8.0, judged_gap=4.0, positive=3.0, negative=-3.0, lung_error=0.1)
+TOWARDS = scores.DIRECTIONS["pos_to_neg"]
+
+
+def make_walk(carried, margin, judged=None) -> Walk:
+    """A walk [b, k] with these carried frames; what is not scored is left empty."""
+    step = np.square(carried - carried[:, :1]).mean(axis=(2, 3, 4)) ** 0.5
+    empty = np.zeros((*margin.shape, 1))
+    return Walk(
+        points=empty,
+        drawn=carried,
+        carried=carried,
+        margin=margin,
+        judged=margin / 2 if judged is None else judged,
+        drawn_margin=margin,
+        distance=step,
+    )
+
+
+@pytest.fixture
+def films() -> dict[str, np.ndarray]:
+    """Three films with a lesion each, their twins without it, and masks."""
+    rng = np.random.default_rng(0)
+    twin = rng.uniform(-0.5, 0, size=(3, SIDE, SIDE, 1))
+    lesion = np.zeros(twin.shape, np.uint8)
+    lookalike, lung = lesion.copy(), lesion.copy()
+    for i in range(3):
+        lesion[i, 4 + i : 8 + i, 3:6] = 255
+        lookalike[i, 10:12, 10:12] = 255
+        lung[i, 2:14, 2:14] = 255
+    lookalike[2] = 0  # this film has none
+    return {
+        "image": twin + 0.4 * (lesion > 0),
+        "twin": twin,
+        "lesion_mask": lesion,
+        "lookalike_mask": lookalike,
+        "lung_mask": lung,
+    }
+
+
+def fade(start, end, steps=K) -> np.ndarray:
+    """Frames [b, k, ...] that fade from start to end."""
+    t = np.linspace(0, 1, steps + 1).reshape(1, -1, 1, 1, 1)
+    return start[:, None] + t * (end - start)[:, None]
+
+
+def falling_margin(last=-3.0) -> np.ndarray:
+    return np.repeat(np.linspace(3.0, last, K + 1)[None], 3, axis=0)
+
+
+def test_a_perfect_explanation_is_perfect(films):
+    walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    np.testing.assert_allclose(each["twin_error"], np.zeros(3), atol=1e-12)
+    for name in ("flip_rate", "flip_rate_f", "reached"):
+        np.testing.assert_array_equal(each[name], np.ones(3))
+    np.testing.assert_allclose(each["transfer"], np.ones(3))
+    np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
+    np.testing.assert_allclose(each["length"], walk.distance[:, -1])
+    np.testing.assert_allclose(each["flip_time"], walk.distance[:, 3])  # 3, 1.8, 0.6, -0.6
+    ended = scores.end_walk(walk, THRESHOLDS, TOWARDS)
+    each = scores.score_map(np.abs(ended.change), films)
+    for name in ("on_target", "pixel_auroc", "pixel_auroc_lung"):
+        np.testing.assert_allclose(each[name], np.ones(3))
+    np.testing.assert_array_equal(each["lookalike"], [0.0, 0.0, np.nan])
+
+
+def test_doing_nothing_scores_as_nothing(films):
+    still = np.repeat(films["image"][:, None], K + 1, axis=1)
+    walk = make_walk(still, np.full((3, K + 1), 3.0))
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    np.testing.assert_allclose(each["twin_error"], np.ones(3))
+    for name in ("flip_rate", "flip_rate_f", "reached", "length", "flip_time"):
+        np.testing.assert_array_equal(each[name], np.zeros(3))
+    assert np.isnan(each["transfer"]).all() and np.isnan(each["monotonicity"]).all()
+    each = scores.score_map(np.zeros_like(films["image"]), films)
+    assert np.isnan(each["on_target"]).all()
+    np.testing.assert_allclose(each["pixel_auroc"], np.full(3, 0.5))
+
+
+def test_a_change_that_fools_only_f_is_no_flip(films):
+    walk = make_walk(
+        fade(films["image"], films["twin"]), falling_margin(), judged=np.full((3, K + 1), 2.0)
+    )
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    np.testing.assert_array_equal(each["flip_rate"], np.zeros(3))
+    np.testing.assert_array_equal(each["flip_rate_f"], np.ones(3))
+    np.testing.assert_array_equal(each["transfer"], np.zeros(3))
+
+
+def test_a_walk_is_judged_where_it_stops(films):
+    # Two steps reach the threshold; what comes after, harm included, does not count.
+    margin = np.repeat(np.array([[3.0, -1.0, -3.0, 5.0, 5.0, 5.0]]), 3, axis=0)
+    frames = fade(films["image"], films["twin"], 2)
+    frames = np.concatenate([frames, np.ones((3, 3, SIDE, SIDE, 1))], axis=1)
+    walk = make_walk(frames, margin)
+    ended = scores.end_walk(walk, THRESHOLDS, TOWARDS)
+    np.testing.assert_array_equal(ended.frame, [2, 2, 2])
+    np.testing.assert_array_equal(ended.flip, [1, 1, 1])
+    np.testing.assert_allclose(ended.change, films["twin"] - films["image"], atol=1e-12)
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    np.testing.assert_allclose(each["twin_error"], np.zeros(3), atol=1e-12)
+    np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
+
+
+def test_the_other_direction_mirrors(films):
+    walk = make_walk(fade(films["twin"], films["image"]), -falling_margin())
+    each = scores.score_walk(walk, THRESHOLDS, scores.DIRECTIONS["neg_to_pos"], None)
+    np.testing.assert_array_equal(each["flip_rate"], np.ones(3))
+    np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
+    assert "twin_error" not in each
+
+
+def test_a_chance_map_scores_chance():
+    rng = np.random.default_rng(0)
+    shape = (60, SIDE, SIDE, 1)
+    lesion = (rng.uniform(size=shape) < 0.25).astype(np.uint8)
+    truth = {"lesion_mask": lesion, "lung_mask": np.ones(shape), "lookalike_mask": 0 * lesion}
+    each = scores.score_map(rng.uniform(size=shape), truth)
+    assert each["pixel_auroc"].mean() == pytest.approx(0.5, abs=0.02)
+    assert each["on_target"].mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_the_table_counts_rejected_films_as_unflipped(films):
+    walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    table = scores.summarise_paths(each, 0.6, BOOTSTRAP)
+    assert table["flip_rate"]["mean"] == 1.0
+    assert table["flip_rate_all"]["mean"] == pytest.approx(0.6)
+    assert table["flip_distance"]["mean"] == pytest.approx(np.median(each["flip_time"]))
+    assert "flip_time" not in table
+    assert all("mean" in entry for entry in table.values())
+
+
+def test_what_is_undefined_says_why(films):
+    still = np.repeat(films["image"][:, None], K + 1, axis=1)
+    each = scores.score_walk(make_walk(still, np.full((3, K + 1), 3.0)), THRESHOLDS, TOWARDS, None)
+    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    for name in ("twin_error", "flip_distance", "transfer", "monotonicity"):
+        assert table[name]["mean"] is None and table[name]["reason"], name
+    assert table["flip_rate"]["mean"] == 0.0
+
+
+def test_a_film_walked_to_several_ends_counts_once(films):
+    walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
+    idle = make_walk(fade(films["image"], films["image"]), np.full((3, K + 1), 3.0))
+    each = [scores.score_walk(w, THRESHOLDS, TOWARDS, films["twin"]) for w in (walk, idle)]
+    both = {name: np.stack([s[name] for s in each], axis=1) for name in each[0]}
+    table = scores.summarise_paths(both, 1.0, BOOTSTRAP)
+    assert table["flip_rate"]["mean"] == 0.5 and table["flip_rate"]["images"] == 3
+    assert table["twin_error"]["mean"] == pytest.approx(0.5)
+    assert table["transfer"]["mean"] == pytest.approx(1.0)  # of the walk where it is defined
+
+
+def test_maps_are_compared_film_by_film(films):
+    change = np.abs(films["image"] - films["twin"])
+    each = {
+        "latent": scores.score_map(change, films),
+        "shuffled": scores.score_map(np.roll(change, 1, axis=0), films),
+    }
+    table = scores.summarise_maps(each, BOOTSTRAP)
+    assert table["latent"]["on_target"]["mean"] == 1.0
+    assert not [name for name in table["latent"] if "minus" in name]
+    gained = table["shuffled"]["latent_minus_this_on_target"]
+    assert gained["mean"] == pytest.approx(1.0 - table["shuffled"]["on_target"]["mean"])
+    assert gained["ci95"][0] > 0
+
+
+def test_a_data_set_without_masks_has_the_same_table_with_reasons(films):
+    change = np.abs(films["image"] - films["twin"])
+    known = scores.summarise_maps({"latent": scores.score_map(change, films)}, BOOTSTRAP)
+    unknown = scores.undefined_maps(["latent"])
+    assert unknown["latent"].keys() == known["latent"].keys()
+    for entry in unknown["latent"].values():
+        assert entry["mean"] is None and entry["reason"]

@@ -1,0 +1,154 @@
+"""Paths on generators and classifiers simple enough to know the answer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cxr_jax import walk
+
+B, N, SIDE, K = 3, 5, 4, 8
+
+
+@pytest.fixture
+def basis(key) -> jax.Array:
+    """J [n, pixels]: a linear generator's Jacobian."""
+    return jax.random.normal(key, (N, SIDE * SIDE))
+
+
+@pytest.fixture
+def draw(basis):
+    return lambda z: (z @ basis).reshape(-1, SIDE, SIDE, 1)
+
+
+@pytest.fixture
+def classify(key):
+    weights = jax.random.normal(jax.random.fold_in(key, 1), (SIDE, SIDE, 1))
+    return lambda image: (image * weights[None]).sum(axis=(1, 2, 3))
+
+
+@pytest.fixture
+def start(key) -> jax.Array:
+    return jax.random.normal(jax.random.fold_in(key, 2), (B, N))
+
+
+def spacing(points, draw) -> np.ndarray:
+    """Distances [k, b] between neighbouring frames."""
+    frames = jnp.stack([draw(z) for z in points])
+    return np.asarray(walk.distance(frames[1:], frames[:-1]))
+
+
+def test_distance_is_the_root_mean_square():
+    image = jnp.stack([jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1)).at[:2].set(3.0)])
+    np.testing.assert_allclose(walk.distance(image, 0 * image), [0.0, 5**0.5], rtol=1e-6)
+
+
+def test_linear_goes_from_start_to_end_in_equal_steps(start):
+    end = -2 * start + 1
+    points = walk.linear(start, end, K)
+    assert points.shape == (K + 1, B, N)
+    np.testing.assert_allclose(points[0], start, rtol=1e-6)
+    np.testing.assert_allclose(points[-1], end, rtol=1e-5, atol=1e-6)
+    steps = np.diff(points, axis=0)
+    np.testing.assert_allclose(steps, np.broadcast_to(steps[:1], steps.shape), atol=1e-5)
+
+
+def test_unit_speed_spreads_the_frames_of_a_curved_generator():
+    # |dG/dz| = 3 z^2: even steps in z are uneven in the image, by a factor of hundreds.
+    draw = lambda z: jnp.broadcast_to(z[:, :1, None, None] ** 3, (len(z), SIDE, SIDE, 1))
+    ends = jnp.array([[1.0], [2.0], [-1.5]])
+    points = walk.linear(jnp.zeros((B, 1)), ends, 200)
+    assert spacing(points, draw).max() > 50 * np.median(spacing(points, draw)[:20])
+    even = walk.at_unit_speed(points, draw)
+    np.testing.assert_allclose(even[0], points[0], atol=1e-6)
+    np.testing.assert_allclose(even[-1], points[-1], rtol=1e-5)
+    expected = np.broadcast_to(np.abs(ends[:, 0]) ** 3 / 200, (200, B))
+    np.testing.assert_allclose(spacing(even, draw), expected, rtol=0.02)
+
+
+def test_unit_speed_leaves_even_walks_and_standing_ones_alone(start, draw):
+    straight = walk.linear(start, -start, K)
+    np.testing.assert_allclose(walk.at_unit_speed(straight, draw), straight, atol=1e-5)
+    standing = walk.linear(start, start, K)
+    np.testing.assert_allclose(walk.at_unit_speed(standing, draw), standing, atol=1e-5)
+
+
+def test_aligned_follows_the_gradient_of_a_linear_model(start, draw, classify):
+    gradient = jax.grad(lambda z: classify(draw(z)).sum())(start)
+    towards, step_length = jnp.array([1.0, -1.0, 1.0]), jnp.float32(0.05)
+    points = walk.aligned(start, towards, draw, classify, step_length, K)
+    assert points.shape == (K + 1, B, N)
+    np.testing.assert_array_equal(points[0], start)
+    moves = np.diff(points, axis=0)
+    for move in moves:
+        cosine = (move * gradient).sum(-1) / (
+            np.linalg.norm(move, axis=-1) * np.linalg.norm(gradient, axis=-1)
+        )
+        np.testing.assert_allclose(cosine, towards, atol=1e-5)
+    np.testing.assert_allclose(spacing(points, draw), np.full((K, B), 0.05), rtol=1e-3)
+
+
+def test_aligned_moves_the_margin_the_way_it_is_told(start, key):
+    basis = jax.random.normal(key, (N, SIDE * SIDE)) / 4
+    draw = lambda z: jnp.tanh(z @ basis).reshape(-1, SIDE, SIDE, 1)
+    classify = lambda image: 5 * jnp.sin(image).sum(axis=(1, 2, 3))
+    for towards in (1.0, -1.0):
+        points = walk.aligned(start, jnp.full(B, towards), draw, classify, jnp.float32(0.02), K)
+        margins = np.stack([classify(draw(z)) for z in points])
+        assert (towards * np.diff(margins, axis=0) > 0).all()
+
+
+def test_aligned_stands_still_where_there_is_no_gradient(start, draw):
+    flat = lambda image: 0 * image.sum(axis=(1, 2, 3))
+    points = walk.aligned(start, jnp.ones(B), draw, flat, jnp.float32(0.1), K)
+    np.testing.assert_array_equal(points, jnp.broadcast_to(start[None], points.shape))
+
+
+def test_carry_keeps_the_film_at_frame_zero(key):
+    image = jax.random.uniform(key, (B, SIDE, SIDE, 1), minval=-1)
+    drawn = jax.random.uniform(jax.random.fold_in(key, 1), (K, B, SIDE, SIDE, 1), minval=-1)
+    carried = walk.carry(image, drawn)
+    np.testing.assert_allclose(carried[0], image, atol=1e-6)
+    np.testing.assert_allclose(carried[3], np.clip(image + drawn[3] - drawn[0], -1, 1), atol=1e-6)
+    assert float(jnp.abs(carried).max()) <= 1.0
+
+
+def test_follow_asks_f_and_h_about_the_carried_film(start, draw, classify, key):
+    image = 0.1 * jax.random.normal(key, (B, SIDE, SIDE, 1))
+    points = walk.linear(0.01 * start, 0 * start, K)
+    judge = lambda image: 2 * classify(image) + 1
+    walked = walk.follow(points, image, draw, classify, judge)
+    assert {name: array.shape[:2] for name, array in walked._asdict().items()} == dict.fromkeys(
+        walk.Walk._fields, (B, K + 1)
+    )
+    np.testing.assert_array_equal(walked.points, jnp.moveaxis(points, 0, 1))
+    np.testing.assert_allclose(walked.margin[:, 0], classify(image), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(walked.judged, 2 * walked.margin + 1, rtol=1e-4, atol=1e-5)
+    for i in range(B):
+        np.testing.assert_allclose(walked.drawn[i], draw(points[:, i]), atol=1e-5)
+        np.testing.assert_allclose(walked.drawn_margin[i], classify(walked.drawn[i]), atol=1e-4)
+    np.testing.assert_allclose(walked.distance[:, 0], np.zeros(B), atol=1e-6)
+    np.testing.assert_allclose(
+        walked.distance[:, -1], walk.distance(draw(0 * start), draw(0.01 * start)), rtol=1e-3
+    )
+
+
+def test_stop_by_hand():
+    margin = np.array([[3.0, 1.0, -2.0, -1.0], [3.0, 2.0, 1.0, 0.5], [-4.0, 0.0, 0.0, 0.0]])
+    frame, reached = walk.stop(margin, -1.5, -1)
+    np.testing.assert_array_equal(frame, [2, 3, 0])
+    np.testing.assert_array_equal(reached, [True, False, True])
+    frame, reached = walk.stop(-margin, 1.5, 1)
+    np.testing.assert_array_equal(frame, [2, 3, 0])
+    np.testing.assert_array_equal(reached, [True, False, True])
+
+
+def test_first_flip_needs_every_judge_and_must_come_in_time():
+    f = np.array([[1.0, -1.0, -1.0, -1.0]] * 3)
+    h = np.array([[1.0, 1.0, -1.0, 1.0], [1.0, 1.0, 1.0, -1.0], [1.0, 1.0, 1.0, 1.0]])
+    last = np.array([3, 2, 3])
+    np.testing.assert_array_equal(walk.first_flip([f, h], last, -1), [2, -1, -1])
+    np.testing.assert_array_equal(walk.first_flip([f], last, -1), [1, 1, 1])
+    np.testing.assert_array_equal(walk.first_flip([-f], last, 1), [1, 1, 1])
+    np.testing.assert_array_equal(walk.first_flip([f], np.zeros(3, int), -1), [-1, -1, -1])
+    assert walk.first_flip([np.zeros((1, 2))], np.ones(1, int), -1) == -1  # 0 is not a flip
