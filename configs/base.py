@@ -46,7 +46,7 @@ def get_gan() -> ConfigDict:
     return ConfigDict(
         dict(
             structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
-            severity_channels=4,  # of z_class at 1/8 of the image size
+            severity_channels=(4, 1),  # of z_class at 1/8, 1/4 of the image size
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
@@ -62,7 +62,14 @@ def get_gan() -> ConfigDict:
             r1_weight=0.5,
             r1_every=16,  # steps
             weights=dict(
-                pixel=50.0, feature=1.0, margin=2.0, locality=2.0, prior=1.0, adversarial=1.0
+                pixel=50.0,
+                feature=1.0,
+                margin=2.0,
+                locality=2.0,
+                structure=1.0,
+                severity=0.3,
+                cycle=0.3,
+                adversarial=1.0,
             ),
             augmentation=dict(
                 shift=0.0, rotation=0.0, zoom=0.0, brightness=0.0, contrast=0.0, noise=0.0

@@ -43,6 +43,15 @@ def gaussian_kl(mean: Latents, log_std: Latents) -> Float[Array, "b"]:
     return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 2 * log_std - 1).sum(axis=-1)
 
 
+def gaussian_divergence(
+    p: tuple[Latents, Latents], q: tuple[Latents, Latents]
+) -> Float[Array, "b"]:
+    """KL(p || q) in nats of two diagonal Gaussians (mean, log_std), over all components."""
+    (mean_p, log_p), (mean_q, log_q) = p, q
+    squares = jnp.exp(2 * log_p) + jnp.square(mean_p - mean_q)
+    return (log_q - log_p + 0.5 * squares * jnp.exp(-2 * log_q) - 0.5).sum(axis=-1)
+
+
 def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:
     """Mean squared error of each image."""
     return jnp.square(image - target).mean(axis=(1, 2, 3))

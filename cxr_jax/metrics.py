@@ -60,9 +60,12 @@ def pixel_auroc(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | Non
 
 
 def relative_error(image: np.ndarray, truth: np.ndarray, before: np.ndarray) -> float:
-    """RMSE(image, truth) / RMSE(before, truth): 0 is perfect, 1 is having done nothing."""
+    """RMSE(image, truth) / RMSE(before, truth): 0 is perfect, 1 is having done nothing.
+
+    NaN where there was nothing to do: the two differ by less than a rounding of the pixels.
+    """
     nothing = np.sqrt(np.square(before - truth).mean())
-    if nothing == 0:
+    if nothing < 1e-5:
         return float("nan")
     return float(np.sqrt(np.square(image - truth).mean()) / nothing)
 

@@ -17,6 +17,11 @@ from datasets.errors import InputError
 AXIS = "devices"
 
 
+def num_devices() -> int:
+    """Of all processes."""
+    return jax.device_count()
+
+
 def _placed(tree: Params, spec: PartitionSpec) -> Params:
     mesh = Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(tree, NamedSharding(mesh, spec))

@@ -59,7 +59,7 @@ def score_walk(
         "flip_rate_f": (ended.flip_f >= 0).astype(float),
         "reached": ended.reached.astype(float),
         "flip_time": walk.distance[rows, flipped_at],
-        "transfer": np.where(np.abs(moved) > 1e-6, judged / moved, np.nan),
+        "transfer": judged / np.where(np.abs(moved) > 1e-6, moved, np.nan),
         "length": walk.distance[rows, ended.frame],
         "monotonicity": np.array(
             [

@@ -35,7 +35,7 @@ from cxr_jax.models.gan import (
     Discriminator,
     Generator,
     num_components,
-    severity_shape,
+    severity_shapes,
     structure_shapes,
 )
 from cxr_jax.records import Recorder, is_done, mark_done
@@ -43,6 +43,10 @@ from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
+SWAP_NOISE = 0.05  # of pixels in [-1, 1]
 
 
 class Networks(NamedTuple):
@@ -69,7 +73,11 @@ class Weights(NamedTuple):
       feature: reconstruction, in the classifier's feature maps.
       margin: classifier consistency, squared error of the margin in units of the scale's span.
       locality: mean absolute difference of a swap from the reconstruction with the same lungs.
-      prior: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats a pixel.
+      structure, severity: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats
+        a pixel. Where severity is the cheaper, a finding is not encoded as structure.
+      cycle: divergence of what the encoder reads off a swap from what was put in: the structure
+        of one film, the class latent of another. Without it a finding can hide in the structure,
+        and z_class is only the switch that shows it.
       adversarial: the logistic loss.
     """
 
@@ -77,7 +85,9 @@ class Weights(NamedTuple):
     feature: float
     margin: float
     locality: float
-    prior: float
+    structure: float
+    severity: float
+    cycle: float
     adversarial: float
 
 
@@ -103,7 +113,9 @@ class GanMetrics(clu_metrics.Collection):
     feature: clu_metrics.Average.from_output("feature")
     margin: clu_metrics.Average.from_output("margin")
     locality: clu_metrics.Average.from_output("locality")
-    prior: clu_metrics.Average.from_output("prior")
+    structure: clu_metrics.Average.from_output("structure")
+    severity: clu_metrics.Average.from_output("severity")
+    cycle: clu_metrics.Average.from_output("cycle")
     disagreement: clu_metrics.Average.from_output("disagreement")
 
 
@@ -111,7 +123,8 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
     """The networks of a config."""
     gan, size = config.gan, config.data.image_size
     channels = dict(
-        structure_channels=tuple(gan.structure_channels), severity_channels=gan.severity_channels
+        structure_channels=tuple(gan.structure_channels),
+        severity_channels=tuple(gan.severity_channels),
     )
     return Networks(
         generator=Generator(
@@ -127,9 +140,11 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
 
 def latent_sizes(generator: Generator) -> tuple[int, int]:
     """Number of components of z_structure and of z_class."""
-    shapes = structure_shapes(generator.image_size, generator.structure_channels)
-    shape = severity_shape(generator.image_size, generator.severity_channels)
-    return num_components(shapes), num_components([shape])
+    size = generator.image_size
+    return (
+        num_components(structure_shapes(size, generator.structure_channels)),
+        num_components(severity_shapes(size, generator.severity_channels)),
+    )
 
 
 def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
@@ -168,24 +183,27 @@ class Draw(NamedTuple):
       noise_structure, noise_severity: N(0, I), the encoder's reparametrised noise.
       sample_structure: N(0, I), the lungs of the samples.
       share: uniform in [0, 1], the samples' share t of a film's severity.
+      noise_swap: N(0, 1) a pixel, added to swaps before they are encoded again.
     """
 
     noise_structure: Structure
     noise_severity: Severity
     sample_structure: Structure
     share: Margin
+    noise_swap: Image
 
 
-def draw_latents(keys: jax.Array, num_structure: int, num_severity: int) -> Draw:
+def draw_noise(keys: jax.Array, image_size: int, num_structure: int, num_severity: int) -> Draw:
     """Draws from each encoded film's own key."""
 
     def draw_one(key: jax.Array) -> Draw:
-        key_structure, key_severity, key_sample, key_share = jax.random.split(key, 4)
+        key_structure, key_severity, key_sample, key_share, key_swap = jax.random.split(key, 5)
         return Draw(
             jax.random.normal(key_structure, (num_structure,)),
             jax.random.normal(key_severity, (num_severity,)),
             jax.random.normal(key_sample, (num_structure,)),
             jax.random.uniform(key_share),
+            jax.random.normal(key_swap, (image_size, image_size, 1)),
         )
 
     return jax.vmap(draw_one)(keys[0::2])
@@ -197,14 +215,21 @@ def neighbour(rows: jax.Array) -> jax.Array:
 
 
 class Drawn(NamedTuple):
-    """The images of a step and what the classifier ought to say of them."""
+    """The images of a step, what the classifier ought to say of them, and the films' latents.
+
+    Attributes:
+      structure, severity: (mean, log_std) of each film's z_structure and unit class latent.
+      positive: 1 where the classifier says so of the film, else 0.
+    """
 
     reconstruction: Image
     swap: Image
     sample: Image
     swap_margin: Margin
     sample_margin: Margin
-    kl: Margin
+    structure: Gaussian
+    severity: Gaussian
+    positive: Margin
 
 
 def draw_images(
@@ -225,8 +250,29 @@ def draw_images(
         jnp.concatenate([z_class, neighbour(z_class), draw.share[:, None] * z_class]),
     )
     reconstruction, swap, sample = jnp.split(drawn, 3)
-    kl = losses.gaussian_kl(*structure) + (rho[:, 0] > 0) * losses.gaussian_kl(*severity)
-    return Drawn(reconstruction, swap, sample, neighbour(wanted), sample_margin, kl)
+    return Drawn(
+        reconstruction=reconstruction,
+        swap=swap,
+        sample=sample,
+        swap_margin=neighbour(wanted),
+        sample_margin=sample_margin,
+        structure=structure,
+        severity=severity,
+        positive=(film_margin > 0).astype(margin.dtype),
+    )
+
+
+def cycle_error(networks: Networks, params: Params, drawn: Drawn, noise: Image) -> Margin:
+    """How far the latents read off each swap are from those that went into it, in nats.
+
+    The noise keeps the generator from hiding what it must not show.
+    """
+    swap = drawn.swap + SWAP_NOISE * noise
+    structure, severity = networks.encoder.apply({"params": params["encoder"]}, swap)
+    lent = jax.tree.map(neighbour, drawn.severity)
+    by_structure = losses.gaussian_divergence(drawn.structure, structure)
+    by_severity = losses.gaussian_divergence(lent, severity)
+    return by_structure + neighbour(drawn.positive) * by_severity
 
 
 def margin_error(margin: Margin, wanted: Margin, scale: Scale) -> Margin:
@@ -250,7 +296,7 @@ def generator_loss(
     everything = jnp.concatenate([drawn.reconstruction, drawn.swap, drawn.sample])
     said, seen = networks.classifier.apply({"params": classifier}, everything)
     wanted = jnp.concatenate([margin[0::2], drawn.swap_margin, drawn.sample_margin])
-    rows = len(drawn.swap)
+    rows, pixels = len(drawn.swap), image[0].size
     fake = everything[rows:]
     grade = grading.grade(scale, wanted[rows:], networks.discriminator.num_grades)
     judged = networks.discriminator.apply({"params": discriminator}, fake, grade)
@@ -263,7 +309,9 @@ def generator_loss(
         ).mean(),
         "margin": jnp.concatenate([exact, margin_error(said[rows:], wanted[rows:], scale)]).mean(),
         "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),
-        "prior": drawn.kl.mean() / image[0].size,
+        "structure": losses.gaussian_kl(*drawn.structure).mean() / pixels,
+        "severity": (drawn.positive * losses.gaussian_kl(*drawn.severity)).mean() / pixels,
+        "cycle": cycle_error(networks, params, drawn, draw.noise_swap).mean() / pixels,
         "adversarial": losses.generator_logistic(judged),
     }
     loss = sum(getattr(weights, name) * term for name, term in terms.items())
@@ -302,7 +350,7 @@ def make_train_step(
     ) -> tuple[GanState, GanMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
-        draw = draw_latents(keys, *sizes)
+        draw = draw_noise(keys, networks.generator.image_size, *sizes)
 
         def loss_fn(params: Params):
             frozen = state.discriminator, classifier, scale
@@ -425,10 +473,11 @@ def check_batch_size(batch_size: int) -> None:
     Raises:
       InputError: if a device's share of the batch is not a multiple of 4.
     """
-    multiple = 4 * jax.device_count()
+    devices = parallel.num_devices()
+    multiple = 4 * devices
     if batch_size % multiple:
         raise InputError(
-            f"config.gan.batch_size is {batch_size}; with {jax.device_count()} devices it must be "
+            f"config.gan.batch_size is {batch_size}; with {devices} devices it must be "
             f"a multiple of {multiple}"
         )
 

@@ -1,7 +1,14 @@
 """Four devices on any machine, no silent broadcasting, and each program compiled only once."""
 
+from collections.abc import Callable
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from ml_collections import ConfigDict
+
+from configs import base
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 4)
@@ -17,6 +24,39 @@ def compilation_cache(tmp_path_factory):
     directory.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+@pytest.fixture(scope="session")
+def random_params() -> Callable:
+    """Parameters of a network without compiling its initialisation, none of them at zero."""
+
+    def draw(network, *inputs, seed=0):
+        shapes = jax.eval_shape(network.init, jax.random.key(seed), *inputs)["params"]
+        rng = np.random.default_rng(seed)
+
+        def one(path, leaf):
+            centre = 1.0 if path[-1].key == "gain" else 0.0
+            spread = 0.1 if leaf.ndim == 1 else 1 / np.sqrt(np.prod(leaf.shape[:-1]))
+            return jnp.asarray(centre + spread * rng.normal(size=leaf.shape), jnp.float32)
+
+        return jax.tree_util.tree_map_with_path(one, shapes)
+
+    return draw
+
+
+@pytest.fixture
+def tiny_config() -> ConfigDict:
+    """The default experiment on 16 x 16 pixels with the narrowest networks of the same depth."""
+    config = base.get_config()
+    base.shrink(config)
+    config.data.image_size = 16
+    for section in (config.classifier, config.judge, config.gan):
+        for field, value in section.items():
+            if field.endswith("widths"):
+                section[field] = (8,) * len(value)
+            elif field.endswith("channels"):
+                section[field] = (2,) * len(value)
+    return config
 
 
 @pytest.fixture

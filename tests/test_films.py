@@ -50,7 +50,9 @@ def test_each_reason_rejects_on_its_own():
 
 def test_every_reason_is_told():
     some = make_films(1)
-    (reason,) = reasons(some._replace(drawn_margin=some.margin + 4, drawn_judged=some.judged + 4), [1.0])
+    (reason,) = reasons(
+        some._replace(drawn_margin=some.margin + 4, drawn_judged=some.judged + 4), [1.0]
+    )
     assert [part.split()[0] for part in reason.split("; ")] == ["f", "h", "lung"]
 
 

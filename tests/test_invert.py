@@ -95,9 +95,7 @@ def test_the_error_counts_what_its_weights_say(render, truth):
     np.testing.assert_allclose(each(ALL._replace(prior=0.0), truth), np.zeros(4), atol=1e-5)
     # Elsewhere the weighted terms add up.
     off = jax.tree.map(lambda a: 0.5 * a, truth)
-    terms = [
-        weight * each(Weights(*np.eye(4)[i]), off) for i, weight in enumerate(ALL)
-    ]
+    terms = [weight * each(Weights(*np.eye(4)[i]), off) for i, weight in enumerate(ALL)]
     np.testing.assert_allclose(each(ALL, off), sum(terms), rtol=1e-4)
     assert all((term > 0).all() for term in terms)
 

@@ -65,7 +65,10 @@ def test_r1_averages_over_images():
 
 
 def test_gaussian_kl():
-    mean, log_std = jnp.array([[0.0, 0.0], [1.0, -2.0]]), jnp.log(jnp.array([[1.0, 1.0], [1.0, 3.0]]))
+    mean, log_std = (
+        jnp.array([[0.0, 0.0], [1.0, -2.0]]),
+        jnp.log(jnp.array([[1.0, 1.0], [1.0, 3.0]])),
+    )
     expected = [0.0, 0.5 * (1 + 4 + 1 + 9 - np.log(9.0) - 2)]
     np.testing.assert_allclose(losses.gaussian_kl(mean, log_std), expected, rtol=1e-6, atol=1e-7)
 
@@ -110,3 +113,16 @@ def test_gradients_agree_with_differences(key):
     check(lambda f: losses.feature_error({"a": f}, {"a": b}), a)
     check(losses.change, a, b + 10.0)  # away from the kink of the absolute value
     check(lambda x: losses.r1_penalty(lambda i: jnp.sin(i).sum(axis=(1, 2, 3)), x), a)
+
+
+def test_gaussian_divergence_of_a_gaussian_from_itself_and_from_the_prior(key):
+    mean, log_std = jax.random.normal(key, (2, 3, 5))
+    p, prior = (mean, log_std), (jnp.zeros((3, 5)), jnp.zeros((3, 5)))
+    np.testing.assert_allclose(losses.gaussian_divergence(p, p), np.zeros(3), atol=1e-5)
+    np.testing.assert_allclose(
+        losses.gaussian_divergence(p, prior), losses.gaussian_kl(*p), rtol=1e-5
+    )
+    # N(1, 1) from N(0, 4): log 2 + (1 + 1) / 8 - 1 / 2.
+    p, q = (jnp.ones((1, 1)), jnp.zeros((1, 1))), (jnp.zeros((1, 1)), jnp.full((1, 1), np.log(2)))
+    expected = np.log(2) + 2 / 8 - 0.5
+    np.testing.assert_allclose(losses.gaussian_divergence(p, q), [expected], rtol=1e-5)

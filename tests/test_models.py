@@ -10,70 +10,64 @@ import pytest
 
 from cxr_jax import train_classifier, train_gan
 from cxr_jax.models import gan
-from cxr_jax.models.classifier import Classifier
-from cxr_jax.models.encoder import Encoder
-from cxr_jax.models.gan import Discriminator, Generator
+from cxr_jax.train_gan import Networks
 
 SIZE, BATCH = 32, 3
-STRUCTURE_CHANNELS, SEVERITY_CHANNELS = (3, 2, 1), 2
-NUM_STRUCTURE = 2 * 2 * 3 + 4 * 4 * 2 + 8 * 8 * 1
-NUM_SEVERITY = 4 * 4 * 2
 CONFIGS = sorted(p.stem for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "base"))
 
 
-def make_generator(dtype="float32") -> Generator:
-    return Generator(SIZE, STRUCTURE_CHANNELS, SEVERITY_CHANNELS, (8, 8, 8, 8), dtype)
+@pytest.fixture
+def networks(tiny_config) -> Networks:
+    tiny_config.data.image_size = SIZE
+    return train_gan.make_networks(tiny_config)
 
 
-def make_encoder(dtype="float32") -> Encoder:
-    return Encoder(STRUCTURE_CHANNELS, SEVERITY_CHANNELS, (8, 8, 8, 8), dtype)
+@pytest.fixture
+def image(key) -> jax.Array:
+    return jax.random.uniform(key, (BATCH, SIZE, SIZE, 1), minval=-1)
 
 
-def latents(key, rows: int = BATCH) -> tuple[jax.Array, jax.Array]:
-    return (
-        jax.random.normal(key, (rows, NUM_STRUCTURE)),
-        jax.random.normal(jax.random.fold_in(key, 1), (rows, NUM_SEVERITY)),
-    )
+@pytest.fixture
+def latents(networks, key) -> tuple[jax.Array, jax.Array]:
+    sizes = train_gan.latent_sizes(networks.generator)
+    keys = jax.random.split(key, len(sizes))
+    return tuple(jax.random.normal(k, (BATCH, n)) for k, n in zip(keys, sizes, strict=True))
 
 
-@pytest.fixture(scope="module")
-def generator() -> tuple:
-    """(draw, parameters) of a generator in which no weight is at its initial zero."""
-    network = make_generator()
-    params = jax.jit(network.init)(jax.random.key(0), *latents(jax.random.key(1)))
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
-    moved = [p + 0.1 * jax.random.normal(k, p.shape) for p, k in zip(leaves, keys, strict=True)]
-    return jax.jit(network.apply), jax.tree.unflatten(tree, moved)
+@pytest.fixture
+def params(networks, latents, random_params) -> dict:
+    """Parameters of a generator, none of which is at its initial zero."""
+    return random_params(networks.generator, *latents)
+
+
+@pytest.fixture
+def draw(networks):
+    return jax.jit(lambda params, *latents: networks.generator.apply({"params": params}, *latents))
 
 
 def test_latent_sizes_follow_from_the_image():
-    shapes = gan.structure_shapes(SIZE, STRUCTURE_CHANNELS)
-    assert shapes == ((2, 2, 3), (4, 4, 2), (8, 8, 1))
-    assert gan.severity_shape(SIZE, SEVERITY_CHANNELS) == (4, 4, 2)
-    assert gan.num_components(shapes) == NUM_STRUCTURE
+    shapes = gan.structure_shapes(64, (16, 6, 3))
+    assert shapes == ((4, 4, 16), (8, 8, 6), (16, 16, 3))
+    assert gan.num_components(shapes) == 4 * 4 * 16 + 8 * 8 * 6 + 16 * 16 * 3
 
 
 def test_unpack_cuts_without_loss(key):
-    shapes = gan.structure_shapes(SIZE, STRUCTURE_CHANNELS)
-    latent, _ = latents(key)
+    shapes = gan.structure_shapes(SIZE, (3, 2))
+    latent = jax.random.normal(key, (BATCH, gan.num_components(shapes)))
     maps = gan.unpack(latent, shapes)
     assert [m.shape for m in maps] == [(BATCH, *shape) for shape in shapes]
     packed = jnp.concatenate([m.reshape(BATCH, -1) for m in maps], axis=1)
     np.testing.assert_array_equal(packed, latent)
 
 
-def test_generator_draws_images_in_range(generator, key):
-    draw, params = generator
-    structure, severity = latents(key)
-    image = draw(params, 10 * structure, 10 * severity)
+def test_generator_draws_images_in_range(draw, params, latents):
+    image = draw(params, *jax.tree.map(lambda z: 10 * z, latents))
     assert image.shape == (BATCH, SIZE, SIZE, 1) and image.dtype == jnp.float32
     assert float(jnp.abs(image).max()) <= 1.0
 
 
-def test_both_latents_matter_and_films_do_not_mix(generator, key):
-    draw, params = generator
-    structure, severity = latents(key)
+def test_both_latents_matter_and_films_do_not_mix(draw, params, latents):
+    structure, severity = latents
     image = draw(params, structure, severity)
     other_lungs = draw(params, structure.at[0].set(0.0), severity)
     other_lesion = draw(params, structure, severity.at[0].set(0.0))
@@ -82,10 +76,18 @@ def test_both_latents_matter_and_films_do_not_mix(generator, key):
         np.testing.assert_allclose(other[1:], image[1:], atol=1e-6)
 
 
-def test_the_class_branch_is_silent_at_the_origin(generator, key):
+def test_every_component_of_the_latents_matters(networks, params, latents):
+    def sensitivity(*latents):
+        image = networks.generator.apply({"params": params}, *latents)
+        return (image * jnp.cos(jnp.arange(image.size)).reshape(image.shape)).sum()
+
+    for gradient in jax.jit(jax.grad(sensitivity, argnums=(0, 1)))(*latents):
+        assert (jnp.abs(gradient).max(axis=0) > 0).all()
+
+
+def test_the_class_branch_is_silent_at_the_origin(draw, params, latents):
     """G(z_s, 0) is the same whatever the class branch has learned."""
-    draw, params = generator
-    structure, severity = latents(key)
+    structure, severity = latents
     relearned = jax.tree_util.tree_map_with_path(
         lambda path, p: 3 * p if "ClassBranch" in jax.tree_util.keystr(path) else p, params
     )
@@ -97,9 +99,8 @@ def test_the_class_branch_is_silent_at_the_origin(generator, key):
     assert float(jnp.abs(moved).max()) > 1e-3
 
 
-def test_the_generator_is_smooth_where_walks_start(generator, key):
-    draw, params = generator
-    structure, severity = latents(key)
+def test_the_generator_is_smooth_where_walks_start(draw, params, latents):
+    structure, severity = latents
     slope = jax.jit(
         lambda t: jax.jvp(lambda t: draw(params, structure, t * severity), (t,), (1.0,))[1]
     )
@@ -109,91 +110,64 @@ def test_the_generator_is_smooth_where_walks_start(generator, key):
     np.testing.assert_allclose(left, right, atol=0.05 * scale)
 
 
-def test_a_cell_of_the_class_latent_acts_where_it_lies(key):
-    """A fresh generator's class latent can place a lesion: its top left cell stays up left."""
-    size = 64
-    network = Generator(size, (2, 2, 1), 1, (8, 8, 8, 8))
-    structure = jnp.zeros((1, gan.num_components(gan.structure_shapes(size, (2, 2, 1)))))
-    origin = jnp.zeros((1, 8 * 8))
-    params = jax.jit(network.init)(key, structure, origin)
-    draw = jax.jit(lambda severity: network.apply(params, structure, severity))
-    change = np.abs(draw(origin.at[0, 0].set(3.0)) - draw(origin))[0, :, :, 0]
-    assert change[:32, :32].sum() > 0.9 * change.sum() > 0
-
-
-def test_encoder_matches_the_generator(key):
-    network, image = make_encoder(), jax.random.uniform(key, (BATCH, SIZE, SIZE, 1), minval=-1)
-    params = jax.jit(network.init)(key, image)
-    structure, direction = jax.jit(network.apply)(params, 100 * image)
-    assert [part.shape for part in structure] == [(BATCH, NUM_STRUCTURE)] * 2
-    assert [part.shape for part in direction] == [(BATCH, NUM_SEVERITY)] * 2
-    for _, log_std in (structure, direction):
+def test_the_encoder_matches_the_generator(networks, image, latents, random_params):
+    params = random_params(networks.encoder, image)
+    encode = jax.jit(lambda x: networks.encoder.apply({"params": params}, x))
+    moments = encode(100 * image)
+    for (mean, log_std), latent in zip(moments, latents, strict=True):
+        assert mean.shape == log_std.shape == latent.shape
         assert float(log_std.min()) >= -10 and float(log_std.max()) <= 2
 
 
-def test_classifier_returns_its_margin_and_its_maps(key):
-    network, image = Classifier((8, 8, 16)), jax.random.uniform(key, (BATCH, SIZE, SIZE, 1))
-    (margin, features), _ = jax.jit(network.init_with_output)(key, image)
+def test_the_classifier_returns_its_margin_and_its_maps(networks, image, key):
+    (margin, features), _ = jax.eval_shape(networks.classifier.init_with_output, key, image)
     assert margin.shape == (BATCH,)
+    stages = len(networks.classifier.widths) - 1
     assert {name: f.shape for name, f in features.items()} == {
-        "stage_1": (BATCH, 8, 8, 8),
-        "stage_2": (BATCH, 4, 4, 16),
+        f"stage_{i + 1}": (BATCH, SIZE // 4 >> i, SIZE // 4 >> i, 8) for i in range(stages)
     }
 
 
-def test_discriminator_is_told_the_grade(key):
-    network = Discriminator((8, 8, 8, 8), num_grades=3)
-    image = jax.random.uniform(key, (BATCH, SIZE, SIZE, 1), minval=-1)
-    params = jax.jit(network.init)(key, image, jnp.zeros(BATCH, jnp.int32))
-    judge = jax.jit(network.apply)
-    judged = [judge(params, image, jnp.full(BATCH, grade)) for grade in range(3)]
-    assert judged[0].shape == (BATCH,) and judged[0].dtype == jnp.float32
-    assert float(jnp.abs(judged[0] - judged[1]).min()) > 1e-4
-    assert float(jnp.abs(judged[1] - judged[2]).min()) > 1e-4
+def test_the_discriminator_is_told_the_grade(networks, image, random_params):
+    discriminator = networks.discriminator
+    params = random_params(discriminator, image, jnp.zeros(BATCH, jnp.int32))
+    judge = jax.jit(lambda grade: discriminator.apply({"params": params}, image, grade))
+    judged = [judge(jnp.full(BATCH, grade)) for grade in range(discriminator.num_grades)]
+    assert judged[0].shape == (BATCH,)
+    for one, other in zip(judged, judged[1:], strict=False):
+        assert float(jnp.abs(one - other).min()) > 1e-4
 
 
-def abstract_outputs(dtype: str) -> dict:
-    """{network: (outputs, parameters)} as shapes and dtypes, nothing computed."""
-    image = jnp.zeros((BATCH, SIZE, SIZE, 1))
-    networks = {
-        "generator": (make_generator(dtype), latents(jax.random.key(0))),
-        "encoder": (make_encoder(dtype), (image,)),
-        "classifier": (Classifier((8, 8, 8), dtype), (image,)),
-        "discriminator": (
-            Discriminator((8, 8, 8, 8), 3, dtype),
-            (image, jnp.zeros(BATCH, jnp.int32)),
-        ),
+def test_half_precision_stays_inside(networks, image, latents, key):
+    inputs = {
+        "generator": latents,
+        "encoder": (image,),
+        "discriminator": (image, jnp.zeros(BATCH, jnp.int32)),
+        "classifier": (image,),
     }
-    return {
-        name: jax.eval_shape(
-            lambda *x, network=network: network.init_with_output(jax.random.key(0), *x), *inputs
-        )
-        for name, (network, inputs) in networks.items()
-    }
-
-
-def test_half_precision_stays_inside():
-    for name, (outputs, params) in abstract_outputs("bfloat16").items():
+    assert inputs.keys() == set(networks._fields)
+    for name, network in networks._asdict().items():
+        half = network.clone(dtype="bfloat16")
+        outputs, params = jax.eval_shape(half.init_with_output, key, *inputs[name])
         if name == "classifier":
             outputs, features = outputs
-            assert {f.dtype.name for f in features.values()} <= {"bfloat16", "float32"}
+            assert "bfloat16" in {f.dtype.name for f in features.values()}
         assert {leaf.dtype.name for leaf in jax.tree.leaves(outputs)} == {"float32"}, name
         assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float32"}, name
 
 
-def test_half_precision_draws_about_the_same(generator, key):
-    draw, params = generator
-    rough = jax.jit(make_generator("bfloat16").apply)(params, *latents(key))
-    np.testing.assert_allclose(rough, draw(params, *latents(key)), atol=0.1)
+def test_half_precision_draws_about_the_same(networks, draw, params, latents):
+    half = networks.generator.clone(dtype="bfloat16")
+    rough = jax.jit(half.apply)({"params": params}, *latents)
+    np.testing.assert_allclose(rough, draw(params, *latents), atol=0.1)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_builds_networks_that_fit_together(name):
     config = importlib.import_module(f"configs.{name}").get_config()
-    size = config.data.image_size
     networks = train_gan.make_networks(config)
     judge = train_classifier.make_classifier(config.judge)
-    image = jnp.zeros((2, size, size, 1))
+    image = jnp.zeros((2, config.data.image_size, config.data.image_size, 1))
 
     def play(image):
         def run(network, *inputs):

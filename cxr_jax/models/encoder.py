@@ -18,6 +18,7 @@ from cxr_jax.models.blocks import (
 from cxr_jax.types import Image
 
 Latents = Float[Array, "b p"]
+Map = Float[Array, "b h w c"]
 
 
 class Encoder(nn.Module):
@@ -29,7 +30,7 @@ class Encoder(nn.Module):
     """
 
     structure_channels: Sequence[int]
-    severity_channels: int
+    severity_channels: Sequence[int]
     widths: Sequence[int]
     dtype: DTypeLike = jnp.float32
 
@@ -43,16 +44,22 @@ class Encoder(nn.Module):
             x = ResidualBlock(width, dtype=self.dtype)(x)
             pyramid.append(nn.silu(PixelNorm()(x)))
         coarse_to_fine = pyramid[::-1]
-        heads = [
-            self._gaussian(features, channels)
-            for features, channels in zip(coarse_to_fine, self.structure_channels, strict=False)
-        ]
-        structure = tuple(jnp.concatenate(parts, axis=-1) for parts in zip(*heads, strict=True))
-        context = jnp.concatenate([coarse_to_fine[1], upsample(coarse_to_fine[0])], axis=-1)
-        context = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(context))
-        return structure, self._gaussian(context, self.severity_channels)
+        structure = self._gaussians(coarse_to_fine, self.structure_channels)
+        context = coarse_to_fine[0]
+        contexts = []
+        for features in coarse_to_fine[1:]:
+            context = jnp.concatenate([features, upsample(context)], axis=-1)
+            context = nn.silu(Conv3(self.widths[-2], dtype=self.dtype)(context))
+            contexts.append(context)
+        return structure, self._gaussians(contexts, self.severity_channels)
 
-    def _gaussian(self, features, channels: int) -> tuple[Latents, Latents]:
+    def _gaussians(self, maps: Sequence[Map], channels: Sequence[int]) -> tuple[Latents, Latents]:
+        """One head a map, packed together."""
+        heads = [self._gaussian(x, c) for x, c in zip(maps, channels, strict=False)]
+        mean, log_std = zip(*heads, strict=True)
+        return jnp.concatenate(mean, axis=-1), jnp.concatenate(log_std, axis=-1)
+
+    def _gaussian(self, features: Map, channels: int) -> tuple[Latents, Latents]:
         moments = Conv3(2 * channels, dtype=jnp.float32)(features)
         mean, log_std = jnp.split(moments, 2, axis=-1)
         flat = (len(features), -1)

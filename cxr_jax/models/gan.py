@@ -29,9 +29,12 @@ def structure_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, .
     return tuple((image_size >> 4 << i, image_size >> 4 << i, c) for i, c in enumerate(channels))
 
 
-def severity_shape(image_size: int, channels: int) -> Shape:
-    """Shape of the map that z_class is: a cell every 8 pixels, so that it can place a lesion."""
-    return (image_size >> 3, image_size >> 3, channels)
+def severity_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, ...]:
+    """Shapes of the maps in z_class: `channels[i]` at 1/8, 1/4, ... of the image size.
+
+    A cell every 8 or 4 pixels, so that it can place a lesion and give it an outline.
+    """
+    return tuple((image_size >> 3 << i, image_size >> 3 << i, c) for i, c in enumerate(channels))
 
 
 def num_components(shapes: Sequence[Shape]) -> int:
@@ -80,8 +83,8 @@ class Generator(nn.Module):
     """G(z_structure, z_class) -> image.
 
     z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added
-    where their size is reached: a single vector cannot hold one patient's ribs. z_class is one map
-    that modulates every size up to half the image's, so that it can place, size and grade a lesion.
+    where their size is reached: a single vector cannot hold one patient's ribs. z_class is one too
+    (1/8, 1/4, ...) and modulates every size, so that it can place, size and grade a lesion.
 
     Attributes:
       structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
@@ -90,7 +93,7 @@ class Generator(nn.Module):
 
     image_size: int
     structure_channels: Sequence[int]
-    severity_channels: int
+    severity_channels: Sequence[int]
     widths: Sequence[int]
     dtype: DTypeLike = jnp.float32
 
@@ -98,22 +101,31 @@ class Generator(nn.Module):
     def __call__(self, structure: Structure, severity: Severity) -> Image:
         shapes = structure_shapes(self.image_size, self.structure_channels)
         maps = unpack(structure, shapes)
-        (u,) = unpack(severity, [severity_shape(self.image_size, self.severity_channels)])
-        u = ClassBranch(self.widths[-1], dtype=self.dtype)(u)
-        u_coarse = downsample(u)
+        conditions = self._conditions(severity)
         base = self.param("base", nn.initializers.normal(1.0), (1, *shapes[0][:2], self.widths[0]))
         x = jnp.broadcast_to(base, (len(structure), *base.shape[1:])).astype(self.dtype)
         for level, (z, width) in enumerate(zip(maps, self.widths, strict=False)):
             x = x + nn.Dense(width, use_bias=False, dtype=self.dtype)(z)
-            x = Modulation(dtype=self.dtype)(x, u_coarse if level == 0 else u)
+            x = Modulation(dtype=self.dtype)(x, conditions[level])
             x = ResidualBlock(width, dtype=self.dtype)(x)
             # Fewer channels first, then larger: the full-size layers are what costs.
             x = upsample(nn.Dense(self.widths[level + 1], dtype=self.dtype)(x))
-            u = upsample(u) if level > 0 else u
         x = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(nn.silu(PixelNorm()(x))))
         x = depth_to_space(Conv3(4, dtype=jnp.float32)(x))
         # The blur removes the dot pattern of depth-to-space at none of a convolution's cost.
         return jnp.tanh(binomial_blur(x))
+
+    def _conditions(self, severity: Severity) -> list[Map]:
+        """What modulates each level: the class maps of its size and coarser ones, joined."""
+        shapes = severity_shapes(self.image_size, self.severity_channels)
+        branches = [
+            ClassBranch(self.widths[-1], dtype=self.dtype)(u) for u in unpack(severity, shapes)
+        ]
+        conditions = [downsample(branches[0]), branches[0]]
+        while len(conditions) < len(self.structure_channels):
+            finer = branches[len(conditions) - 1] if len(conditions) <= len(branches) else 0.0
+            conditions.append(upsample(conditions[-1]) + finer)
+        return conditions
 
 
 class Discriminator(nn.Module):
