@@ -50,10 +50,11 @@ def get_gan() -> ConfigDict:
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
+            critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",
             batch_size=32,
-            num_steps=2400,
+            num_steps=1400,
             generator_learning_rate=1e-3,
             discriminator_learning_rate=1e-3,
             beta1=0.5,
@@ -65,17 +66,17 @@ def get_gan() -> ConfigDict:
                 pixel=50.0,
                 feature=1.0,
                 margin=2.0,
-                locality=2.0,
+                locality=0.5,
                 structure=1.0,
-                severity=0.3,
-                cycle=0.3,
+                severity=0.1,
+                confusion=1.0,
                 adversarial=1.0,
             ),
             augmentation=dict(
                 shift=0.0, rotation=0.0, zoom=0.0, brightness=0.0, contrast=0.0, noise=0.0
             ),
             log_every=50,
-            save_every=400,
+            save_every=350,
         )
     )
 
@@ -85,11 +86,11 @@ def get_encoder() -> ConfigDict:
     return ConfigDict(
         dict(
             batch_size=64,
-            num_steps=300,
+            num_steps=150,
             learning_rate=5e-4,
             weights=dict(pixel=100.0, feature=1.0, margin=2.0, prior=0.1),
             log_every=50,
-            save_every=150,
+            save_every=75,
         )
     )
 

@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ConfigDict:
 def small(config: ConfigDict) -> None:
     """64 px."""
     config.data.image_size = 64
-    config.gan.num_steps = 4500
+    config.gan.num_steps = 2000
 
 
 def tiny(config: ConfigDict) -> None:

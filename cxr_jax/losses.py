@@ -32,6 +32,11 @@ def generator_logistic(fake: Margin) -> Scalar:
     return jax.nn.softplus(-fake).mean()
 
 
+def confusion(margin: Margin) -> Scalar:
+    """Cross-entropy with a fair coin: least where a critic cannot tell (Lample et al., 2017)."""
+    return 0.5 * (jax.nn.softplus(margin) + jax.nn.softplus(-margin)).mean()
+
+
 def r1_penalty(discriminate: Callable[[Image], Margin], real: Image) -> Scalar:
     """Half the mean squared gradient of D at real images (Mescheder et al., 2018)."""
     gradient = jax.grad(lambda image: discriminate(image).sum())(real)
@@ -41,15 +46,6 @@ def r1_penalty(discriminate: Callable[[Image], Margin], real: Image) -> Scalar:
 def gaussian_kl(mean: Latents, log_std: Latents) -> Float[Array, "b"]:
     """KL(N(mean, std^2) || N(0, I)) in nats, over all components (Kingma & Welling, 2014)."""
     return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 2 * log_std - 1).sum(axis=-1)
-
-
-def gaussian_divergence(
-    p: tuple[Latents, Latents], q: tuple[Latents, Latents]
-) -> Float[Array, "b"]:
-    """KL(p || q) in nats of two diagonal Gaussians (mean, log_std), over all components."""
-    (mean_p, log_p), (mean_q, log_q) = p, q
-    squares = jnp.exp(2 * log_p) + jnp.square(mean_p - mean_q)
-    return (log_q - log_p + 0.5 * squares * jnp.exp(-2 * log_q) - 0.5).sum(axis=-1)
 
 
 def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:

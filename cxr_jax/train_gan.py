@@ -34,6 +34,7 @@ from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.gan import (
     Discriminator,
     Generator,
+    LatentCritic,
     num_components,
     severity_shapes,
     structure_shapes,
@@ -46,7 +47,6 @@ logger = logging.getLogger(__name__)
 
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
-SWAP_NOISE = 0.05  # of pixels in [-1, 1]
 
 
 class Networks(NamedTuple):
@@ -55,6 +55,7 @@ class Networks(NamedTuple):
     generator: Generator
     encoder: Encoder
     discriminator: Discriminator
+    critic: LatentCritic
     classifier: nn.Module
 
 
@@ -75,9 +76,8 @@ class Weights(NamedTuple):
       locality: mean absolute difference of a swap from the reconstruction with the same lungs.
       structure, severity: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats
         a pixel. Where severity is the cheaper, a finding is not encoded as structure.
-      cycle: divergence of what the encoder reads off a swap from what was put in: the structure
-        of one film, the class latent of another. Without it a finding can hide in the structure,
-        and z_class is only the switch that shows it.
+      confusion: of the critic that tries to read f's answer off z_structure (Fader Networks).
+        Without it a finding hides in the structure, and z_class is only the switch that shows it.
       adversarial: the logistic loss.
     """
 
@@ -87,7 +87,7 @@ class Weights(NamedTuple):
     locality: float
     structure: float
     severity: float
-    cycle: float
+    confusion: float
     adversarial: float
 
 
@@ -97,7 +97,7 @@ class GanState:
 
     step: jax.Array
     generator: Params  # {"generator", "encoder"}: one optimiser drives both
-    discriminator: Params
+    discriminator: Params  # {"image", "latent"}: the discriminator and the critic of z_structure
     average: Params
     generator_optimizer: optax.OptState
     discriminator_optimizer: optax.OptState
@@ -115,7 +115,8 @@ class GanMetrics(clu_metrics.Collection):
     locality: clu_metrics.Average.from_output("locality")
     structure: clu_metrics.Average.from_output("structure")
     severity: clu_metrics.Average.from_output("severity")
-    cycle: clu_metrics.Average.from_output("cycle")
+    confusion: clu_metrics.Average.from_output("confusion")
+    critic: clu_metrics.Average.from_output("critic")
     disagreement: clu_metrics.Average.from_output("disagreement")
 
 
@@ -134,6 +135,11 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
         discriminator=Discriminator(
             widths=tuple(gan.discriminator_widths), num_grades=gan.num_grades, dtype=gan.dtype
         ),
+        critic=LatentCritic(
+            image_size=size,
+            structure_channels=tuple(gan.structure_channels),
+            widths=tuple(gan.critic_widths),
+        ),
         classifier=train_classifier.make_classifier(config.classifier),
     )
 
@@ -148,8 +154,8 @@ def latent_sizes(generator: Generator) -> tuple[int, int]:
 
 
 def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
-    """Fresh parameters of ({"generator", "encoder"}, discriminator)."""
-    keys = jax.random.split(jax.random.key(seed), 3)
+    """Fresh parameters of ({"generator", "encoder"}, {"image", "latent"})."""
+    keys = jax.random.split(jax.random.key(seed), 4)
     num_structure, num_severity = latent_sizes(networks.generator)
     latents = jnp.zeros((1, num_structure)), jnp.zeros((1, num_severity))
     size = networks.generator.image_size
@@ -159,7 +165,11 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
         "encoder": networks.encoder.init(keys[1], image)["params"],
     }
     grade = jnp.zeros((1,), jnp.int32)
-    return generator, networks.discriminator.init(keys[2], image, grade)["params"]
+    discriminator = {
+        "image": networks.discriminator.init(keys[2], image, grade)["params"],
+        "latent": networks.critic.init(keys[3], latents[0])["params"],
+    }
+    return generator, discriminator
 
 
 def make_optimizer(
@@ -183,27 +193,24 @@ class Draw(NamedTuple):
       noise_structure, noise_severity: N(0, I), the encoder's reparametrised noise.
       sample_structure: N(0, I), the lungs of the samples.
       share: uniform in [0, 1], the samples' share t of a film's severity.
-      noise_swap: N(0, 1) a pixel, added to swaps before they are encoded again.
     """
 
     noise_structure: Structure
     noise_severity: Severity
     sample_structure: Structure
     share: Margin
-    noise_swap: Image
 
 
-def draw_noise(keys: jax.Array, image_size: int, num_structure: int, num_severity: int) -> Draw:
+def draw_noise(keys: jax.Array, num_structure: int, num_severity: int) -> Draw:
     """Draws from each encoded film's own key."""
 
     def draw_one(key: jax.Array) -> Draw:
-        key_structure, key_severity, key_sample, key_share, key_swap = jax.random.split(key, 5)
+        key_structure, key_severity, key_sample, key_share = jax.random.split(key, 4)
         return Draw(
             jax.random.normal(key_structure, (num_structure,)),
             jax.random.normal(key_severity, (num_severity,)),
             jax.random.normal(key_sample, (num_structure,)),
             jax.random.uniform(key_share),
-            jax.random.normal(key_swap, (image_size, image_size, 1)),
         )
 
     return jax.vmap(draw_one)(keys[0::2])
@@ -218,6 +225,7 @@ class Drawn(NamedTuple):
     """The images of a step, what the classifier ought to say of them, and the films' latents.
 
     Attributes:
+      z_structure: of each film, as drawn from its posterior.
       structure, severity: (mean, log_std) of each film's z_structure and unit class latent.
       positive: 1 where the classifier says so of the film, else 0.
     """
@@ -227,6 +235,7 @@ class Drawn(NamedTuple):
     sample: Image
     swap_margin: Margin
     sample_margin: Margin
+    z_structure: Structure
     structure: Gaussian
     severity: Gaussian
     positive: Margin
@@ -256,23 +265,11 @@ def draw_images(
         sample=sample,
         swap_margin=neighbour(wanted),
         sample_margin=sample_margin,
+        z_structure=z_structure,
         structure=structure,
         severity=severity,
         positive=(film_margin > 0).astype(margin.dtype),
     )
-
-
-def cycle_error(networks: Networks, params: Params, drawn: Drawn, noise: Image) -> Margin:
-    """How far the latents read off each swap are from those that went into it, in nats.
-
-    The noise keeps the generator from hiding what it must not show.
-    """
-    swap = drawn.swap + SWAP_NOISE * noise
-    structure, severity = networks.encoder.apply({"params": params["encoder"]}, swap)
-    lent = jax.tree.map(neighbour, drawn.severity)
-    by_structure = losses.gaussian_divergence(drawn.structure, structure)
-    by_severity = losses.gaussian_divergence(lent, severity)
-    return by_structure + neighbour(drawn.positive) * by_severity
 
 
 def margin_error(margin: Margin, wanted: Margin, scale: Scale) -> Margin:
@@ -299,7 +296,8 @@ def generator_loss(
     rows, pixels = len(drawn.swap), image[0].size
     fake = everything[rows:]
     grade = grading.grade(scale, wanted[rows:], networks.discriminator.num_grades)
-    judged = networks.discriminator.apply({"params": discriminator}, fake, grade)
+    judged = networks.discriminator.apply({"params": discriminator["image"]}, fake, grade)
+    read = networks.critic.apply({"params": discriminator["latent"]}, drawn.z_structure)
     exact = jnp.square((said[:rows] - wanted[:rows]) / scale.span)
     terms = {
         "pixel": losses.pixel_error(drawn.reconstruction, image[0::2]).mean(),
@@ -311,24 +309,34 @@ def generator_loss(
         "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),
         "structure": losses.gaussian_kl(*drawn.structure).mean() / pixels,
         "severity": (drawn.positive * losses.gaussian_kl(*drawn.severity)).mean() / pixels,
-        "cycle": cycle_error(networks, params, drawn, draw.noise_swap).mean() / pixels,
+        "confusion": losses.confusion(read),
         "adversarial": losses.generator_logistic(judged),
     }
     loss = sum(getattr(weights, name) * term for name, term in terms.items())
     real_grade = grading.grade(scale, margin, networks.discriminator.num_grades)
-    return loss, (terms, (fake, grade), real_grade, margin)
+    read = drawn.z_structure, drawn.positive
+    return loss, (terms, (fake, grade), read, real_grade, margin)
 
 
 def discriminator_loss(
-    discriminator: Discriminator,
+    networks: Networks,
     params: Params,
     real: tuple[Image, jax.Array],
     fake: tuple[Image, jax.Array],
-) -> jax.Array:
-    """Logistic loss on real and drawn images, each with its grade, in one forward pass."""
+    read: tuple[Structure, Margin],
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """What the two players against the generator minimise, and both terms.
+
+    Args:
+      real, fake: images and their grades; judged in one forward pass.
+      read: z_structure of the films, and 1 where f calls them positive.
+    """
     image, grade = (jnp.concatenate(pair) for pair in zip(real, fake, strict=True))
-    judged = discriminator.apply({"params": params}, image, grade)
-    return losses.discriminator_logistic(judged[: len(real[0])], judged[len(real[0]) :])
+    judged = networks.discriminator.apply({"params": params["image"]}, image, grade)
+    logistic = losses.discriminator_logistic(judged[: len(real[0])], judged[len(real[0]) :])
+    guess = networks.critic.apply({"params": params["latent"]}, read[0])
+    critic = losses.classification(guess, read[1], smoothing=0.0)
+    return logistic + critic, (logistic, critic)
 
 
 def make_train_step(
@@ -350,21 +358,23 @@ def make_train_step(
     ) -> tuple[GanState, GanMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
-        draw = draw_noise(keys, networks.generator.image_size, *sizes)
+        draw = draw_noise(keys, *sizes)
 
         def loss_fn(params: Params):
             frozen = state.discriminator, classifier, scale
             return generator_loss(networks, weights, params, frozen, image, draw)
 
-        (loss, (terms, fake, real_grade, margin)), generator_gradient = jax.value_and_grad(
+        (loss, (terms, fake, read, real_grade, margin)), generator_gradient = jax.value_and_grad(
             loss_fn, has_aux=True
         )(state.generator)
-        real, fake = (image, real_grade), jax.lax.stop_gradient(fake)
-        discriminator_value, discriminator_gradient = jax.value_and_grad(
-            lambda params: discriminator_loss(networks.discriminator, params, real, fake)
+        real = image, real_grade
+        fake, read = jax.lax.stop_gradient((fake, read))
+        (_, (logistic, critic)), discriminator_gradient = jax.value_and_grad(
+            lambda params: discriminator_loss(networks, params, real, fake, read), has_aux=True
         )(state.discriminator)
         disagreement = ((margin > 0) != batch["label"]).mean()
-        terms |= dict(generator=loss, discriminator=discriminator_value, disagreement=disagreement)
+        terms |= dict(generator=loss, discriminator=logistic, critic=critic)
+        terms |= dict(disagreement=disagreement)
         generator_gradient, discriminator_gradient, terms = parallel.mean(
             (generator_gradient, discriminator_gradient, terms)
         )
@@ -394,7 +404,7 @@ def make_penalty_step(
 
         def penalty(params: Params) -> jax.Array:
             def discriminate(image: Image) -> Margin:
-                return networks.discriminator.apply({"params": params}, image, grade)
+                return networks.discriminator.apply({"params": params["image"]}, image, grade)
 
             return losses.r1_penalty(discriminate, image)
 

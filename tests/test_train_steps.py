@@ -4,7 +4,10 @@ The comparisons of devices run in 64 bits, where rounding cannot hide a forgotte
 """
 
 import dataclasses
+import gc
 import itertools
+import json
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +17,7 @@ import numpy as np
 import optax
 import pytest
 
-from cxr_jax import invert, parallel, train_classifier, train_encoder, train_gan
+from cxr_jax import data, invert, parallel, train_classifier, train_encoder, train_gan
 from cxr_jax.augment import Augmentation
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.grading import Scale
@@ -130,14 +133,9 @@ def encoder_task(config, networks, random_params) -> Task:
     optimizer = optax.adam(1e-3)
     weights = invert.Weights(**config.encoder.weights)
     step = train_encoder.make_train_step(networks, optimizer, weights, AUGMENTATION, SEED)
-    encoder = state.generator["encoder"]
+    generator, encoder = state.generator["generator"], state.generator["encoder"]
     state = train_encoder.EncoderState(np.int32(0), encoder, optimizer.init(encoder))
-    return Task(step, state, (state_generator(networks, random_params), classifier, scale))
-
-
-def state_generator(networks, random_params):
-    sizes = train_gan.latent_sizes(networks.generator)
-    return random_params(networks.generator, *(jnp.zeros((1, n)) for n in sizes))
+    return Task(step, state, (generator, classifier, scale))
 
 
 TASKS = {
@@ -185,6 +183,143 @@ def test_four_devices_learn_what_one_learns_from_the_joined_batch(
             four, four_metrics = together(four, parallel.shard(batch_of(number)), *shared)
         assert parallel.is_synced(four)
         assert largest_difference(start, one) > 1e-3, "nothing was learned"
-        print(name, largest_difference(one, four), largest_difference(one_metrics, four_metrics))
         assert largest_difference(one, four) < 1e-5
         assert largest_difference(one_metrics, four_metrics) < 1e-5
+
+
+def scalar_of(name: str, metrics) -> float:
+    """What ought to fall."""
+    if name == "penalty":
+        return float(metrics)
+    field = {"classifier": "loss", "gan": "pixel", "encoder": "error"}[name]
+    return float(metrics.compute()[field])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_step_counts_learns_and_compiles_once(
+    name, tiny_config, networks, random_params, caplog
+):
+    task = TASKS[name](tiny_config, networks, random_params)
+    mapped = parallel.pmap_step(task.step, len(task.frozen))
+    state, frozen = parallel.replicate(task.state), parallel.replicate(task.frozen)
+    batch = parallel.shard(batch_of(0))
+    history = []
+    for number in range(24):
+        if number == 1:
+            caplog.set_level(logging.WARNING, "jax")
+            jax.config.update("jax_log_compiles", True)
+        state, metrics = mapped(state, batch, *frozen)
+        history.append(metrics)
+    jax.config.update("jax_log_compiles", False)
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+    assert int(state.step) == (0 if name == "penalty" else 24)
+    values = [scalar_of(name, metrics) for metrics in history]
+    assert np.isfinite(values).all()
+    assert np.mean(values[-4:]) < np.mean(values[:4])
+    assert parallel.is_synced(state)
+
+
+class Killed(Exception):
+    """What ends a run here; a real one gets a signal, see test_end_to_end.py."""
+
+
+def killed_after(steps: int) -> Callable:
+    """`data.train_batches`, at whose end the run dies."""
+
+    def batches(*arguments):
+        yield from itertools.islice(data.train_batches(*arguments), steps)
+        raise Killed
+
+    return batches
+
+
+def read_metrics(directory) -> list[dict]:
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in lines]
+
+
+def keep_saved_states(monkeypatch) -> list[list[np.ndarray]]:
+    """A list that grows by the arrays of each state that is saved from now on."""
+    saved, save = [], Checkpoints.save
+
+    def save_and_keep(self, step, state, *arguments, **options):
+        saved.append([np.array(leaf) for leaf in jax.tree.leaves(state)])
+        save(self, step, state, *arguments, **options)
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_keep)
+    return saved
+
+
+def assert_resumes(run: Callable, module, monkeypatch, tmp_path, task: str = "") -> None:
+    """`run(workdir)` trains for 6 steps and saves every 2: it dies before the 6th, and goes on."""
+    saved = keep_saved_states(monkeypatch)
+    run(tmp_path / "undisturbed")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train_batches", killed_after(5))
+        with pytest.raises(Killed):
+            run(tmp_path / "killed")
+    gc.collect()  # closes what the dead run left open
+    run(tmp_path / "killed")
+    assert len(saved) == 3 + 2 + 1
+    undisturbed, resumed = saved[2], saved[-1]
+    for one, other in zip(undisturbed, resumed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((one != other).any() for one, other in zip(saved[1], undisturbed, strict=True))
+    one, other = (read_metrics(tmp_path / name / task) for name in ("undisturbed", "killed"))
+    assert one == other and [line["step"] for line in one] == [2, 4, 6]
+
+
+resumption = pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+SPLITS = {
+    "train": make_arrays(3 * ROWS),
+    "validation": make_arrays(ROWS),
+    "test": make_arrays(ROWS),
+}
+
+
+@resumption
+def test_a_resumed_classifier_equals_the_undisturbed(tiny_config, monkeypatch, tmp_path):
+    section = tiny_config.classifier
+    section.update(dict(batch_size=ROWS, num_steps=6, eval_every=2))
+
+    def run(directory):
+        train_classifier.train(section, SIZE, SEED, directory, SPLITS)
+
+    assert_resumes(run, train_classifier, monkeypatch, tmp_path)
+    assert all("validation_auroc" in line for line in read_metrics(tmp_path / "killed"))
+
+
+@resumption
+def test_a_resumed_gan_equals_the_undisturbed(
+    tiny_config, networks, random_params, monkeypatch, tmp_path
+):
+    # The penalty falls both before the kill and after it.
+    fields = dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2, r1_every=3)
+    tiny_config.gan.update(fields)
+    _, _, frozen = gan_parts(tiny_config, networks, random_params)
+    monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
+
+    def run(workdir):
+        train_gan.run(tiny_config, workdir, SPLITS)
+
+    assert_resumes(run, train_gan, monkeypatch, tmp_path, "gan")
+    sheets = list((tmp_path / "killed" / "gan" / "samples").glob("*.png"))
+    assert len(sheets) == 3
+
+
+@resumption
+def test_a_resumed_encoder_equals_the_undisturbed(
+    tiny_config, networks, random_params, monkeypatch, tmp_path
+):
+    tiny_config.encoder.update(dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2))
+    _, state, frozen = gan_parts(tiny_config, networks, random_params)
+    monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
+    generator = jax.tree.map(np.asarray, state.generator)  # a step eats the arrays it is given
+    monkeypatch.setattr(train_gan, "load", lambda *arguments: parallel.replicate(generator))
+
+    def run(workdir):
+        train_encoder.run(tiny_config, workdir, SPLITS)
+
+    assert_resumes(run, train_encoder, monkeypatch, tmp_path, "encoder")

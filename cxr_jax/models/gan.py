@@ -157,3 +157,27 @@ class Discriminator(nn.Module):
         x = nn.leaky_relu(nn.Dense(128)(x), 0.2)
         condition = nn.Embed(self.num_grades, 128)(grade)
         return nn.Dense(1)(x)[:, 0] + jnp.sum(condition * x, axis=-1) / 128**0.5
+
+
+class LatentCritic(nn.Module):
+    """Tries to read the classifier's answer off z_structure, which ought not to contain it.
+
+    Attributes:
+      structure_channels: as in the generator.
+      widths: channels at the size of the finest map and at half of it.
+    """
+
+    image_size: int
+    structure_channels: Sequence[int]
+    widths: Sequence[int]
+
+    @nn.compact
+    def __call__(self, structure: Structure) -> Float[Array, "b"]:
+        maps = unpack(structure, structure_shapes(self.image_size, self.structure_channels))
+        x = maps[0]
+        for finer in maps[1:]:
+            x = jnp.concatenate([upsample(x), finer], axis=-1)
+        x = nn.leaky_relu(Conv3(self.widths[0])(x), 0.2)
+        for width in self.widths[1:]:
+            x = nn.leaky_relu(Conv3(width)(downsample(x)), 0.2)
+        return nn.Dense(1)(x.mean(axis=(1, 2)))[:, 0]

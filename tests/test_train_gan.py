@@ -1,0 +1,111 @@
+"""The parts of a GAN step that can be worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cxr_jax import train_gan
+from cxr_jax.grading import Scale
+from datasets.errors import InputError
+
+SCALE = Scale(jnp.float32(-2.0), jnp.float32(6.0))
+
+
+def test_neighbours_change_places():
+    rows = jnp.arange(8).reshape(4, 2)
+    np.testing.assert_array_equal(train_gan.neighbour(rows), rows[jnp.array([1, 0, 3, 2])])
+    np.testing.assert_array_equal(train_gan.neighbour(train_gan.neighbour(rows)), rows)
+
+
+def test_no_split_over_devices_changes_a_neighbour():
+    rows = jnp.arange(16)
+    split = jax.vmap(train_gan.neighbour)(rows.reshape(4, 4)).reshape(16)
+    np.testing.assert_array_equal(split, train_gan.neighbour(rows))
+
+
+def test_margin_error_by_hand():
+    wanted = jnp.array([2.0, 2.0, -2.0, -2.0])
+    margin = jnp.array([6.0, -2.0, 2.0, -9.0])
+    # In spans of 8; a negative may be more so than the median one.
+    found = train_gan.margin_error(margin, wanted, SCALE)
+    np.testing.assert_allclose(found, [0.25, 0.25, 0.25, 0.0])
+
+
+def rates(tiny_config, num_steps: int) -> np.ndarray:
+    """The learning rate of every step: what Adam moves a parameter with a constant gradient."""
+    tiny_config.gan.num_steps = num_steps
+    optimizer = train_gan.make_optimizer(tiny_config.gan, 1.0)
+    params = jnp.zeros(())
+    state, moves = optimizer.init(params), []
+    for _ in range(num_steps):
+        move, state = optimizer.update(jnp.ones(()), state)
+        moves.append(-float(move))
+    return np.array(moves)
+
+
+@pytest.mark.parametrize("num_steps", [3, 20, 60])
+def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
+    rate = rates(tiny_config, num_steps)
+    warm, fall = max(num_steps // 50, 1), num_steps * 4 // 5
+    assert (np.diff(rate[: warm + 1]) > 0).all()
+    np.testing.assert_allclose(rate[warm : fall + 1], 1.0, rtol=1e-3)
+    assert (np.diff(rate[fall:]) < 0).all() and rate[-1] >= 0.1
+
+
+@pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
+def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
+    if fits:
+        train_gan.check_batch_size(batch_size)
+    else:
+        with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
+            train_gan.check_batch_size(batch_size)
+
+
+class Images:
+    """What the networks of a small GAN draw from films with known margins."""
+
+    def __init__(self, tiny_config, random_params, margin):
+        networks = train_gan.make_networks(tiny_config)
+        sizes = train_gan.latent_sizes(networks.generator)
+        image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
+        self.params = {
+            "generator": random_params(networks.generator, *(jnp.zeros((1, n)) for n in sizes)),
+            "encoder": random_params(networks.encoder, image),
+        }
+        self.noise = train_gan.draw_noise(jax.random.split(jax.random.key(2), 8), 16, *sizes)
+        self.networks, self.image, self.margin = networks, image, jnp.array(margin)
+        self.drawn = jax.jit(self._draw)(self.noise)
+        self.draw = jax.jit(self._draw)
+
+    def _draw(self, noise) -> train_gan.Drawn:
+        return train_gan.draw_images(
+            self.networks, self.params, self.image, self.margin, SCALE, noise
+        )
+
+
+def test_swaps_lend_class_latents_between_films(tiny_config, random_params):
+    # Of the encoded films (the even ones) the first two are negative, the others positive.
+    films = Images(tiny_config, random_params, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
+    drawn = films.drawn
+    assert drawn.reconstruction.shape == drawn.swap.shape == drawn.sample.shape == (4, 16, 16, 1)
+    # Between two negatives there is nothing to lend: both sit at the origin.
+    np.testing.assert_allclose(drawn.swap[:2], drawn.reconstruction[:2], atol=1e-6)
+    assert (jnp.abs(drawn.swap[2:] - drawn.reconstruction[2:]).max(axis=(1, 2, 3)) > 1e-3).all()
+    # A negative is asked for the median negative's margin, a positive for the lender's own.
+    np.testing.assert_allclose(drawn.swap_margin, [-2.0, -2.0, 6.0, 4.0])
+
+
+def test_a_negative_never_uses_its_class_noise(tiny_config, random_params):
+    films = Images(tiny_config, random_params, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
+    noise = films.noise._replace(noise_severity=-films.noise.noise_severity)
+    moved = films.draw(noise).reconstruction - films.drawn.reconstruction
+    moved = jnp.abs(moved).max(axis=(1, 2, 3))
+    assert (moved[0::2] == 0).all() and (moved[1::2] > 1e-3).all()
+
+
+def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_params):
+    films = Images(tiny_config, random_params, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
+    share = jnp.array([0.7, 0.0, 0.5, 1.0])
+    drawn = films.draw(films.noise._replace(share=share))
+    np.testing.assert_allclose(drawn.sample_margin, [-2.0, -2.0, 2.0, -2.0], atol=1e-6)
