@@ -24,7 +24,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cxr_jax import invert, parallel, train_classifier, train_encoder, train_gan  # noqa: E402
+from cxr_jax import parallel, train_classifier, train_encoder, train_gan  # noqa: E402
 from cxr_jax.augment import Augmentation  # noqa: E402
 from cxr_jax.grading import Scale  # noqa: E402
 
@@ -106,15 +106,16 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
         train_encoder.make_train_step(
             networks,
             optimizer,
-            invert.Weights(**section.weights),
+            train_gan.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
             config.seed,
         ),
         num_frozen=3,
     )
-    params, _ = train_gan.init_params(networks, config.seed)
+    params, discriminator = train_gan.init_params(networks, config.seed)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
-    frozen = parallel.replicate((params["generator"], classifier, SCALE))
+    gan = {**params, "discriminator": discriminator}
+    frozen = parallel.replicate((gan, classifier, SCALE))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     state = train_encoder.EncoderState(
         jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])

@@ -66,7 +66,7 @@ def get_gan() -> ConfigDict:
                 pixel=50.0,
                 feature=1.0,
                 margin=2.0,
-                locality=0.5,
+                locality=1.0,
                 structure=1.0,
                 severity=0.1,
                 confusion=1.0,
@@ -85,12 +85,11 @@ def get_encoder() -> ConfigDict:
     """The encoder's own training against the finished generator."""
     return ConfigDict(
         dict(
-            batch_size=64,
-            num_steps=150,
-            learning_rate=5e-4,
-            weights=dict(pixel=100.0, feature=1.0, margin=2.0, prior=0.1),
+            batch_size=32,
+            num_steps=200,
+            learning_rate=3e-4,
             log_every=50,
-            save_every=75,
+            save_every=100,
         )
     )
 
@@ -102,8 +101,9 @@ def get_explain() -> ConfigDict:
             images=64,  # test films walked, half of them called positive by f
             validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,
-            inversion_steps=60,
+            inversion_steps=40,
             inversion_learning_rate=0.03,
+            inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),
             walk_steps=24,
             aligned_reach=1.5,  # length of aligned walks, in linear walks' median length
             gate_margin=0.25,  # of the class gap

@@ -84,7 +84,7 @@ def make_tools(
     inverted = films.make_invert(
         networks,
         judge,
-        invert.Weights(**config.encoder.weights),
+        invert.Weights(**section.inversion_weights),
         section.inversion_steps,
         section.inversion_learning_rate,
         section.batch_size,

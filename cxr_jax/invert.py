@@ -1,7 +1,9 @@
 """Inversion: the latents of a real radiograph, by an encoder and a few optimiser steps.
 
-Where the classifier says negative, z_class is the origin by definition and only z_structure is
-fitted; otherwise both are. Everything is example by example, so a whole batch is one `lax.scan`.
+Where the classifier says negative, z_class is the origin by definition and z_structure is fitted;
+where it says positive, z_class is, and z_structure stays the encoder's: fitted to a film with a
+finding it would take the finding over, and the walk would leave it where it is. Everything is
+example by example, so a whole batch is one `lax.scan`.
 """
 
 from collections.abc import Callable, Mapping
@@ -89,6 +91,8 @@ def refine(
     """
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, max(num_steps, 1)))
 
+    positive = (target.radius > 0)[:, None]
+
     def total(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
         each = error(latents, target, render, classify, span, weights)
         return each.sum(), each
@@ -96,6 +100,7 @@ def refine(
     def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
         latents, state = carry
         gradient, each = jax.grad(total, has_aux=True)(latents)
+        gradient = gradient._replace(structure=jnp.where(positive, 0.0, gradient.structure))
         moves, state = optimizer.update(gradient, state)
         return (optax.apply_updates(latents, moves), state), each
 

@@ -1,7 +1,8 @@
 """Task `encoder`: trains the encoder alone against the finished, averaged generator.
 
-During the GAN task the encoder chases a moving generator and draws noisy latents. Here it minimises
-the inversion's own error with its means, so that refinement starts close.
+During the GAN task the encoder chases a moving generator. Here it minimises the same loss with
+everything else frozen. The whole loss, swaps and critic included: an encoder trained on
+reconstruction alone hides the findings in z_structure again, and walks then change nothing.
 """
 
 import logging
@@ -61,28 +62,27 @@ def make_target(
 def make_train_step(
     networks: Networks,
     optimizer: optax.GradientTransformation,
-    weights: invert.Weights,
+    weights: train_gan.Weights,
     augmentation: Augmentation,
     seed: int,
 ) -> Callable:
-    """Builds the pure step (state, batch, generator, classifier, scale) -> (state, metrics)."""
+    """Builds the pure step (state, batch, gan, classifier, scale) -> (state, metrics).
+
+    `gan` holds the parameters {"generator", "discriminator"}.
+    """
+    sizes = train_gan.latent_sizes(networks.generator)
 
     def step(
-        state: EncoderState, batch: Arrays, generator: Params, classifier: Params, scale: Scale
+        state: EncoderState, batch: Arrays, gan: Params, classifier: Params, scale: Scale
     ) -> tuple[EncoderState, EncoderMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
-        target = make_target(networks, classifier, scale, image)
+        draw = train_gan.draw_noise(keys, *sizes)
 
         def loss_fn(encoder: Params) -> jax.Array:
-            return invert.error(
-                first_guess(networks.encoder, encoder, image),
-                target,
-                lambda *latents: networks.generator.apply({"params": generator}, *latents),
-                lambda image: networks.classifier.apply({"params": classifier}, image),
-                scale.span,
-                weights,
-            ).mean()
+            params = {"generator": gan["generator"], "encoder": encoder}
+            frozen = gan["discriminator"], classifier, scale
+            return train_gan.generator_loss(networks, weights, params, frozen, image, draw)[0]
 
         loss, gradient = parallel.mean(jax.value_and_grad(loss_fn)(state.encoder))
         moves, optimizer_state = optimizer.update(gradient, state.optimizer)
@@ -99,6 +99,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("encoder: complete, skipped")
         return
+    train_gan.check_batch_size(section.batch_size)
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)
@@ -107,13 +108,13 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         make_train_step(
             networks,
             optimizer,
-            invert.Weights(**section.weights),
+            train_gan.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
             config.seed,
         ),
         num_frozen=3,
     )
-    frozen = parallel.replicate((gan["generator"], classifier, scale))
+    frozen = parallel.replicate((gan, classifier, scale))
     checkpoints = Checkpoints(directory)
     state = EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"]))
     state = checkpoints.newest(parallel.replicate(state))

@@ -566,7 +566,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             recorder.write(number, collected.compute())
             collected = GanMetrics.empty()
         if number % gan.save_every == 0 or last:
-            checkpoints.save(number, state, state.average, score=number)
+            variables = {**state.average, "discriminator": state.discriminator}
+            checkpoints.save(number, state, variables, score=number)
             sheet = directory / "samples" / f"{number:06d}.png"
             save_samples(sheet, networks, state.average, frozen, lenders)
     recorder.close()
@@ -586,9 +587,10 @@ def load_frozen(
 
 
 def load(networks: Networks, workdir: Path) -> Params:
-    """The averaged {"generator", "encoder"} of the newest checkpoint."""
-    like = init_params(networks, seed=0)[0]
+    """Averaged {"generator", "encoder"} and the "discriminator" of the newest checkpoint."""
+    generator, discriminator = init_params(networks, seed=0)
     checkpoints = Checkpoints(workdir / "gan")
+    like = {**generator, "discriminator": discriminator}
     params = checkpoints.best(parallel.replicate(like))
     checkpoints.close()
     return params

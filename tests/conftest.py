@@ -17,7 +17,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session", autouse=True)
 def compilation_cache(tmp_path_factory):
-    """Programs that several tests build anew (a run and its resumption, say) share one executable."""
+    """Programs that several tests build anew (a run and its resumption) share one executable."""
     root = tmp_path_factory.getbasetemp()
     # Under xdist each worker has its own folder inside the session's.
     directory = (root.parent if root.name.startswith("popen-") else root) / "programs"
@@ -27,21 +27,28 @@ def compilation_cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def random_params() -> Callable:
-    """Parameters of a network without compiling its initialisation, none of them at zero."""
+def random_like() -> Callable:
+    """Parameters shaped like `init()`'s without compiling it, none of them at zero."""
 
-    def draw(network, *inputs, seed=0):
-        shapes = jax.eval_shape(network.init, jax.random.key(seed), *inputs)["params"]
-        rng = np.random.default_rng(seed)
+    def draw(init):
+        rng = np.random.default_rng(0)
 
         def one(path, leaf):
             centre = 1.0 if path[-1].key == "gain" else 0.0
             spread = 0.1 if leaf.ndim == 1 else 1 / np.sqrt(np.prod(leaf.shape[:-1]))
             return jnp.asarray(centre + spread * rng.normal(size=leaf.shape), jnp.float32)
 
-        return jax.tree_util.tree_map_with_path(one, shapes)
+        return jax.tree_util.tree_map_with_path(one, jax.eval_shape(init))
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def random_params(random_like) -> Callable:
+    """The same for one network that is called with `inputs`."""
+    return lambda network, *inputs: random_like(
+        lambda: network.init(jax.random.key(0), *inputs)["params"]
+    )
 
 
 @pytest.fixture

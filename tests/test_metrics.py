@@ -1,4 +1,4 @@
-"""Figures of merit against hand values and second implementations that are too simple to be wrong."""
+"""Figures of merit against hand values and second implementations too simple to be wrong."""
 
 import numpy as np
 import pytest

@@ -145,10 +145,9 @@ def test_half_precision_stays_inside(networks, image, latents, key):
         "discriminator": (image, jnp.zeros(BATCH, jnp.int32)),
         "classifier": (image,),
     }
-    assert inputs.keys() == set(networks._fields)
-    for name, network in networks._asdict().items():
-        half = network.clone(dtype="bfloat16")
-        outputs, params = jax.eval_shape(half.init_with_output, key, *inputs[name])
+    for name, arguments in inputs.items():
+        half = getattr(networks, name).clone(dtype="bfloat16")
+        outputs, params = jax.eval_shape(half.init_with_output, key, *arguments)
         if name == "classifier":
             outputs, features = outputs
             assert "bfloat16" in {f.dtype.name for f in features.values()}

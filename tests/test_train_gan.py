@@ -65,18 +65,15 @@ def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
 class Images:
     """What the networks of a small GAN draw from films with known margins."""
 
-    def __init__(self, tiny_config, random_params, margin):
+    def __init__(self, tiny_config, random_like, margin):
         networks = train_gan.make_networks(tiny_config)
         sizes = train_gan.latent_sizes(networks.generator)
         image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
-        self.params = {
-            "generator": random_params(networks.generator, *(jnp.zeros((1, n)) for n in sizes)),
-            "encoder": random_params(networks.encoder, image),
-        }
-        self.noise = train_gan.draw_noise(jax.random.split(jax.random.key(2), 8), 16, *sizes)
+        self.params, _ = random_like(lambda: train_gan.init_params(networks, 0))
+        self.noise = train_gan.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
         self.networks, self.image, self.margin = networks, image, jnp.array(margin)
-        self.drawn = jax.jit(self._draw)(self.noise)
         self.draw = jax.jit(self._draw)
+        self.drawn = self.draw(self.noise)
 
     def _draw(self, noise) -> train_gan.Drawn:
         return train_gan.draw_images(
@@ -84,9 +81,9 @@ class Images:
         )
 
 
-def test_swaps_lend_class_latents_between_films(tiny_config, random_params):
+def test_swaps_lend_class_latents_between_films(tiny_config, random_like):
     # Of the encoded films (the even ones) the first two are negative, the others positive.
-    films = Images(tiny_config, random_params, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
+    films = Images(tiny_config, random_like, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
     drawn = films.drawn
     assert drawn.reconstruction.shape == drawn.swap.shape == drawn.sample.shape == (4, 16, 16, 1)
     # Between two negatives there is nothing to lend: both sit at the origin.
@@ -96,16 +93,16 @@ def test_swaps_lend_class_latents_between_films(tiny_config, random_params):
     np.testing.assert_allclose(drawn.swap_margin, [-2.0, -2.0, 6.0, 4.0])
 
 
-def test_a_negative_never_uses_its_class_noise(tiny_config, random_params):
-    films = Images(tiny_config, random_params, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
+def test_a_negative_never_uses_its_class_noise(tiny_config, random_like):
+    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
     noise = films.noise._replace(noise_severity=-films.noise.noise_severity)
     moved = films.draw(noise).reconstruction - films.drawn.reconstruction
     moved = jnp.abs(moved).max(axis=(1, 2, 3))
     assert (moved[0::2] == 0).all() and (moved[1::2] > 1e-3).all()
 
 
-def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_params):
-    films = Images(tiny_config, random_params, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
+def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
+    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
     share = jnp.array([0.7, 0.0, 0.5, 1.0])
     drawn = films.draw(films.noise._replace(share=share))
     np.testing.assert_allclose(drawn.sample_margin, [-2.0, -2.0, 2.0, -2.0], atol=1e-6)

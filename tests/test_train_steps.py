@@ -3,7 +3,6 @@
 The comparisons of devices run in 64 bits, where rounding cannot hide a forgotten average.
 """
 
-import dataclasses
 import gc
 import itertools
 import json
@@ -68,17 +67,16 @@ def networks(tiny_config) -> train_gan.Networks:
 
 
 def double(networks: train_gan.Networks) -> train_gan.Networks:
-    return jax.tree.map(
-        lambda network: network.clone(dtype="float64"),
-        networks,
-        is_leaf=lambda node: dataclasses.is_dataclass(node),
+    """The same networks, computing in 64 bits where they leave the choice."""
+    return train_gan.Networks(
+        *(net.clone(dtype="float64") if hasattr(net, "dtype") else net for net in networks)
     )
 
 
-def classifier_task(config, networks, random_params) -> Task:
+def classifier_task(config, networks, random_like) -> Task:
     network = networks.classifier
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
-    params = random_params(network, jnp.zeros((1, SIZE, SIZE, 1)))
+    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
     state = train_classifier.ClassifierState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
@@ -86,15 +84,9 @@ def classifier_task(config, networks, random_params) -> Task:
     return Task(step, state, ())
 
 
-def gan_parts(config, networks, random_params) -> tuple:
+def gan_parts(networks, random_like) -> tuple:
     """(optimisers, a state, frozen): a classifier whose answers differ among the films."""
-    image = jnp.zeros((1, SIZE, SIZE, 1))
-    structure, severity = (jnp.zeros((1, n)) for n in train_gan.latent_sizes(networks.generator))
-    generator = {
-        "generator": random_params(networks.generator, structure, severity),
-        "encoder": random_params(networks.encoder, image),
-    }
-    discriminator = random_params(networks.discriminator, image, jnp.zeros(1, jnp.int32))
+    generator, discriminator = random_like(lambda: train_gan.init_params(networks, 0))
     optimizers = train_gan.Optimizers(optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
     state = train_gan.GanState(
         step=np.int32(0),
@@ -104,32 +96,31 @@ def gan_parts(config, networks, random_params) -> tuple:
         generator_optimizer=optimizers.generator.init(generator),
         discriminator_optimizer=optimizers.discriminator.init(discriminator),
     )
-    classifier = random_params(networks.classifier, image)
-    margin = train_classifier.margins(
-        networks.classifier, classifier, make_arrays(3 * ROWS)["image"]
-    )
+    network = networks.classifier
+    classifier = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
+    margin = train_classifier.margins(network, classifier, make_arrays(3 * ROWS)["image"])
     # Two answers are needed, or half of the step lies idle.
-    bias = classifier["Dense_0"]["bias"]
-    classifier = classifier | {"Dense_0": classifier["Dense_0"] | {"bias": bias - np.median(margin)}}
+    head = classifier["Dense_0"]
+    head = head | {"bias": head["bias"] - np.float32(np.median(margin))}
     spread = np.float32(margin.std())
-    return optimizers, state, (classifier, Scale(-spread, spread))
+    return optimizers, state, (classifier | {"Dense_0": head}, Scale(-spread, spread))
 
 
-def gan_task(config, networks, random_params) -> Task:
-    optimizers, state, frozen = gan_parts(config, networks, random_params)
+def gan_task(config, networks, random_like) -> Task:
+    optimizers, state, frozen = gan_parts(networks, random_like)
     weights = train_gan.Weights(**config.gan.weights)
     step = train_gan.make_train_step(networks, optimizers, weights, AUGMENTATION, 50.0, SEED)
     return Task(step, state, frozen)
 
 
-def penalty_task(config, networks, random_params) -> Task:
-    optimizers, state, frozen = gan_parts(config, networks, random_params)
+def penalty_task(config, networks, random_like) -> Task:
+    optimizers, state, frozen = gan_parts(networks, random_like)
     step = train_gan.make_penalty_step(networks, optimizers.discriminator, 8.0)
     return Task(step, state, frozen)
 
 
-def encoder_task(config, networks, random_params) -> Task:
-    _, state, (classifier, scale) = gan_parts(config, networks, random_params)
+def encoder_task(config, networks, random_like) -> Task:
+    _, state, (classifier, scale) = gan_parts(networks, random_like)
     optimizer = optax.adam(1e-3)
     weights = invert.Weights(**config.encoder.weights)
     step = train_encoder.make_train_step(networks, optimizer, weights, AUGMENTATION, SEED)
@@ -168,11 +159,11 @@ def largest_difference(one, other) -> float:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_four_devices_learn_what_one_learns_from_the_joined_batch(
-    name, tiny_config, networks, random_params
+    name, tiny_config, networks, random_like
 ):
-    task = TASKS[name](tiny_config, networks, random_params)
+    task = TASKS[name](tiny_config, networks, random_like)
     with jax.enable_x64(True):
-        task = TASKS[name](tiny_config, double(networks), random_params)
+        task = TASKS[name](tiny_config, double(networks), random_like)
         start, frozen = widened(task.state), widened(task.frozen)
         alone = on_one_device(task.step, len(frozen))
         together = parallel.pmap_step(task.step, len(frozen))
@@ -196,10 +187,8 @@ def scalar_of(name: str, metrics) -> float:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_step_counts_learns_and_compiles_once(
-    name, tiny_config, networks, random_params, caplog
-):
-    task = TASKS[name](tiny_config, networks, random_params)
+def test_a_step_counts_learns_and_compiles_once(name, tiny_config, networks, random_like, caplog):
+    task = TASKS[name](tiny_config, networks, random_like)
     mapped = parallel.pmap_step(task.step, len(task.frozen))
     state, frozen = parallel.replicate(task.state), parallel.replicate(task.frozen)
     batch = parallel.shard(batch_of(0))
@@ -293,12 +282,12 @@ def test_a_resumed_classifier_equals_the_undisturbed(tiny_config, monkeypatch, t
 
 @resumption
 def test_a_resumed_gan_equals_the_undisturbed(
-    tiny_config, networks, random_params, monkeypatch, tmp_path
+    tiny_config, networks, random_like, monkeypatch, tmp_path
 ):
     # The penalty falls both before the kill and after it.
     fields = dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2, r1_every=3)
     tiny_config.gan.update(fields)
-    _, _, frozen = gan_parts(tiny_config, networks, random_params)
+    _, _, frozen = gan_parts(networks, random_like)
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
 
     def run(workdir):
@@ -311,10 +300,10 @@ def test_a_resumed_gan_equals_the_undisturbed(
 
 @resumption
 def test_a_resumed_encoder_equals_the_undisturbed(
-    tiny_config, networks, random_params, monkeypatch, tmp_path
+    tiny_config, networks, random_like, monkeypatch, tmp_path
 ):
     tiny_config.encoder.update(dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2))
-    _, state, frozen = gan_parts(tiny_config, networks, random_params)
+    _, state, frozen = gan_parts(networks, random_like)
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
     generator = jax.tree.map(np.asarray, state.generator)  # a step eats the arrays it is given
     monkeypatch.setattr(train_gan, "load", lambda *arguments: parallel.replicate(generator))
