@@ -115,6 +115,7 @@ def test_the_mathematics_touches_no_files():
     pure += ["augment.py", "scores.py", "films.py"]
     pure += [name for name in PACKAGE if name.startswith("models/")]
     for name in pure:
+        assert not own_imports(name) & {"records.py", "checkpoint.py", "plots.py"}, name
         modules = {module.split(".")[0] for module in imports(PACKAGE[name])}
         assert not modules & {"pathlib", "os", "io", "json", "shutil", "tempfile", "logging"}, name
         calls = {

@@ -47,14 +47,31 @@ def refine(render, target, first, weights, num_steps=600, learning_rate=0.1):
     )(first, target)
 
 
-def test_a_linear_generator_is_inverted(render, truth):
+def test_a_positive_is_inverted_in_its_class_latent(render, truth):
     radius = jnp.array([1.0, 0.5, 0.2, 1.0])
     image = render(truth.structure, truth.severity(radius))
-    found, history = refine(render, target_of(image, radius), origin_like(truth), PIXEL_ONLY)
-    np.testing.assert_allclose(found.structure, truth.structure, atol=1e-2)
+    first = Latents(truth.structure, jnp.zeros_like(truth.direction))
+    found, history = refine(render, target_of(image, radius), first, PIXEL_ONLY)
+    np.testing.assert_array_equal(found.structure, truth.structure)
     np.testing.assert_allclose(found.severity(radius), truth.severity(radius), atol=1e-2)
     assert history.shape == (600, 4)
     assert (history[-1] < 1e-3 * history[0]).all()
+
+
+def test_a_negative_is_inverted_in_its_structure(render, truth):
+    radius = jnp.zeros(4)
+    image = render(truth.structure, truth.severity(radius))
+    found, _ = refine(render, target_of(image, radius), origin_like(truth), PIXEL_ONLY)
+    np.testing.assert_allclose(found.structure, truth.structure, atol=1e-2)
+
+
+def test_a_positive_never_moves_its_structure(render, truth):
+    """It would take the finding over, and the walk would leave it where it is."""
+    radius = jnp.array([0.0, 1.0, 0.0, 1.0])
+    image = render(truth.structure, truth.direction)
+    found, _ = refine(render, target_of(image, radius), origin_like(truth), ALL, 20)
+    moved = np.abs(found.structure).max(axis=1) > 0.05
+    np.testing.assert_array_equal(moved, [True, False, True, False])
 
 
 def test_a_negative_keeps_the_origin(render, truth):

@@ -84,6 +84,19 @@ def test_json_is_written_whole_or_not_at_all(tmp_path):
     assert records.read_json(path) == {"a": [1, None]}
 
 
+def test_a_run_killed_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.json"
+    records.write_json(path, {"a": 1})
+
+    def die(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "replace", die)
+    with pytest.raises(KeyboardInterrupt):
+        records.write_json(path, {"a": 2})
+    assert records.read_json(path) == {"a": 1}
+
+
 def read_lines(directory) -> list[dict]:
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 

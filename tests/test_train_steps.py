@@ -11,12 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from cxr_jax import data, invert, parallel, train_classifier, train_encoder, train_gan
+from cxr_jax import data, parallel, train_classifier, train_encoder, train_gan
 from cxr_jax.augment import Augmentation
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.grading import Scale
@@ -122,11 +121,12 @@ def penalty_task(config, networks, random_like) -> Task:
 def encoder_task(config, networks, random_like) -> Task:
     _, state, (classifier, scale) = gan_parts(networks, random_like)
     optimizer = optax.adam(1e-3)
-    weights = invert.Weights(**config.encoder.weights)
+    weights = train_gan.Weights(**config.gan.weights)
     step = train_encoder.make_train_step(networks, optimizer, weights, AUGMENTATION, SEED)
-    generator, encoder = state.generator["generator"], state.generator["encoder"]
+    gan = {**state.generator, "discriminator": state.discriminator}
+    encoder = gan["encoder"]
     state = train_encoder.EncoderState(np.int32(0), encoder, optimizer.init(encoder))
-    return Task(step, state, (generator, classifier, scale))
+    return Task(step, state, (gan, classifier, scale))
 
 
 TASKS = {
@@ -305,8 +305,9 @@ def test_a_resumed_encoder_equals_the_undisturbed(
     tiny_config.encoder.update(dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2))
     _, state, frozen = gan_parts(networks, random_like)
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
-    generator = jax.tree.map(np.asarray, state.generator)  # a step eats the arrays it is given
-    monkeypatch.setattr(train_gan, "load", lambda *arguments: parallel.replicate(generator))
+    gan = {**state.generator, "discriminator": state.discriminator}
+    gan = jax.tree.map(np.asarray, gan)  # a step eats the arrays that it is given
+    monkeypatch.setattr(train_gan, "load", lambda *arguments: parallel.replicate(gan))
 
     def run(workdir):
         train_encoder.run(tiny_config, workdir, SPLITS)
