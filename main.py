@@ -39,9 +39,10 @@ def main(argv: list[str]) -> int:
             raise InputError(f"--{flag} is missing; see README.md for the commands")
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
-    records.claim_workdir(workdir, config)
+    records.check_workdir(workdir, config)
     records.log_to(workdir)
     splits = data.load_splits(config.data, config.seed)
+    records.claim_workdir(workdir, config)  # not before: a mistyped data folder claims nothing
     for name, run in TASKS.items():
         if _TASK.value in ("all", name):
             run(config, workdir, splits)

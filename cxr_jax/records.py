@@ -23,8 +23,8 @@ def flatten(tree: Mapping, prefix: str = "") -> dict:
     return flat
 
 
-def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes config.json, or checks that the work directory belongs to the same experiment.
+def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Makes the work directory, or checks that the one there belongs to the same experiment.
 
     `explain.*` may change between runs, since explaining leaves the trained networks alone.
 
@@ -34,10 +34,9 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
     path = workdir / "config.json"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        stored = flatten(json.loads(path.read_text())) if path.exists() else None
-        if stored is not None:
-            _check_same_experiment(workdir, stored, flatten(config.to_dict()))
-        write_json(path, config.to_dict())
+        if path.exists():
+            _check_same_experiment(workdir, flatten(read_json(path)), flatten(config.to_dict()))
+        (workdir / "run.log").touch()
     except OSError as error:
         raise InputError(
             f"work directory {workdir} cannot be written ({error.strerror}); "
@@ -47,6 +46,11 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"{path} is not JSON ({error}); delete it or choose another --workdir"
         ) from error
+
+
+def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
+    """Writes config.json: from now on the work directory belongs to this experiment."""
+    write_json(workdir / "config.json", config.to_dict())
 
 
 def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:

@@ -28,7 +28,11 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen:
             *arguments,
         ],
         cwd=ROOT,
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(folder / "programs")},
+        env={
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling is what takes the time
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

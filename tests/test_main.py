@@ -86,7 +86,6 @@ def test_a_missing_folder_of_films(tmp_path, given):
         assert_refused(run(COVID, workdir), "CXR_DATA", "--config.data.dir")
 
 
-@pytest.mark.xfail(strict=True, reason="config.json is written before the data are found")
 def test_a_corrected_command_is_not_another_experiment(tmp_path):
     workdir = f"--workdir={tmp_path / 'run'}"
     for name in ("nowhere", "elsewhere"):

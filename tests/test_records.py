@@ -15,9 +15,14 @@ def make_config(**fields) -> ConfigDict:
     return ConfigDict(config | fields)
 
 
+def claim(workdir, config: ConfigDict) -> None:
+    records.check_workdir(workdir, config)
+    records.claim_workdir(workdir, config)
+
+
 def test_a_new_workdir_gets_the_config(tmp_path):
     workdir = tmp_path / "a" / "b"
-    records.claim_workdir(workdir, make_config())
+    claim(workdir, make_config())
     assert json.loads((workdir / "config.json").read_text()) == {
         "seed": 0,
         "gan": {"widths": [8, 16], "rate": 0.1},
@@ -26,8 +31,8 @@ def test_a_new_workdir_gets_the_config(tmp_path):
 
 
 def test_the_same_config_may_come_back(tmp_path):
-    records.claim_workdir(tmp_path, make_config())
-    records.claim_workdir(tmp_path, make_config())
+    claim(tmp_path, make_config())
+    claim(tmp_path, make_config())
 
 
 @pytest.mark.parametrize(
@@ -40,17 +45,17 @@ def test_the_same_config_may_come_back(tmp_path):
     ],
 )
 def test_another_config_is_refused_by_the_field_that_differs(tmp_path, change, named):
-    records.claim_workdir(tmp_path, make_config())
+    claim(tmp_path, make_config())
     before = (tmp_path / "config.json").read_text()
     with pytest.raises(InputError, match=named.replace(".", r"\.")) as raised:
-        records.claim_workdir(tmp_path, make_config(**change))
+        claim(tmp_path, make_config(**change))
     assert str(tmp_path) in str(raised.value)
     assert (tmp_path / "config.json").read_text() == before
 
 
 def test_explaining_may_be_configured_anew(tmp_path):
-    records.claim_workdir(tmp_path, make_config())
-    records.claim_workdir(tmp_path, make_config(explain=dict(images=16)))
+    claim(tmp_path, make_config())
+    claim(tmp_path, make_config(explain=dict(images=16)))
     assert records.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
 
 
@@ -58,21 +63,21 @@ def test_a_file_in_the_way_is_named(tmp_path):
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(InputError, match="file cannot be written"):
-        records.claim_workdir(path, make_config())
+        claim(path, make_config())
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_forbidden_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(InputError, match="cannot be written"):
-        records.claim_workdir(tmp_path / "run", make_config())
+        claim(tmp_path / "run", make_config())
 
 
 @pytest.mark.parametrize("broken", ["{", "", "not json"])
 def test_a_broken_config_is_named(tmp_path, broken):
     (tmp_path / "config.json").write_text(broken)
     with pytest.raises(InputError, match=r"config\.json is not JSON"):
-        records.claim_workdir(tmp_path, make_config())
+        claim(tmp_path, make_config())
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
