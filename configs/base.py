@@ -104,7 +104,10 @@ def get_explain() -> ConfigDict:
             inversion_steps=40,
             inversion_learning_rate=0.03,
             inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),
+            paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
             walk_steps=24,
+            geodesic=dict(num_points=7, num_steps=30, learning_rate=0.05),
+            natural=dict(damping=0.1, num_products=8),
             aligned_reach=1.5,  # length of aligned walks, in linear walks' median length
             gate_margin=0.25,  # of the class gap
             gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -15,6 +14,7 @@ from cxr_jax import (
     invert,
     metrics,
     parallel,
+    paths,
     records,
     results,
     scores,
@@ -24,13 +24,15 @@ from cxr_jax import (
 )
 from cxr_jax.data import Arrays
 from cxr_jax.films import Films, Thresholds, Trained
-from cxr_jax.scores import DIRECTIONS
+from cxr_jax.paths import DIRECTIONS, Guide
 from cxr_jax.types import Params, Pixels
 from cxr_jax.walk import Walk
+from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
+NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 MAP_NAMES = ("latent", "residual", "gradient", "prior", "shuffled", "oracle")
 
 
@@ -39,37 +41,45 @@ class Tools(NamedTuple):
 
     Attributes:
       invert: pixels to Films.
-      linear: (films, end) to Walk.  aligned: (step_length, films, towards) to Walk.
+      walk: (guide, films, towards, thresholds) to the walks of every path.
+      mean_gradient: films to the direction of path `global`.
       margins: pixels to the margins (f, h).
       gradient: images in [-1, 1] to |df/dx|.
     """
 
     invert: Callable[[Pixels], Films]
-    linear: Callable
-    aligned: Callable
+    walk: Callable[[Guide, Films, int, Thresholds], dict[str, list[Walk]]]
+    mean_gradient: Callable[[Films], np.ndarray]
     margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
     gradient: Callable[[np.ndarray], np.ndarray]
 
 
 class Group(NamedTuple):
-    """Explainable films of one decision of f, with their truths and walks."""
+    """Explainable films of one decision of f, with their truths and their walks by path."""
 
     films: Films
     truth: Mapping[str, np.ndarray]
-    linear: list[Walk]  # one from a positive; from a negative one for each of the training ends
-    aligned: Walk
-
-    def shown(self, path: str) -> Walk:
-        """The walk that figures show of a path: of several, the first."""
-        return self.linear[0] if path == "linear" else self.aligned
+    walks: Mapping[str, list[Walk]]  # several only for `linear` from a negative
 
 
-def make_tools(
+def check_paths(section: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if `config.explain.paths` asks for what cannot be walked."""
+    for name in section.paths:
+        if name not in paths.NAMES:
+            raise InputError(
+                f"config.explain.paths: no path {name!r}; choose of {', '.join(paths.NAMES)}"
+            )
+    for name, needed in (("linear", "every run"), ("aligned", "path 'chord'")):
+        if name not in section.paths and (name == "linear" or "chord" in section.paths):
+            raise InputError(f"config.explain.paths lacks {name!r}, which {needed} needs")
+
+
+def load_trained(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
-) -> Tools:
-    """Loads every trained network and binds it."""
-    section, size = config.explain, config.data.image_size
+) -> tuple[train_gan.Networks, train_classifier.Classifier, Trained]:
+    """Every trained network: (those of the GAN with f, h, their parameters)."""
     networks = train_gan.make_networks(config)
+    size = config.data.image_size
     judge, judge_params = train_classifier.load(
         config.judge, size, workdir / "classifier" / "judge"
     )
@@ -81,6 +91,15 @@ def make_tools(
         encoder=train_encoder.load(networks, workdir),
         scale=scale,
     )
+    return networks, judge, trained
+
+
+def make_tools(
+    config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
+) -> Tools:
+    """Loads every trained network and binds it."""
+    section = config.explain
+    networks, judge, trained = load_trained(config, workdir, splits)
     inverted = films.make_invert(
         networks,
         judge,
@@ -89,7 +108,8 @@ def make_tools(
         section.inversion_learning_rate,
         section.batch_size,
     )
-    linear, aligned = films.make_walks(networks, judge, section.walk_steps, section.batch_size)
+    named = paths.make_paths(networks, judge, section)
+    mean_gradient = paths.make_mean_gradient(networks, judge, section.batch_size)
 
     def gradient(params: Params, image: np.ndarray) -> np.ndarray:
         return attribution.input_gradient(
@@ -99,15 +119,15 @@ def make_tools(
     gradient = parallel.in_batches(gradient, 1, section.batch_size)
     return Tools(
         invert=lambda pixels: inverted(trained, pixels),
-        linear=lambda some, end: linear(trained, (some, end)),
-        aligned=lambda length, some, towards: aligned(
-            trained, jnp.float32(length), (some, np.full(len(some.margin), towards, np.float32))
+        walk=lambda guide, some, towards, thresholds: paths.walk_films(
+            named, trained, guide, some, towards, thresholds, config.seed
         ),
+        mean_gradient=lambda some: mean_gradient(trained, some),
         margins=lambda pixels: (
-            train_classifier.margins(networks.classifier, classifier, pixels),
-            train_classifier.margins(judge, judge_params, pixels),
+            train_classifier.margins(networks.classifier, trained.classifier, pixels),
+            train_classifier.margins(judge, trained.judge, pixels),
         ),
-        gradient=lambda image: gradient(classifier, image),
+        gradient=lambda image: gradient(trained.classifier, image),
     )
 
 
@@ -139,14 +159,14 @@ class Calibration(NamedTuple):
 
     Attributes:
       thresholds: of the gate and of the walks.
-      step_length: between the frames of an aligned walk.
-      ends: z_class of training positives, where linear walks from a negative end.
+      guide: of the walks.
+      reach: median length of linear walks from positive to negative; `flip_auc` looks that far.
       path: the path that map `latent` is read from.
     """
 
     thresholds: Thresholds
-    step_length: float
-    ends: np.ndarray
+    guide: Guide
+    reach: float
     path: str
 
 
@@ -187,15 +207,14 @@ def calibrate(
     else:
         logger.warning("the gate rejects every validation positive; they are all used for lengths")
     positives, truth = inverted.rows(picked), truth_of(arrays, rows[picked])
-    origin = np.zeros_like(positives.severity)
-    linear = tools.linear(positives, origin)
-    length = float(np.median(linear.distance[:, -1]))
-    step_length = section.aligned_reach * length / section.walk_steps
+    reach = float(np.median(films.rms(positives.drawn - positives.origin)))
+    ends, direction = guide_films(tools, splits["train"], seed)
+    guide = Guide(section.aligned_reach * reach / section.walk_steps, ends, direction)
     towards = DIRECTIONS["pos_to_neg"]
-    aligned = tools.aligned(step_length, positives, towards)
-    path = best_path(Group(positives, truth, [linear], aligned), thresholds)
-    logger.info("linear walks are %.3f long; map `latent` is path %s", length, path)
-    return Calibration(thresholds, step_length, training_ends(tools, splits["train"], seed), path)
+    walks = tools.walk(guide, positives, towards, thresholds)
+    path = best_path(Group(positives, truth, walks), thresholds, reach)
+    logger.info("linear walks are %.3f long; map `latent` is path %s", reach, path)
+    return Calibration(thresholds, guide, reach, path)
 
 
 def accepted(reasons: list[str]) -> np.ndarray:
@@ -203,21 +222,12 @@ def accepted(reasons: list[str]) -> np.ndarray:
     return np.array([not reason for reason in reasons])
 
 
-def training_ends(tools: Tools, train: Arrays, seed: int) -> np.ndarray:
-    """z_class of NUM_ENDS seeded training films that are, and are called, positive."""
+def guide_films(tools: Tools, train: Arrays, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """From seeded training films: z_class of NUM_ENDS positives, and f's mean gradient [n]."""
     order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
-    inverted = tools.invert(train["image"][order[: 4 * NUM_ENDS]])
-    return inverted.severity[inverted.margin > 0][:NUM_ENDS]
-
-
-def walk_group(
-    tools: Tools, some: Films, truth: Mapping[str, np.ndarray], towards: int, known: Calibration
-) -> Group:
-    """Walks films of one decision towards the other, by both paths."""
-    origin = np.zeros_like(some.severity)
-    targets = [origin] if towards < 0 else [origin + end for end in known.ends]
-    linear = [tools.linear(some, target) for target in targets]
-    return Group(some, truth, linear, tools.aligned(known.step_length, some, towards))
+    inverted = tools.invert(train["image"][order[:NUM_GUIDES]])
+    ends = inverted.severity[inverted.margin > 0][:NUM_ENDS]
+    return ends, tools.mean_gradient(inverted)
 
 
 def explain_test(
@@ -240,26 +250,31 @@ def explain_test(
         shares[direction] = float(covered[member].mean())
         picked = member & covered if (member & covered).any() else member
         truth = truth_of(test, rows[picked])
-        groups[direction] = walk_group(tools, inverted.rows(picked), truth, towards, known)
-    rmse = np.sqrt(np.square(inverted.drawn - inverted.image).mean((1, 2, 3)))
+        some = inverted.rows(picked)
+        walks = tools.walk(known.guide, some, towards, known.thresholds)
+        groups[direction] = Group(some, truth, walks)
+    rmse = films.rms(inverted.drawn - inverted.image)
     return Explained(rows, reasons, groups, shares, rmse)
 
 
 def path_scores(
-    group: Group, thresholds: Thresholds, towards: int
+    group: Group, thresholds: Thresholds, reach: float, towards: int
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Per-film scores of every path; a film walked to several ends has a column for each."""
+    """Per-film scores of every path [N]; [N, walks] where each film is walked to several ends."""
     twin = group.truth.get("twin") if towards < 0 else None
-    linear = [scores.score_walk(walk, thresholds, towards, twin) for walk in group.linear]
-    return {
-        "linear": {name: np.stack([s[name] for s in linear], axis=1) for name in linear[0]},
-        "aligned": scores.score_walk(group.aligned, thresholds, towards, twin),
-    }
+    table = {}
+    for name, walks in group.walks.items():
+        each = [scores.score_walk(walk, thresholds, towards, reach, twin) for walk in walks]
+        table[name] = {metric: np.stack([s[metric] for s in each], axis=1) for metric in each[0]}
+    if towards > 0:
+        table["linear_best"] = scores.shortest_flip(table["linear"])
+    return table
 
 
-def best_path(group: Group, thresholds: Thresholds) -> str:
+def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
     """The path of map `latent`: least `twin_error`, or most flips where there is no twin."""
-    table = path_scores(group, thresholds, DIRECTIONS["pos_to_neg"])
+    table = path_scores(group, thresholds, reach, DIRECTIONS["pos_to_neg"])
+    table.pop("pixel", None)  # not a path through the latent space
     if "twin_error" in table["linear"]:
         return min(table, key=lambda path: np.nanmean(table[path]["twin_error"]))
     return max(table, key=lambda path: table[path]["flip_rate"].mean())
@@ -267,7 +282,7 @@ def best_path(group: Group, thresholds: Thresholds) -> str:
 
 def make_maps(group: Group, known: Calibration, tools: Tools, train: Arrays) -> dict:
     """The maps of the positives by name [N, h, w, 1]; controls only where their truth is known."""
-    walk = group.shown(known.path)
+    walk = group.walks[known.path][0]
     ended = scores.end_walk(walk, known.thresholds, DIRECTIONS["pos_to_neg"])
     change = np.abs(ended.change)
     drawn_end = walk.drawn[np.arange(len(change)), ended.frame]
@@ -284,14 +299,16 @@ def make_maps(group: Group, known: Calibration, tools: Tools, train: Arrays) -> 
 
 
 def tabulate_paths(
-    explained: Explained, thresholds: Thresholds, bootstrap: tuple[int, int]
+    explained: Explained, known: Calibration, bootstrap: tuple[int, int]
 ) -> dict[str, dict]:
     """The `paths` of metrics.json."""
-    table = {"linear": {}, "aligned": {}}
+    table = {}
     for direction, group in explained.groups.items():
-        share = explained.shares[direction]
-        for path, each in path_scores(group, thresholds, DIRECTIONS[direction]).items():
-            table[path][direction] = scores.summarise_paths(each, share, bootstrap)
+        share, towards = explained.shares[direction], DIRECTIONS[direction]
+        each_path = path_scores(group, known.thresholds, known.reach, towards)
+        for path, each in each_path.items():
+            entry = table.setdefault(path, dict.fromkeys(DIRECTIONS, scores.NOT_WALKED))
+            entry[direction] = scores.summarise_paths(each, share, bootstrap)
     return table
 
 
@@ -313,6 +330,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if records.is_done(directory, explain=section.to_dict()):
         logger.info("explain: complete, skipped")
         return
+    check_paths(section)
     tools = make_tools(config, workdir, splits)
     known = calibrate(tools, splits, section, config.seed)
     explained = explain_test(tools, splits["test"], known, section)
@@ -331,7 +349,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "thresholds": known.thresholds._asdict(),
         "latent_path": known.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, *bootstrap),
-        "paths": tabulate_paths(explained, known.thresholds, bootstrap),
+        "paths": tabulate_paths(explained, known, bootstrap),
         "maps": tabulate_maps(maps, positives.truth, bootstrap),
     }
     (directory / "figures").mkdir(parents=True, exist_ok=True)

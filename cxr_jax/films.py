@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from cxr_jax import invert, parallel, walk
+from cxr_jax import invert, parallel
 from cxr_jax.data import to_unit_range
 from cxr_jax.grading import Scale
 from cxr_jax.train_encoder import first_guess, make_target
@@ -20,13 +21,18 @@ from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 
 
 class Trained(NamedTuple):
-    """Everything that was learned before explaining, as arrays."""
+    """Everything that was learned before explaining, as arrays.
+
+    Attributes:
+      robust: of the adversarially trained classifier; None where it was not trained.
+    """
 
     classifier: Params
     judge: Params
     generator: Params
     encoder: Params
     scale: Scale
+    robust: Params | None = None
 
 
 class Films(NamedTuple):
@@ -38,6 +44,7 @@ class Films(NamedTuple):
       structure, severity: z_structure and z_class.
       drawn: G(z_structure, z_class).
       drawn_margin, drawn_judged: f and h on `drawn`.
+      origin: G(z_structure, 0), the film without what f reacts to.
     """
 
     image: Image
@@ -48,6 +55,7 @@ class Films(NamedTuple):
     drawn: Image
     drawn_margin: Margin
     drawn_judged: Margin
+    origin: Image
 
     def rows(self, picked: np.ndarray) -> "Films":
         """Some of the films."""
@@ -68,6 +76,10 @@ class Thresholds(NamedTuple):
     positive: float
     negative: float
     lung_error: float
+
+    def target(self, towards: int) -> float:
+        """The margin at which a walk stops."""
+        return self.positive if towards > 0 else self.negative
 
 
 def make_invert(
@@ -113,9 +125,15 @@ def make_invert(
             drawn=drawn,
             drawn_margin=classify(drawn)[0],
             drawn_judged=judged(drawn),
+            origin=render(latents.structure, jnp.zeros_like(severity)),
         )
 
     return parallel.in_batches(invert_batch, 1, batch_size)
+
+
+def rms(difference: np.ndarray) -> np.ndarray:
+    """Root mean square of each image [N, h, w, 1]."""
+    return np.sqrt(np.square(difference).mean(axis=(1, 2, 3)))
 
 
 def lung_error(films: Films, lungs: np.ndarray) -> np.ndarray:
@@ -156,45 +174,3 @@ def reasons_to_reject(
         "; ".join(text.format(value[i]) for text, value, bound in checks if not value[i] <= bound)
         for i in range(len(errors))
     ]
-
-
-def make_walks(
-    networks: Networks, judge: nn.Module, num_steps: int, batch_size: int
-) -> tuple[Callable, Callable]:
-    """The two walks over any number of films.
-
-    Returns:
-      linear(trained, (films, end)) and aligned(trained, step_length, (films, towards)), both to
-      `walk.Walk`.
-    """
-
-    def bind(trained: Trained, films: Films) -> tuple[Callable, Callable, Callable]:
-        def draw(severity: Severity) -> Image:
-            return networks.generator.apply(
-                {"params": trained.generator}, films.structure, severity
-            )
-
-        def classify(image: Image) -> Margin:
-            return networks.classifier.apply({"params": trained.classifier}, image)[0]
-
-        def judged(image: Image) -> Margin:
-            return judge.apply({"params": trained.judge}, image)[0]
-
-        return draw, classify, judged
-
-    def linear(trained: Trained, batch: tuple[Films, Severity]) -> walk.Walk:
-        films, end = batch
-        draw, classify, judged = bind(trained, films)
-        points = walk.linear(films.severity, end, num_steps)
-        points = walk.at_unit_speed(points, draw)
-        return walk.follow(points, films.image, draw, classify, judged)
-
-    def aligned(
-        trained: Trained, step_length: jax.Array, batch: tuple[Films, jax.Array]
-    ) -> walk.Walk:
-        films, towards = batch
-        draw, classify, judged = bind(trained, films)
-        points = walk.aligned(films.severity, towards, draw, classify, step_length, num_steps)
-        return walk.follow(points, films.image, draw, classify, judged)
-
-    return parallel.in_batches(linear, 1, batch_size), parallel.in_batches(aligned, 2, batch_size)

@@ -89,6 +89,57 @@ def median_survival(time: np.ndarray, event: np.ndarray) -> float:
     return float(time[order][below.argmax()]) if below.any() else float("inf")
 
 
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    """Overlap of two masks, 2|A and B| / (|A| + |B|); 1 where both are empty."""
+    total = mask.sum() + other.sum()
+    return float(2 * (mask & other).sum() / total) if total else 1.0
+
+
+# Sets of images.
+
+
+def _kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (one @ other.T / one.shape[1] + 1) ** 3
+
+
+def kernel_distance(
+    features: np.ndarray, reference: np.ndarray, count: np.ndarray | None = None
+) -> float:
+    """Unbiased squared MMD of two sets of features with KID's kernel (Binkowski et al., 2018).
+
+    Args:
+      features, reference: one row an image [N, d], [M, d].
+      count: how often each row of `features` counts [N] in a bootstrap resample. A row is never
+        compared with itself, since its copies would look like a collapse.
+    """
+    count = np.ones(len(features)) if count is None else count
+    pairs = np.outer(count, count)
+    np.fill_diagonal(pairs, 0)
+    within = (_kernel(features, features) * pairs).sum() / pairs.sum()
+    between = (count[:, None] * _kernel(features, reference)).sum() / count.sum() / len(reference)
+    others = _kernel(reference, reference)
+    rows = len(reference)
+    return float(within + (others.sum() - np.trace(others)) / (rows * (rows - 1)) - 2 * between)
+
+
+def variance_shares(values: np.ndarray) -> tuple[float, float, float]:
+    """Sobol' shares of two factors in a value that was computed for every pair of them.
+
+    Args:
+      values: [rows, columns], one level of the first factor a row, of the second a column.
+
+    Returns:
+      Shares of the variance due to the first factor alone, to the second alone, and to both
+      together; NaN for a constant.
+    """
+    total = values.var()
+    if total < 1e-12:
+        return (float("nan"),) * 3
+    first = values.mean(axis=1).var() / total
+    second = values.mean(axis=0).var() / total
+    return float(first), float(second), float(1 - first - second)
+
+
 # Intervals.
 
 

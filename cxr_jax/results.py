@@ -7,9 +7,8 @@ import numpy as np
 
 from cxr_jax import plots, scores
 from cxr_jax.films import Thresholds
-from cxr_jax.scores import DIRECTIONS
+from cxr_jax.paths import DIRECTIONS
 
-PATHS = ("linear", "aligned")
 STRIP_FRAMES = 8
 
 
@@ -40,8 +39,7 @@ def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarra
         arrays[f"{direction}/z_structure"] = group.films.structure
         masks = {name: mask for name, mask in group.truth.items() if name.endswith("_mask")}
         arrays |= {f"{direction}/{name}": mask for name, mask in masks.items()}
-        for name in PATHS:
-            walk = group.shown(name)
+        for name, (walk, *_) in group.walks.items():
             arrays[f"{direction}/{name}/z_class"] = walk.points
             arrays[f"{direction}/{name}/margin"] = walk.margin
             arrays[f"{direction}/{name}/judged"] = walk.judged
@@ -59,7 +57,7 @@ def save_figures(
 ) -> None:
     """Traversal strips and response curves of every path, and the changes of path `path`."""
     for direction, group in groups.items():
-        walks = {name: group.shown(name) for name in PATHS}
+        walks = {name: walks[0] for name, walks in group.walks.items()}
         for name, walk in walks.items():
             ended = scores.end_walk(walk, thresholds, DIRECTIONS[direction])
             figure = plots.traversal(walk, ended.frame, min(count, len(ended.frame)), STRIP_FRAMES)
@@ -67,7 +65,7 @@ def save_figures(
         figure = plots.responses(walks, thresholds, DIRECTIONS[direction])
         plots.save(figure, directory / f"responses_{direction}.png")
     group = groups["pos_to_neg"]
-    walk = group.shown(path)
+    walk = group.walks[path][0]
     ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
     rows = min(count, len(ended.frame))
     lesions = group.truth.get("lesion_mask")

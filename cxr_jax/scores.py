@@ -9,7 +9,6 @@ from cxr_jax import metrics
 from cxr_jax.films import Thresholds
 from cxr_jax.walk import Walk, first_flip, stop
 
-DIRECTIONS = {"pos_to_neg": -1, "neg_to_pos": 1}
 NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
 NO_MASK = "the data set has no mask for it"
 
@@ -34,8 +33,7 @@ class Ended(NamedTuple):
 
 def end_walk(walk: Walk, thresholds: Thresholds, towards: int) -> Ended:
     """Cuts each walk where f, on the carried image, reaches the opposite decision's median."""
-    target = thresholds.positive if towards > 0 else thresholds.negative
-    frame, reached = stop(walk.margin, target, towards)
+    frame, reached = stop(walk.margin, thresholds.target(towards), towards)
     return Ended(
         frame=frame,
         reached=reached,
@@ -46,19 +44,25 @@ def end_walk(walk: Walk, thresholds: Thresholds, towards: int) -> Ended:
 
 
 def score_walk(
-    walk: Walk, thresholds: Thresholds, towards: int, twin: np.ndarray | None
+    walk: Walk, thresholds: Thresholds, towards: int, reach: float, twin: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Per-image figures [N] of one walk of each film."""
+    """Per-image figures [N] of one walk of each film.
+
+    Args:
+      reach: the distance within which `flip_auc` counts flips.
+    """
     ended = end_walk(walk, thresholds, towards)
     rows = np.arange(len(ended.frame))
     moved = (walk.margin[rows, ended.frame] - walk.margin[:, 0]) / thresholds.gap
     judged = (walk.judged[rows, ended.frame] - walk.judged[:, 0]) / thresholds.judged_gap
-    flipped_at = np.where(ended.flip >= 0, ended.flip, ended.frame)
+    flipped = ended.flip >= 0
+    flip_time = walk.distance[rows, np.where(flipped, ended.flip, ended.frame)]
     scores = {
-        "flip_rate": (ended.flip >= 0).astype(float),
+        "flip_rate": flipped.astype(float),
         "flip_rate_f": (ended.flip_f >= 0).astype(float),
+        "flip_auc": flipped * np.clip(1 - flip_time / reach, 0, 1),
         "reached": ended.reached.astype(float),
-        "flip_time": walk.distance[rows, flipped_at],
+        "flip_time": flip_time,
         "transfer": judged / np.where(np.abs(moved) > 1e-6, moved, np.nan),
         "length": walk.distance[rows, ended.frame],
         "monotonicity": np.array(
@@ -76,6 +80,14 @@ def score_walk(
             ]
         )
     return scores
+
+
+def shortest_flip(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`linear_best`: of each film's walks [N, walks] the one that flips first, else the longest."""
+    time = np.where(scores["flip_rate"] > 0, scores["flip_time"], np.inf)
+    never = np.isinf(time).all(axis=1)
+    best = np.where(never, scores["length"].argmax(axis=1), time.argmin(axis=1))
+    return {name: values[np.arange(len(best)), best] for name, values in scores.items()}
 
 
 def summarise_paths(
@@ -106,6 +118,9 @@ def summarise_paths(
     )
     table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
     return table
+
+
+NOT_WALKED = {"flip_rate": {"mean": None, "reason": "not walked in this direction"}}
 
 
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:

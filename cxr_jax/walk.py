@@ -1,8 +1,9 @@
 """Paths through the class latent, z_structure held fixed, and the walk along them.
 
-A path is a sequence of points z_0 ... z_K in z_class. `linear` needs an end; `aligned` follows the
-classifier's gradient from the start. Distances are between images: the root mean square difference
-of pixels on the [-1, 1] scale.
+A path is a sequence of points z_0 ... z_K in z_class. Some are given by their ends (`linear`,
+`geodesic`), the others by a field that says at each point where to go, which `march` follows. One,
+`pixel`, leaves the latent space. Distances are between images: the root mean square difference of
+pixels on the [-1, 1] scale.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float
 
 from cxr_jax.types import Classify, Image, Severity
@@ -18,6 +20,7 @@ from cxr_jax.types import Classify, Image, Severity
 Points = Float[Array, "k b n"]
 Frames = Float[Array, "k b h w 1"]
 Draw = Callable[[Severity], Image]  # the generator with z_structure bound
+Field = Callable[[Severity], Severity]  # where to go from a point; its length is of no account
 
 TINY = 1e-8
 PROBE = 1e-2  # in z_class, whose components are of order 1
@@ -42,6 +45,112 @@ def linear(start: Severity, end: Severity, num_steps: int) -> Points:
     return start[None] + t * (end - start)[None]
 
 
+def geodesic(
+    points: Points,
+    draw: Draw,
+    embed: Callable[[Image], Float[Array, "b p"]],
+    num_steps: int,
+    learning_rate: float,
+) -> Points:
+    """A shorter path between the same ends: least energy sum_k |phi(G(z_k+1)) - phi(G(z_k))|^2.
+
+    The discrete geodesic of the generator's pull-back metric (Shao et al., 2018), in the features
+    phi; by Adam on the points between the ends.
+
+    Args:
+      points: where to start from, usually `linear`.
+      embed: phi.
+    """
+    ends = points[:1], points[-1:]
+
+    def energy(inner: Points) -> Float[Array, ""]:
+        path = jnp.concatenate([ends[0], inner, ends[1]])
+        seen = each_frame(lambda z: embed(draw(z)), path)
+        return jnp.square(seen[1:] - seen[:-1]).sum()
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, max(num_steps, 1)))
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        inner, state = carry
+        moves, state = optimizer.update(jax.grad(energy)(inner), state)
+        return (optax.apply_updates(inner, moves), state), None
+
+    inner = points[1:-1]
+    (inner, _), _ = jax.lax.scan(step, (inner, optimizer.init(inner)), length=num_steps)
+    return jnp.concatenate([ends[0], inner, ends[1]])
+
+
+def margin_gradient(draw: Draw, classify: Classify, towards: Float[Array, "b"]) -> Field:
+    """Field of path `aligned`: +-d f(G(z)) / dz, the direction that f reacts to most.
+
+    Args:
+      towards: +1 where the margin is to rise, -1 where it is to fall.
+    """
+
+    def field(z: Severity) -> Severity:
+        return towards[:, None] * jax.grad(lambda z: classify(draw(z)).sum())(z)
+
+    return field
+
+
+def constant(direction: Severity) -> Field:
+    """Field of the straight paths `ray`, `global` and `random`: the same direction everywhere."""
+    return lambda z: direction
+
+
+def natural_gradient(gradient: Field, draw: Draw, damping: float, num_products: int) -> Field:
+    """Field of path `natural`: (J^T J + lambda I)^-1 g, steepest in the image, not in the latent.
+
+    J is the generator's Jacobian, which is never formed: conjugate gradients ask for its products
+    alone (Martens, 2010).
+
+    Args:
+      gradient: the field to be preconditioned.
+      damping: lambda, in units of the curvature g^T J^T J g / g^T g along the gradient.
+      num_products: conjugate gradient steps.
+    """
+
+    def field(z: Severity) -> Severity:
+        g = unit(gradient(z))
+        image, pull_back = jax.vjp(draw, z)
+
+        def metric(v: Severity) -> Severity:
+            return pull_back((draw(z + PROBE * v) - image) / PROBE)[0]
+
+        curvature = (g * metric(g)).sum(axis=-1, keepdims=True)
+        return jax.scipy.sparse.linalg.cg(
+            lambda v: metric(v) / (curvature + TINY) + damping * v, g, maxiter=num_products
+        )[0]
+
+    return field
+
+
+def unit(direction: Severity) -> Severity:
+    """Each row divided by its length."""
+    return direction / (jnp.linalg.norm(direction, axis=-1, keepdims=True) + TINY)
+
+
+def march(
+    start: Severity, field: Field, draw: Draw, step_length: Float[Array, ""], num_steps: int
+) -> Points:
+    """Follows a field so that the image moves at unit speed: dz/ds = v / |J v|.
+
+    Args:
+      step_length: distance between neighbouring frames.
+    """
+
+    def step(z: Severity, _: None) -> tuple[Severity, Severity]:
+        direction = unit(field(z))
+        # |J v| by a finite difference: `jax.jvp` of the generator inside this scan, compiled for a
+        # CPU, was seen to return zeros or NaN for 32 films and 24 steps (JAX 0.10.2).
+        speed = distance(draw(z + PROBE * direction), draw(z))[:, None] / PROBE
+        z = z + step_length * direction / (speed + TINY)
+        return z, z
+
+    _, points = jax.lax.scan(step, start, length=num_steps)
+    return jnp.concatenate([start[None], points])
+
+
 def aligned(
     start: Severity,
     towards: Float[Array, "b"],
@@ -50,35 +159,36 @@ def aligned(
     step_length: Float[Array, ""],
     num_steps: int,
 ) -> Points:
-    """Gradient flow of f o G: at each point the direction that the classifier reacts to most.
-
-    dz/ds = towards * g / |J g|, with g the gradient of f(G(z)) and J the Jacobian of G, so that the
-    image moves at unit speed.
-
-    Args:
-      towards: +1 where the margin is to rise, -1 where it is to fall.
-      step_length: distance between neighbouring frames.
-    """
-
-    def step(z: Severity, _: None) -> tuple[Severity, Severity]:
-        gradient = jax.grad(lambda z: classify(draw(z)).sum())(z)
-        direction = gradient / (jnp.linalg.norm(gradient, axis=-1, keepdims=True) + TINY)
-        # |J d| by a finite difference: `jax.jvp` of the generator inside this scan, compiled for a
-        # CPU, was seen to return zeros or NaN for 32 films and 24 steps (JAX 0.10.2).
-        speed = distance(draw(z + PROBE * direction), draw(z))[:, None] / PROBE
-        z = z + towards[:, None] * step_length * direction / (speed + TINY)
-        return z, z
-
-    _, points = jax.lax.scan(step, start, length=num_steps)
-    return jnp.concatenate([start[None], points])
+    """Gradient flow of f o G: at each point the direction that the classifier reacts to most."""
+    return march(start, margin_gradient(draw, classify, towards), draw, step_length, num_steps)
 
 
-def at_unit_speed(points: Points, draw: Draw) -> Points:
-    """The same polyline with its points spread evenly by image distance along it."""
+def pixel(
+    image: Image,
+    towards: Float[Array, "b"],
+    classify: Classify,
+    step_length: Float[Array, ""],
+    num_steps: int,
+) -> Frames:
+    """The adversarial control: gradient steps on the pixels themselves, as frames (Madry, 2018)."""
+
+    def step(x: Image, _: None) -> tuple[Image, Image]:
+        gradient = jax.grad(lambda x: classify(x).sum())(x)
+        size = distance(gradient, 0 * gradient)
+        move = towards * step_length / (size + TINY)
+        x = jnp.clip(x + move[:, None, None, None] * gradient, -1.0, 1.0)
+        return x, x
+
+    _, frames = jax.lax.scan(step, image, length=num_steps)
+    return jnp.concatenate([image[None], frames])
+
+
+def at_unit_speed(points: Points, draw: Draw, num_steps: int) -> Points:
+    """The same polyline as `num_steps` + 1 points, spread evenly by image distance along it."""
     frames = each_frame(draw, points)
     pieces = distance(frames[1:], frames[:-1])  # [k, b]
     travelled = jnp.concatenate([jnp.zeros_like(pieces[:1]), jnp.cumsum(pieces, axis=0)])
-    wanted = jnp.linspace(0.0, 1.0, len(points))[:, None] * travelled[-1:]
+    wanted = jnp.linspace(0.0, 1.0, num_steps + 1)[:, None] * travelled[-1:]
     place = jax.vmap(_interpolate_index, in_axes=1, out_axes=1)(wanted, travelled)  # [k, b]
     below = jnp.clip(jnp.floor(place).astype(jnp.int32), 0, len(points) - 2)
     share = (place - below)[..., None]
@@ -99,7 +209,7 @@ class Walk(NamedTuple):
     """A walk, frame by frame; the batch comes first, so that walks of many batches can be joined.
 
     Attributes:
-      points: z_class [b, k, n].
+      points: z_class [b, k, n]; n = 0 for a path that does not run through the latent space.
       drawn: the generator's frames [b, k, h, w, 1].
       carried: the change carried onto the real image, clipped to [-1, 1].
       margin: f on `carried` [b, k].
@@ -122,9 +232,10 @@ def carry(image: Image, drawn: Frames) -> Frames:
     return jnp.clip(image[None] + drawn - drawn[:1], -1.0, 1.0)
 
 
-def follow(points: Points, image: Image, draw: Draw, classify: Classify, judge: Classify) -> Walk:
-    """Draws the frames of a path and asks f and h about them."""
-    drawn = each_frame(draw, points)
+def follow(
+    points: Points, drawn: Frames, image: Image, classify: Classify, judge: Classify
+) -> Walk:
+    """Carries the frames of a path onto the image and asks f and h about them."""
     carried = carry(image, drawn)
     return Walk(
         *(

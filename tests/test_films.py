@@ -23,6 +23,7 @@ def make_films(rows: int, **fields) -> Films:
         drawn=image,
         drawn_margin=margin,
         drawn_judged=2 * margin,
+        origin=image,
     )
     return perfect._replace(**fields)
 

@@ -175,3 +175,45 @@ def test_a_median_that_many_resamples_lack_has_no_interval():
     summary = metrics.summarise_median_survival(time, event, 400, 0)
     assert summary["mean"] == 4.0
     assert summary["ci95"] is None
+
+
+def test_dice_by_hand():
+    mask = np.array([1, 1, 0, 0], bool)
+    assert metrics.dice(mask, np.array([1, 0, 1, 1], bool)) == pytest.approx(2 / 5)
+    assert metrics.dice(mask, mask) == 1.0 and metrics.dice(mask, ~mask) == 0.0
+    assert metrics.dice(mask & ~mask, mask & ~mask) == 1.0
+
+
+def test_kernel_distance_by_hand():
+    one, other = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0], [3.0]])
+    k = lambda a, b: (a * b + 1) ** 3
+    within = k(1, 2)
+    others = (k(0, 1) + k(0, 3) + k(1, 3)) / 3
+    between = sum(k(a, b) for a in (1, 2) for b in (0, 1, 3)) / 6
+    assert metrics.kernel_distance(one, other) == pytest.approx(within + others - 2 * between)
+
+
+def test_kernel_distance_is_unbiased_and_sees_a_shift():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((300, 8))
+    same = [metrics.kernel_distance(rng.standard_normal((40, 8)), reference) for _ in range(60)]
+    assert abs(np.mean(same)) < 4 * np.std(same) / 60**0.5
+    assert metrics.kernel_distance(rng.standard_normal((40, 8)) + 1, reference) > max(same)
+
+
+def test_kernel_distance_counts_rows_as_a_resample_does_without_pairing_copies():
+    rng = np.random.default_rng(1)
+    features, reference = rng.standard_normal((6, 4)), rng.standard_normal((9, 4))
+    ones = metrics.kernel_distance(features, reference, np.ones(6))
+    assert ones == pytest.approx(metrics.kernel_distance(features, reference))
+    left_out = metrics.kernel_distance(features, reference, np.array([1, 1, 1, 0, 1, 1]))
+    assert left_out == pytest.approx(metrics.kernel_distance(features[[0, 1, 2, 4, 5]], reference))
+    twice = metrics.kernel_distance(features, reference, 2 * np.ones(6))
+    assert twice == pytest.approx(ones)
+
+
+def test_variance_shares_of_sums_and_products():
+    a, b = np.array([[-1.0], [1.0]]), np.array([[-2.0, 2.0]])
+    assert metrics.variance_shares(a + b) == pytest.approx((0.2, 0.8, 0.0))
+    assert metrics.variance_shares(a * b) == pytest.approx((0.0, 0.0, 1.0))
+    assert np.isnan(metrics.variance_shares(np.ones((2, 3)))).all()

@@ -10,7 +10,8 @@ from cxr_jax.walk import Walk
 SIDE, K = 16, 5
 BOOTSTRAP = (200, 0)
 THRESHOLDS = Thresholds(gap=8.0, judged_gap=4.0, positive=3.0, negative=-3.0, lung_error=0.1)
-TOWARDS = scores.DIRECTIONS["pos_to_neg"]
+TOWARDS = -1
+REACH = 10.0
 
 
 def make_walk(carried, margin, judged=None) -> Walk:
@@ -61,7 +62,7 @@ def falling_margin(last=-3.0) -> np.ndarray:
 
 def test_a_perfect_explanation_is_perfect(films):
     walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
-    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, REACH, films["twin"])
     np.testing.assert_allclose(each["twin_error"], np.zeros(3), atol=1e-12)
     for name in ("flip_rate", "flip_rate_f", "reached"):
         np.testing.assert_array_equal(each[name], np.ones(3))
@@ -79,7 +80,7 @@ def test_a_perfect_explanation_is_perfect(films):
 def test_doing_nothing_scores_as_nothing(films):
     still = np.repeat(films["image"][:, None], K + 1, axis=1)
     walk = make_walk(still, np.full((3, K + 1), 3.0))
-    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, REACH, films["twin"])
     np.testing.assert_allclose(each["twin_error"], np.ones(3))
     for name in ("flip_rate", "flip_rate_f", "reached", "length", "flip_time"):
         np.testing.assert_array_equal(each[name], np.zeros(3))
@@ -93,7 +94,7 @@ def test_a_change_that_fools_only_f_is_no_flip(films):
     walk = make_walk(
         fade(films["image"], films["twin"]), falling_margin(), judged=np.full((3, K + 1), 2.0)
     )
-    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, REACH, films["twin"])
     np.testing.assert_array_equal(each["flip_rate"], np.zeros(3))
     np.testing.assert_array_equal(each["flip_rate_f"], np.ones(3))
     np.testing.assert_array_equal(each["transfer"], np.zeros(3))
@@ -109,17 +110,43 @@ def test_a_walk_is_judged_where_it_stops(films):
     np.testing.assert_array_equal(ended.frame, [2, 2, 2])
     np.testing.assert_array_equal(ended.flip, [1, 1, 1])
     np.testing.assert_allclose(ended.change, films["twin"] - films["image"], atol=1e-12)
-    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, REACH, films["twin"])
     np.testing.assert_allclose(each["twin_error"], np.zeros(3), atol=1e-12)
     np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
 
 
 def test_the_other_direction_mirrors(films):
     walk = make_walk(fade(films["twin"], films["image"]), -falling_margin())
-    each = scores.score_walk(walk, THRESHOLDS, scores.DIRECTIONS["neg_to_pos"], None)
+    each = scores.score_walk(walk, THRESHOLDS, 1, REACH, None)
     np.testing.assert_array_equal(each["flip_rate"], np.ones(3))
     np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
     assert "twin_error" not in each
+
+
+def test_flip_auc_by_hand(films):
+    # The flip, of f and h, is three fifths of the way; nothing flips beyond the reach.
+    walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
+    whole = walk.distance[:, -1]
+    for reach, expected in ((1.2, 1 - 0.6 / 1.2), (0.5, 0.0)):
+        walks = [
+            scores.score_walk(walk, THRESHOLDS, TOWARDS, reach * length, None)["flip_auc"]
+            for length in whole
+        ]
+        np.testing.assert_allclose(np.diag(walks), np.full(3, expected), atol=1e-9)
+    fooled = walk._replace(judged=np.full((3, K + 1), 2.0))
+    each = scores.score_walk(fooled, THRESHOLDS, TOWARDS, REACH, None)
+    np.testing.assert_array_equal(each["flip_auc"], np.zeros(3))
+
+
+def test_linear_best_is_the_walk_that_flips_first_else_the_longest():
+    each = {
+        "flip_rate": np.array([[1, 1, 0], [0, 0, 0]]),
+        "flip_time": np.array([[0.3, 0.2, 0.1], [0.5, 0.4, 0.6]]),
+        "length": np.array([[1, 2, 3], [5, 6, 4]]),
+    }
+    best = scores.shortest_flip(each)
+    np.testing.assert_array_equal(best["length"], [2, 6])
+    np.testing.assert_array_equal(best["flip_time"], [0.2, 0.4])
 
 
 def test_a_chance_map_scores_chance():
@@ -134,7 +161,7 @@ def test_a_chance_map_scores_chance():
 
 def test_the_table_counts_rejected_films_as_unflipped(films):
     walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
-    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, films["twin"])
+    each = scores.score_walk(walk, THRESHOLDS, TOWARDS, REACH, films["twin"])
     table = scores.summarise_paths(each, 0.6, BOOTSTRAP)
     assert table["flip_rate"]["mean"] == 1.0
     assert table["flip_rate_all"]["mean"] == pytest.approx(0.6)
@@ -145,7 +172,9 @@ def test_the_table_counts_rejected_films_as_unflipped(films):
 
 def test_what_is_undefined_says_why(films):
     still = np.repeat(films["image"][:, None], K + 1, axis=1)
-    each = scores.score_walk(make_walk(still, np.full((3, K + 1), 3.0)), THRESHOLDS, TOWARDS, None)
+    each = scores.score_walk(
+        make_walk(still, np.full((3, K + 1), 3.0)), THRESHOLDS, TOWARDS, REACH, None
+    )
     table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
     for name in ("twin_error", "flip_distance", "transfer", "monotonicity"):
         assert table[name]["mean"] is None and table[name]["reason"], name
@@ -155,7 +184,7 @@ def test_what_is_undefined_says_why(films):
 def test_a_film_walked_to_several_ends_counts_once(films):
     walk = make_walk(fade(films["image"], films["twin"]), falling_margin())
     idle = make_walk(fade(films["image"], films["image"]), np.full((3, K + 1), 3.0))
-    each = [scores.score_walk(w, THRESHOLDS, TOWARDS, films["twin"]) for w in (walk, idle)]
+    each = [scores.score_walk(w, THRESHOLDS, TOWARDS, REACH, films["twin"]) for w in (walk, idle)]
     both = {name: np.stack([s[name] for s in each], axis=1) for name in each[0]}
     table = scores.summarise_paths(both, 1.0, BOOTSTRAP)
     assert table["flip_rate"]["mean"] == 0.5 and table["flip_rate"]["images"] == 3

@@ -59,7 +59,7 @@ def test_unit_speed_spreads_the_frames_of_a_curved_generator():
     ends = jnp.array([[1.0], [2.0], [-1.5]])
     points = walk.linear(jnp.zeros((B, 1)), ends, 200)
     assert spacing(points, draw).max() > 50 * np.median(spacing(points, draw)[:20])
-    even = walk.at_unit_speed(points, draw)
+    even = walk.at_unit_speed(points, draw, 200)
     np.testing.assert_allclose(even[0], points[0], atol=1e-6)
     np.testing.assert_allclose(even[-1], points[-1], rtol=1e-5)
     expected = np.broadcast_to(np.abs(ends[:, 0]) ** 3 / 200, (200, B))
@@ -68,9 +68,9 @@ def test_unit_speed_spreads_the_frames_of_a_curved_generator():
 
 def test_unit_speed_leaves_even_walks_and_standing_ones_alone(start, draw):
     straight = walk.linear(start, -start, K)
-    np.testing.assert_allclose(walk.at_unit_speed(straight, draw), straight, atol=1e-5)
+    np.testing.assert_allclose(walk.at_unit_speed(straight, draw, K), straight, atol=1e-5)
     standing = walk.linear(start, start, K)
-    np.testing.assert_allclose(walk.at_unit_speed(standing, draw), standing, atol=1e-5)
+    np.testing.assert_allclose(walk.at_unit_speed(standing, draw, K), standing, atol=1e-5)
 
 
 def test_aligned_follows_the_gradient_of_a_linear_model(start, draw, classify):
@@ -104,6 +104,74 @@ def test_aligned_stands_still_where_there_is_no_gradient(start, draw):
     np.testing.assert_array_equal(points, jnp.broadcast_to(start[None], points.shape))
 
 
+def march(field, start, draw):
+    return walk.march(start, field, draw, jnp.float32(0.05), K)
+
+
+def test_a_constant_field_is_a_straight_line_at_unit_speed(start, draw):
+    direction = jnp.flip(start, axis=1)
+    points = march(walk.constant(direction), start, draw)
+    moves = np.diff(points, axis=0)
+    expected = np.broadcast_to(walk.unit(direction), moves.shape)
+    np.testing.assert_allclose(
+        moves / np.linalg.norm(moves, axis=-1, keepdims=True), expected, atol=1e-4
+    )
+    np.testing.assert_allclose(spacing(points, draw), np.full((K, B), 0.05), rtol=1e-3)
+
+
+def test_the_natural_gradient_solves_the_normal_equations(start, basis, draw, classify):
+    gradient = walk.margin_gradient(draw, classify, jnp.ones(B))
+    field = walk.natural_gradient(gradient, draw, damping=0.5, num_products=50)
+    g = np.asarray(walk.unit(gradient(start)), np.float64)
+    metric = np.asarray(basis, np.float64) @ np.asarray(basis, np.float64).T
+    for i, found in enumerate(field(start)):
+        relative = metric / (g[i] @ metric @ g[i]) + 0.5 * np.eye(N)
+        np.testing.assert_allclose(found, np.linalg.solve(relative, g[i]), rtol=2e-2, atol=2e-3)
+
+
+def test_the_natural_gradient_climbs_f_faster_than_the_plain_one_for_the_same_change(
+    start, draw, classify
+):
+    gradient = walk.margin_gradient(draw, classify, jnp.ones(B))
+    natural = walk.natural_gradient(gradient, draw, damping=1e-3, num_products=50)
+    gains = [
+        classify(draw(march(field, start, draw)[-1])) - classify(draw(start))
+        for field in (gradient, natural)
+    ]
+    assert (gains[1] > 1.01 * gains[0]).all()
+
+
+def test_a_geodesic_keeps_its_ends_and_is_shorter_where_space_is_curved(key):
+    # Features (z1, z2, h) on a steep ridge h: the way round is shorter than the way over.
+    def draw(z):
+        height = 4 * jnp.exp(-8 * jnp.square(z).sum(axis=-1))
+        return jnp.stack([z[:, 0], z[:, 1], height, 0 * height], axis=-1).reshape(-1, 2, 2, 1)
+
+    start, end = jnp.array([[-1.0, 0.05]]), jnp.array([[1.0, 0.05]])
+    straight = walk.linear(start, end, 16)
+    embed = lambda image: image.reshape(len(image), -1)
+    points = walk.geodesic(straight, draw, embed, num_steps=400, learning_rate=0.05)
+    np.testing.assert_array_equal(points[0], start)
+    np.testing.assert_allclose(points[-1], end, atol=1e-6)
+    assert spacing(points, draw).sum() < 0.6 * spacing(straight, draw).sum()
+    unmoved = walk.geodesic(straight, draw, embed, num_steps=0, learning_rate=0.05)
+    np.testing.assert_allclose(unmoved, straight, atol=1e-6)
+
+
+def test_pixel_steps_follow_f_and_stay_in_range(key, classify):
+    image = jax.random.uniform(key, (B, SIDE, SIDE, 1), minval=-1)
+    towards = jnp.array([1.0, -1.0, 1.0])
+    frames = walk.pixel(0.1 * image, towards, classify, jnp.float32(0.03), K)
+    np.testing.assert_array_equal(frames[0], 0.1 * image)
+    np.testing.assert_allclose(
+        walk.distance(frames[1:], frames[:-1]), np.full((K, B), 0.03), rtol=1e-3
+    )
+    margins = np.stack([classify(x) for x in frames])
+    assert (np.asarray(towards) * np.diff(margins, axis=0) > 0).all()
+    far = walk.pixel(image, towards, classify, jnp.float32(10.0), 3)
+    assert float(jnp.abs(far).max()) <= 1.0
+
+
 def test_carry_keeps_the_film_at_frame_zero(key):
     image = jax.random.uniform(key, (B, SIDE, SIDE, 1), minval=-1)
     drawn = jax.random.uniform(jax.random.fold_in(key, 1), (K, B, SIDE, SIDE, 1), minval=-1)
@@ -117,7 +185,7 @@ def test_follow_asks_f_and_h_about_the_carried_film(start, draw, classify, key):
     image = 0.1 * jax.random.normal(key, (B, SIDE, SIDE, 1))
     points = walk.linear(0.01 * start, 0 * start, K)
     judge = lambda image: 2 * classify(image) + 1
-    walked = walk.follow(points, image, draw, classify, judge)
+    walked = walk.follow(points, walk.each_frame(draw, points), image, classify, judge)
     assert {name: array.shape[:2] for name, array in walked._asdict().items()} == dict.fromkeys(
         walk.Walk._fields, (B, K + 1)
     )
