@@ -43,7 +43,8 @@ def classification(margin: np.ndarray, label: np.ndarray) -> Mapping[str, float]
     }
 
 
-# Maps against masks. A map is |change|, a gradient, ...: [h, w, 1], never negative.
+# Maps against masks. A map is |change|, a gradient, ...: [h, w, 1], never negative; only
+# `completeness` is of a signed one.
 
 
 def share_on(saliency: np.ndarray, mask: np.ndarray) -> float:
@@ -57,6 +58,34 @@ def pixel_auroc(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | Non
     if region is None:
         return auroc(saliency, mask)
     return auroc(saliency[region], mask[region])
+
+
+def top_iou(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | None = None) -> float:
+    """IoU of the mask with as many of the map's largest pixels as the mask has.
+
+    Over all pixels or over a region's. Of equal pixels the first in reading order are taken, so an
+    empty map marks the top of the image. NaN for an empty mask.
+    """
+    if region is not None:
+        saliency, mask = saliency[region], mask[region]
+    count = int(mask.sum())
+    if count == 0:
+        return float("nan")
+    top = np.argsort(-saliency.ravel(), kind="stable")[:count]
+    shared = int(mask.ravel()[top].sum())
+    return shared / (2 * count - shared)
+
+
+def completeness(attribution: np.ndarray, change_of_margin: float) -> float:
+    """|sum of a signed map - what it is to explain| / |what it is to explain|; 0 is complete.
+
+    The axiom of Sundararajan et al., 2017. NaN where there is nothing to explain: the margin
+    changes by less than a rounding of it.
+    """
+    if abs(change_of_margin) < 1e-5:
+        return float("nan")
+    total = attribution.sum(dtype=float)
+    return float(abs(total - change_of_margin) / abs(change_of_margin))
 
 
 def relative_error(image: np.ndarray, truth: np.ndarray, before: np.ndarray) -> float:

@@ -80,6 +80,37 @@ def test_pixel_auroc_within_a_region():
     assert metrics.pixel_auroc(saliency, mask, lungs) == 1.0  # the bright corner is outside
 
 
+def test_top_iou_by_hand():
+    saliency = np.array([[9.0, 1.0], [2.0, 3.0]])[..., None]
+    mask = np.array([[False, False], [True, True]])[..., None]
+    assert metrics.top_iou(saliency, mask) == pytest.approx(1 / 3)  # 9 and 3 against 2 and 3
+    lungs = np.array([[False, True], [True, True]])[..., None]
+    assert metrics.top_iou(saliency, mask, lungs) == 1.0  # the bright corner is outside
+    assert metrics.top_iou(-saliency, mask, lungs) == pytest.approx(1 / 3)  # 1 and 2
+    assert metrics.top_iou(-saliency, ~mask) == pytest.approx(1 / 3)  # 1 and 2 against 9 and 1
+    assert np.isnan(metrics.top_iou(saliency, mask & False))
+    assert np.isnan(metrics.top_iou(saliency, mask, ~mask))
+
+
+def test_top_iou_breaks_ties_in_reading_order():
+    # Many pixels, so that a sort that is not stable would show.
+    first = np.zeros((32, 32, 1), bool)
+    first[:5] = True
+    assert metrics.top_iou(np.zeros(first.shape), first) == 1.0
+    assert metrics.top_iou(np.zeros(first.shape), first[::-1]) == 0.0
+    assert metrics.top_iou(first[::-1] + 0.0, first | first[::-1]) == 1.0
+
+
+def test_completeness():
+    attribution = np.array([[1.0, -2.0], [4.0, 0.0]])[..., None]
+    assert metrics.completeness(attribution, 3.0) == 0.0
+    assert metrics.completeness(attribution, 4.0) == pytest.approx(1 / 4)
+    assert metrics.completeness(attribution, -3.0) == pytest.approx(2.0)
+    assert metrics.completeness(-attribution, -2.0) == pytest.approx(1 / 2)
+    assert np.isnan(metrics.completeness(attribution, 0.0))
+    assert np.isnan(metrics.completeness(attribution, -1e-7))
+
+
 def test_relative_error():
     rng = np.random.default_rng(0)
     truth, before = rng.normal(size=(2, 8, 8, 1))
