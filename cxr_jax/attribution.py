@@ -1,11 +1,101 @@
 """Maps of where the evidence lies: the baselines that a walk is compared with."""
 
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
-from cxr_jax.types import Classify, Image
+from cxr_jax.types import Classify, Image, Params
+
+
+def _gradient(classify: Classify, image: Image) -> Image:
+    """df/dx of each image."""
+    return jax.grad(lambda x: classify(x).sum())(image)
+
+
+def _total(term: Callable[[Any], Image], steps: Any, like: Image) -> Image:
+    """The sum of `term` over steps [k ...], one at a time: memory does not grow with their number.
+
+    `jax.lax.map` and a sum would keep the map of every step.
+    """
+
+    def add(sofar: Image, step: Any) -> tuple[Image, None]:
+        return sofar + term(step), None
+
+    return jax.lax.scan(add, jnp.zeros_like(like), steps)[0]
+
+
+# 1. Gradients at images.
 
 
 def input_gradient(classify: Classify, image: Image) -> Image:
     """|df/dx| (Simonyan et al., 2014)."""
-    return jnp.abs(jax.grad(lambda x: classify(x).sum())(image))
+    return jnp.abs(_gradient(classify, image))
+
+
+def integrated_gradients(
+    classify: Classify, image: Image, baseline: Image, num_steps: int
+) -> Image:
+    """Signed shares of f(image) - f(baseline) (Sundararajan et al., 2017).
+
+    (x - x') times the mean gradient on the segment from x' to x, by the midpoint rule: for a smooth
+    f the sum over pixels misses the change of f by O(1 / num_steps^2).
+    """
+    change = image - baseline
+    middles = (jnp.arange(num_steps) + 0.5) / num_steps
+    total = _total(lambda t: _gradient(classify, baseline + t * change), middles, like=image)
+    return change * total / num_steps
+
+
+def smooth_grad(classify: Classify, image: Image, noise: Float[Array, "m b h w 1"]) -> Image:
+    """The mean signed gradient of noisy copies of the image (Smilkov et al., 2017).
+
+    Args:
+      noise: what is added to the image, one copy after the other, on its scale.
+    """
+    return _total(lambda eps: _gradient(classify, image + eps), noise, like=image) / len(noise)
+
+
+def latent_integrated_gradients(
+    classify: Classify, frames: Float[Array, "k b h w 1"], end: Int[Array, "b"]
+) -> Image:
+    """Signed shares of f(frame `end`) - f(frame 0): integrated gradients along a walk.
+
+    Path-integrated gradients (Sundararajan et al., 2017, section 3) on the polyline through the
+    frames: the sum over segments before `end` of the gradient at the segment's middle times the
+    segment.
+    """
+
+    def share(k: Int[Array, ""]) -> Image:
+        before, after = frames[k], frames[k + 1]
+        gain = _gradient(classify, (before + after) / 2) * (after - before)
+        return jnp.where((k < end)[:, None, None, None], gain, 0.0)
+
+    return _total(share, jnp.arange(len(frames) - 1), like=frames[0])
+
+
+# 2. Gradients at a feature map.
+
+
+def grad_cam(network: nn.Module, params: Params, image: Image, stage: str) -> Image:
+    """ReLU(sum over c of mean_hw(df/dA_c) A_c) of the feature maps A (Selvaraju et al., 2017).
+
+    Upsampled bilinearly to the image.
+
+    Args:
+      network: returns (margin, feature maps by name) and calls `perturb` on each map by its name.
+      stage: the name of A.
+    """
+    (_, features), zeros = network.apply({"params": params}, image, mutable=["perturbations"])
+
+    def margin(perturbations: Params) -> Float[Array, ""]:
+        return network.apply({"params": params, **perturbations}, image)[0].sum()
+
+    gradients = jax.grad(margin)(zeros)["perturbations"]
+    maps, gradient = (tree[stage].astype(jnp.float32) for tree in (features, gradients))
+    weight = gradient.mean(axis=(1, 2), keepdims=True)
+    evidence = nn.relu((weight * maps).sum(axis=-1, keepdims=True))
+    return jax.image.resize(evidence, image.shape, "bilinear")

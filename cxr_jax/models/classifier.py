@@ -23,12 +23,18 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, image: Image) -> tuple[Margin, dict[str, Float[Array, "b h w c"]]]:
-        """Returns the logit margin and the feature maps `stage_1`, `stage_2`, ... by name."""
+        """Returns the logit margin and the feature maps `stage_1`, `stage_2`, ... by name.
+
+        The collection `perturbations`, where given, is added to the maps of the same names: a
+        gradient with respect to it is one with respect to the maps.
+        """
         features = {}
         x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
         for stage, width in enumerate(self.widths[1:], start=1):
             x = downsample(x) if stage > 1 else x
             x = ResidualBlock(width, dtype=self.dtype)(x)
+            if not self.is_initializing():  # which would list the perturbations beside the params
+                x = self.perturb(f"stage_{stage}", x)
             features[f"stage_{stage}"] = x
         x = nn.silu(PixelNorm()(x))
         margin = nn.Dense(1, dtype=jnp.float32)(x.mean(axis=(1, 2)))
