@@ -67,6 +67,7 @@ def get_gan() -> ConfigDict:
                 feature=1.0,
                 margin=2.0,
                 locality=1.0,
+                removal=50.0,
                 structure=1.0,
                 severity=0.1,
                 confusion=1.0,
@@ -105,6 +106,17 @@ def get_explain() -> ConfigDict:
             inversion_learning_rate=0.03,
             inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
+            maps=(
+                "latent",
+                "residual",
+                "gradient",
+                "prior",
+                "shuffled",
+                "oracle",
+            ),  # cxr_jax/maps.py
+            integrated_gradients_steps=64,  # from a black film
+            smoothgrad_samples=32,
+            smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale
             walk_steps=24,
             geodesic=dict(num_points=7, num_steps=30, learning_rate=0.05),
             natural=dict(damping=0.1, num_products=8),

@@ -53,10 +53,24 @@ def load_split(builder: tfds.core.DatasetBuilder, split: str, fields: Sequence[s
     return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
-def train_batches(arrays: Arrays, batch_size: int, seed: int, start_step: int) -> Iterator[Arrays]:
+def in_pairs(label: np.ndarray) -> np.ndarray:
+    """An order of a batch in fours of two negatives and two positives, as far as there are both.
+
+    The batch's own order is kept within a label, and the even rows alternate too.
+    """
+    negative, positive = np.argsort(label, kind="stable").reshape(2, -1, 2)
+    return np.concatenate([negative, positive], axis=1).reshape(-1)
+
+
+def train_batches(
+    arrays: Arrays, batch_size: int, seed: int, start_step: int, paired: bool = False
+) -> Iterator[Arrays]:
     """Shuffled batches without end, from `start_step` on.
 
     Each batch holds the rows of this process and, as `index`, their positions in the global batch.
+
+    Args:
+      paired: whether to order each batch by `in_pairs`; it must then be a multiple of 4.
 
     Raises:
       InputError: if the batch is larger than the data set or not divisible by the processes.
@@ -75,7 +89,10 @@ def train_batches(arrays: Arrays, batch_size: int, seed: int, start_step: int) -
     order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat().batch(batch_size)
     step = start_step
     while True:
-        picked = np.asarray(order[step])[index]
+        picked = np.asarray(order[step])
+        if paired:
+            picked = picked[in_pairs(arrays["label"][picked])]
+        picked = picked[index]
         yield {"index": index, **{name: array[picked] for name, array in arrays.items()}}
         step += 1
 

@@ -1,7 +1,8 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
+import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,11 +10,10 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import (
-    attribution,
     films,
     invert,
+    maps,
     metrics,
-    parallel,
     paths,
     records,
     results,
@@ -25,7 +25,7 @@ from cxr_jax import (
 from cxr_jax.data import Arrays
 from cxr_jax.films import Films, Thresholds, Trained
 from cxr_jax.paths import DIRECTIONS, Guide
-from cxr_jax.types import Params, Pixels
+from cxr_jax.types import Image, Pixels
 from cxr_jax.walk import Walk
 from datasets.errors import InputError
 
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
-MAP_NAMES = ("latent", "residual", "gradient", "prior", "shuffled", "oracle")
 
 
 class Tools(NamedTuple):
@@ -44,14 +43,18 @@ class Tools(NamedTuple):
       walk: (guide, films, towards, thresholds) to the walks of every path.
       mean_gradient: films to the direction of path `global`.
       margins: pixels to the margins (f, h).
-      gradient: images in [-1, 1] to |df/dx|.
+      baselines: the attribution methods by name, images in [-1, 1] to maps.
+      along_walk: (walk, end frames) to signed integrated gradients along the walk.
+      anogan: films to |x - G(z_structure, 0)|.
     """
 
     invert: Callable[[Pixels], Films]
     walk: Callable[[Guide, Films, int, Thresholds], dict[str, list[Walk]]]
     mean_gradient: Callable[[Films], np.ndarray]
     margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
-    gradient: Callable[[np.ndarray], np.ndarray]
+    baselines: Mapping[str, Callable[[Image], np.ndarray]]
+    along_walk: Callable[[Walk, np.ndarray], np.ndarray]
+    anogan: Callable[[Films], np.ndarray]
 
 
 class Group(NamedTuple):
@@ -62,16 +65,22 @@ class Group(NamedTuple):
     walks: Mapping[str, list[Walk]]  # several only for `linear` from a negative
 
 
-def check_paths(section: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if `config.explain.paths` asks for what cannot be walked."""
-    for name in section.paths:
-        if name not in paths.NAMES:
-            raise InputError(
-                f"config.explain.paths: no path {name!r}; choose of {', '.join(paths.NAMES)}"
-            )
-    for name, needed in (("linear", "every run"), ("aligned", "path 'chord'")):
-        if name not in section.paths and (name == "linear" or "chord" in section.paths):
-            raise InputError(f"config.explain.paths lacks {name!r}, which {needed} needs")
+def check_names(section: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if `config.explain` asks for paths or maps that cannot be made."""
+    for field, known in (("paths", paths.NAMES), ("maps", maps.NAMES)):
+        for name in section[field]:
+            if name not in known:
+                raise InputError(
+                    f"config.explain.{field} has no {name!r}; choose of {', '.join(known)}"
+                )
+    needs = [("linear", True, "every run")]
+    needs += [("aligned", "chord" in section.paths, "path 'chord'")]
+    needs += [("pixel", "pixel" in section.maps, "map 'pixel'")]
+    for name, needed, user in needs:
+        if needed and name not in section.paths:
+            raise InputError(f"config.explain.paths lacks {name!r}, which {user} needs")
+    if "latent" not in section.maps:
+        raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 
 
 def load_trained(
@@ -111,12 +120,9 @@ def make_tools(
     named = paths.make_paths(networks, judge, section)
     mean_gradient = paths.make_mean_gradient(networks, judge, section.batch_size)
 
-    def gradient(params: Params, image: np.ndarray) -> np.ndarray:
-        return attribution.input_gradient(
-            lambda x: networks.classifier.apply({"params": params}, x)[0], image
-        )
-
-    gradient = parallel.in_batches(gradient, 1, section.batch_size)
+    baselines = maps.make_baselines(networks.classifier, section, config.seed)
+    along_walk = maps.make_along_walk(networks.classifier, section.batch_size)
+    anogan = maps.make_anogan(networks, section)
     return Tools(
         invert=lambda pixels: inverted(trained, pixels),
         walk=lambda guide, some, towards, thresholds: paths.walk_films(
@@ -127,7 +133,12 @@ def make_tools(
             train_classifier.margins(networks.classifier, trained.classifier, pixels),
             train_classifier.margins(judge, trained.judge, pixels),
         ),
-        gradient=lambda image: gradient(trained.classifier, image),
+        baselines={
+            name: functools.partial(baseline, trained.classifier)
+            for name, baseline in baselines.items()
+        },
+        along_walk=lambda walked, end: along_walk(trained.classifier, (walked, end)),
+        anogan=lambda some: anogan(trained, some),
     )
 
 
@@ -280,22 +291,28 @@ def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
     return max(table, key=lambda path: table[path]["flip_rate"].mean())
 
 
-def make_maps(group: Group, known: Calibration, tools: Tools, train: Arrays) -> dict:
-    """The maps of the positives by name [N, h, w, 1]; controls only where their truth is known."""
-    walk = group.walks[known.path][0]
-    ended = scores.end_walk(walk, known.thresholds, DIRECTIONS["pos_to_neg"])
-    change = np.abs(ended.change)
-    drawn_end = walk.drawn[np.arange(len(change)), ended.frame]
-    maps = {
-        "latent": change,
-        "residual": np.abs(group.films.image - drawn_end),
-        "gradient": tools.gradient(group.films.image),
-        "shuffled": np.roll(change, 1, axis=0),
-    }
+def make_maps(
+    group: Group, known: Calibration, tools: Tools, train: Arrays, names: Sequence[str]
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The maps of the positives by name, and the completeness of the walk's own attribution [N]."""
+    walked = group.walks[known.path][0]
+    ended = scores.end_walk(walked, known.thresholds, DIRECTIONS["pos_to_neg"])
+    made = maps.walk_maps(group.films, walked, ended)
     if "lesion_mask" in train:
-        maps["prior"] = np.broadcast_to((train["lesion_mask"] / 255.0).mean(axis=0), change.shape)
-        maps["oracle"] = np.abs(group.films.image - group.truth["twin"])
-    return maps
+        made |= maps.truth_maps(group.films, group.truth, train["lesion_mask"])
+    along = tools.along_walk(walked, ended.frame)
+    moved = walked.margin[np.arange(len(along)), ended.frame] - walked.margin[:, 0]
+    complete = np.array([metrics.completeness(a, m) for a, m in zip(along, moved, strict=True)])
+    made["latent_integrated_gradients"] = np.abs(along)
+    made |= {name: baseline(group.films.image) for name, baseline in tools.baselines.items()}
+    if "anogan" in names:
+        made["anogan"] = tools.anogan(group.films)
+    if "pixel" in names:
+        attacked = group.walks["pixel"][0]
+        made["pixel"] = np.abs(
+            scores.end_walk(attacked, known.thresholds, DIRECTIONS["pos_to_neg"]).change
+        )
+    return {name: made[name] for name in maps.NAMES if name in names and name in made}, complete
 
 
 def tabulate_paths(
@@ -313,14 +330,14 @@ def tabulate_paths(
 
 
 def tabulate_maps(
-    maps: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], bootstrap: tuple[int, int]
+    made: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], bootstrap: tuple[int, int]
 ) -> dict[str, dict]:
     """The `maps` of metrics.json, over the positives that have lesions."""
     if "lesion_mask" not in truth:
-        return scores.undefined_maps(MAP_NAMES)
+        return scores.undefined_maps([*made, "prior", "oracle"])
     lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
     masks = {name: mask[lesioned] for name, mask in truth.items()}
-    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in maps.items()}
+    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in made.items()}
     return scores.summarise_maps(each, bootstrap)
 
 
@@ -330,12 +347,12 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if records.is_done(directory, explain=section.to_dict()):
         logger.info("explain: complete, skipped")
         return
-    check_paths(section)
+    check_names(section)
     tools = make_tools(config, workdir, splits)
     known = calibrate(tools, splits, section, config.seed)
     explained = explain_test(tools, splits["test"], known, section)
     positives = explained.groups["pos_to_neg"]
-    maps = make_maps(positives, known, tools, splits["train"])
+    made, complete = make_maps(positives, known, tools, splits["train"], section.maps)
     bootstrap = (section.bootstrap, config.seed)
     figures = train_classifier.test_figures(workdir)
     report = {
@@ -350,13 +367,14 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "latent_path": known.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, *bootstrap),
         "paths": tabulate_paths(explained, known, bootstrap),
-        "maps": tabulate_maps(maps, positives.truth, bootstrap),
+        "maps": tabulate_maps(made, positives.truth, bootstrap),
+        "completeness": metrics.summarise(complete, *bootstrap),
     }
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     records.write_json(directory / "metrics.json", report)
     covered = accepted(explained.reasons)
     results.save_walks(directory / "walks.npz", explained.groups, explained.rows, covered)
     results.save_figures(
-        directory / "figures", explained.groups, known.thresholds, known.path, maps, section.strips
+        directory / "figures", explained.groups, known.thresholds, known.path, made, section.strips
     )
     records.mark_done(directory, explain=section.to_dict())

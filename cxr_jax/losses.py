@@ -60,7 +60,8 @@ def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) ->
         energy = jnp.square(target[name]).mean(axis=(1, 2, 3)) + 1e-6
         return jnp.square(features[name] - target[name]).mean(axis=(1, 2, 3)) / energy
 
-    return sum(relative(name) for name in features) / len(features)
+    total = sum(relative(name) for name in features)
+    return total / max(len(features), 1)
 
 
 def change(image: Image, other: Image) -> Float[Array, "b"]:

@@ -1,6 +1,6 @@
 """Arrays to matplotlib figures; callers save them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -92,10 +92,12 @@ def responses(walks, thresholds, towards: int) -> Figure:
     return figure
 
 
-def changes(films, walk, ended, gradient, lesion_mask: np.ndarray | None, rows: int) -> Figure:
-    """Film, reconstruction, counterfactual, change, and beside it the truth and the gradient."""
+def changes(
+    films, walk, ended, lesion_mask: np.ndarray | None, others: Mapping[str, np.ndarray], rows: int
+) -> Figure:
+    """Film, reconstruction, counterfactual and change; the truth; and what other methods show."""
     titles = ["film", "reconstruction", "counterfactual", "change"]
-    titles += ["true lesions"] * (lesion_mask is not None) + ["|gradient|"]
+    titles += ["true lesions"] * (lesion_mask is not None) + [*others]
     figure = Figure(figsize=(1.5 * len(titles), 1.5 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for row in range(rows):
@@ -107,7 +109,8 @@ def changes(films, walk, ended, gradient, lesion_mask: np.ndarray | None, rows: 
         _show_change(next(panels), change, limit=max(0.25, np.abs(change).max()))
         if lesion_mask is not None:
             _show(next(panels), lesion_mask[row], vmin=0, vmax=255)
-        _show(next(panels), gradient[row], cmap="magma", vmin=0, vmax=None)
+        for saliency in others.values():
+            _show(next(panels), saliency[row], cmap="magma", vmin=0, vmax=None)
     for panel, title in zip(axes[0], titles, strict=True):
-        panel.set_title(title, fontsize=9)
+        panel.set_title(title.replace("_", " "), fontsize=9)
     return figure

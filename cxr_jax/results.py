@@ -7,6 +7,7 @@ import numpy as np
 
 from cxr_jax import plots, scores
 from cxr_jax.films import Thresholds
+from cxr_jax.maps import BASELINES
 from cxr_jax.paths import DIRECTIONS
 
 STRIP_FRAMES = 8
@@ -69,5 +70,6 @@ def save_figures(
     ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
     rows = min(count, len(ended.frame))
     lesions = group.truth.get("lesion_mask")
-    figure = plots.changes(group.films, walk, ended, maps["gradient"], lesions, rows)
+    others = {name: saliency for name, saliency in maps.items() if name in BASELINES}
+    figure = plots.changes(group.films, walk, ended, lesions, others, rows)
     plots.save(figure, directory / "changes.png")

@@ -1,11 +1,17 @@
 """Task `gan`: trains generator, encoder and discriminator with the frozen classifier in the loop.
 
 In each step half of the films are encoded (Larsen et al., 2016: an autoencoder whose decoder is the
-generator) and half lend only the classifier's answer. Three kinds of image are drawn:
+generator) and half lend only the classifier's answer. The encoded films come in pairs, a negative
+and a positive by label. Four kinds of image are drawn:
 
   reconstructions  G(z_s(x), z_c(x))    must equal x, to the eye and to the classifier;
-  swaps            G(z_s(x), z_c(x'))   the lungs of x with the class latent of its neighbour x';
-  samples          G(z, t z_c(x))       lungs from the prior, a share t of the severity of x.
+  swaps            G(z_s(x), z_c(x'))   the lungs of x with the class latent of its partner x';
+  samples          G(z, t z_c(x))       lungs from the prior, a share t of the severity of x;
+  removals         G(z_s(x*), 0)        must equal the negative x, of which x* is a graft.
+
+A graft is a negative film with the change carried onto it that its partner's class latent makes to
+its reconstruction, weaker or stronger: a positive film whose true twin is known. It teaches the
+encoder to leave findings out of z_structure, and the generator to draw what lies beneath them.
 
 Swaps and samples must look real to D at the grade that f is meant to give them, f must give it, and
 a swap must stay close to the reconstruction that has its lungs.
@@ -48,6 +54,9 @@ logger = logging.getLogger(__name__)
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
 
+# At first a class latent takes away less than the whole finding, so grafts are made stronger.
+GRAFT_GAIN = 2.5
+
 
 class Networks(NamedTuple):
     """The modules that play in a GAN step."""
@@ -74,6 +83,7 @@ class Weights(NamedTuple):
       feature: reconstruction, in the classifier's feature maps.
       margin: classifier consistency, squared error of the margin in units of the scale's span.
       locality: mean absolute difference of a swap from the reconstruction with the same lungs.
+      removal: mean squared error of a graft's film without the finding.
       structure, severity: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats
         a pixel. Where severity is the cheaper, a finding is not encoded as structure.
       confusion: of the critic that tries to read f's answer off z_structure (Fader Networks).
@@ -85,6 +95,7 @@ class Weights(NamedTuple):
     feature: float
     margin: float
     locality: float
+    removal: float
     structure: float
     severity: float
     confusion: float
@@ -113,6 +124,7 @@ class GanMetrics(clu_metrics.Collection):
     feature: clu_metrics.Average.from_output("feature")
     margin: clu_metrics.Average.from_output("margin")
     locality: clu_metrics.Average.from_output("locality")
+    removal: clu_metrics.Average.from_output("removal")
     structure: clu_metrics.Average.from_output("structure")
     severity: clu_metrics.Average.from_output("severity")
     confusion: clu_metrics.Average.from_output("confusion")
@@ -191,8 +203,8 @@ class Draw(NamedTuple):
 
     Attributes:
       noise_structure, noise_severity: N(0, I), the encoder's reparametrised noise.
-      sample_structure: N(0, I), the lungs of the samples.
-      share: uniform in [0, 1], the samples' share t of a film's severity.
+      sample_structure: N(0, I), the lungs of the samples, and the noise of a graft's z_structure.
+      share: uniform in [0, 1], the samples' share t of a film's severity, and a graft's strength.
     """
 
     noise_structure: Structure
@@ -216,7 +228,7 @@ def draw_noise(keys: jax.Array, num_structure: int, num_severity: int) -> Draw:
     return jax.vmap(draw_one)(keys[0::2])
 
 
-def neighbour(rows: jax.Array) -> jax.Array:
+def partner(rows: jax.Array) -> jax.Array:
     """Exchanges rows 0 and 1, 2 and 3, ...: a permutation that no split over devices changes."""
     return rows.reshape(-1, 2, *rows.shape[1:])[:, ::-1].reshape(rows.shape)
 
@@ -225,6 +237,9 @@ class Drawn(NamedTuple):
     """The images of a step, what the classifier ought to say of them, and the films' latents.
 
     Attributes:
+      reconstruction, swap: one for each encoded film; sample, removal: one for each pair.
+      twin: the negative film that `removal` ought to be.
+      has_twin: 1 where f calls the pair a negative and a positive, as their labels do, else 0.
       z_structure: of each film, as drawn from its posterior.
       structure, severity: (mean, log_std) of each film's z_structure and unit class latent.
       positive: 1 where the classifier says so of the film, else 0.
@@ -233,43 +248,72 @@ class Drawn(NamedTuple):
     reconstruction: Image
     swap: Image
     sample: Image
+    removal: Image
     swap_margin: Margin
     sample_margin: Margin
+    twin: Image
+    has_twin: Margin
     z_structure: Structure
     structure: Gaussian
     severity: Gaussian
     positive: Margin
 
 
+def sample_latent(gaussian: Gaussian, noise: jax.Array) -> jax.Array:
+    """Reparametrised: mean + std * noise (Kingma & Welling, 2014)."""
+    mean, log_std = gaussian
+    return mean + jnp.exp(log_std) * noise
+
+
 def draw_images(
     networks: Networks, params: Params, image: Image, margin: Margin, scale: Scale, draw: Draw
 ) -> Drawn:
-    """Reconstructions, swaps and samples from the even films."""
+    """Reconstructions, swaps, samples and removals from the even films."""
+
+    def generate(structure: Structure, severity: Severity) -> Image:
+        return networks.generator.apply({"params": params["generator"]}, structure, severity)
+
+    def encode(image: Image) -> tuple[Gaussian, Gaussian]:
+        return networks.encoder.apply({"params": params["encoder"]}, image)
+
     film, film_margin = image[0::2], margin[0::2]
-    structure, severity = networks.encoder.apply({"params": params["encoder"]}, film)
+    rows, negative, positive = len(film), slice(0, None, 2), slice(1, None, 2)
+    structure, severity = encode(film)
     rho = grading.film_radius(scale, film_margin)[:, None]
-    z_structure = structure[0] + jnp.exp(structure[1]) * draw.noise_structure
-    z_class = rho * (severity[0] + jnp.exp(severity[1]) * draw.noise_severity)
+    z_structure = sample_latent(structure, draw.noise_structure)
+    z_class = rho * sample_latent(severity, draw.noise_severity)
     # A negative's latent is the origin, where f is asked for the median negative margin.
     wanted = jnp.where(film_margin > 0, film_margin, scale.negative)
-    sample_margin = scale.negative + draw.share * (wanted - scale.negative)
-    drawn = networks.generator.apply(
-        {"params": params["generator"]},
-        jnp.concatenate([z_structure, z_structure, draw.sample_structure]),
-        jnp.concatenate([z_class, neighbour(z_class), draw.share[:, None] * z_class]),
+    share = draw.share[positive]
+    drawn = generate(
+        jnp.concatenate([z_structure, z_structure, draw.sample_structure[positive]]),
+        jnp.concatenate([z_class, partner(z_class), share[:, None] * z_class[positive]]),
     )
-    reconstruction, swap, sample = jnp.split(drawn, 3)
+    reconstruction, swap, sample = jnp.split(drawn, [rows, 2 * rows])
+    change = jax.lax.stop_gradient(swap - reconstruction)[negative]
+    grafted = graft(film[negative], change, draw.share[negative])
+    bare = sample_latent(encode(grafted)[0], draw.sample_structure[negative])
+    has_twin = (film_margin[negative] <= 0) & (film_margin[positive] > 0)
     return Drawn(
         reconstruction=reconstruction,
         swap=swap,
         sample=sample,
-        swap_margin=neighbour(wanted),
-        sample_margin=sample_margin,
+        removal=generate(bare, jnp.zeros_like(z_class[negative])),
+        swap_margin=partner(wanted),
+        sample_margin=scale.negative + share * (wanted[positive] - scale.negative),
+        twin=film[negative],
+        has_twin=has_twin.astype(margin.dtype),
         z_structure=z_structure,
         structure=structure,
         severity=severity,
         positive=(film_margin > 0).astype(margin.dtype),
     )
+
+
+def graft(image: Image, change: Image, share: Margin) -> Image:
+    """Carries a change onto an image, between half as strong (share 0) and GRAFT_GAIN times."""
+    gain = 0.5 + share * (GRAFT_GAIN - 0.5)
+    return jnp.clip(image + gain[:, None, None, None] * change, -1.0, 1.0)
 
 
 def margin_error(margin: Margin, wanted: Margin, scale: Scale) -> Margin:
@@ -293,7 +337,7 @@ def generator_loss(
     everything = jnp.concatenate([drawn.reconstruction, drawn.swap, drawn.sample])
     said, seen = networks.classifier.apply({"params": classifier}, everything)
     wanted = jnp.concatenate([margin[0::2], drawn.swap_margin, drawn.sample_margin])
-    rows, pixels = len(drawn.swap), image[0].size
+    rows, pixels = len(drawn.reconstruction), image[0].size
     fake = everything[rows:]
     grade = grading.grade(scale, wanted[rows:], networks.discriminator.num_grades)
     judged = networks.discriminator.apply({"params": discriminator["image"]}, fake, grade)
@@ -307,6 +351,7 @@ def generator_loss(
         ).mean(),
         "margin": jnp.concatenate([exact, margin_error(said[rows:], wanted[rows:], scale)]).mean(),
         "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),
+        "removal": (drawn.has_twin * losses.pixel_error(drawn.removal, drawn.twin)).mean(),
         "structure": losses.gaussian_kl(*drawn.structure).mean() / pixels,
         "severity": (drawn.positive * losses.gaussian_kl(*drawn.severity)).mean() / pixels,
         "confusion": losses.confusion(read),
@@ -478,7 +523,7 @@ def map_penalty_step(
 
 
 def check_batch_size(batch_size: int) -> None:
-    """Every device encodes half of its films and exchanges class latents between pairs of those.
+    """Every device encodes half of its films, in pairs of a negative and a positive.
 
     Raises:
       InputError: if a device's share of the batch is not a multiple of 4.
@@ -551,7 +596,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     state = checkpoints.newest(state)
     start = int(state.step)
     recorder = Recorder(directory, "gan", gan.num_steps, gan.batch_size, start)
-    batches = train_batches(splits["train"], gan.batch_size, config.seed, start)
+    batches = train_batches(splits["train"], gan.batch_size, config.seed, start, paired=True)
     collected = GanMetrics.empty()
     (directory / "samples").mkdir(exist_ok=True)
     lenders = splits["train"]["image"][np.flatnonzero(splits["train"]["label"])[:3]]

@@ -120,3 +120,25 @@ def test_a_missing_folder_is_an_error_that_names_it(tmp_path, monkeypatch):
 def test_an_unknown_data_set_is_an_error_that_names_the_choices(tmp_path):
     with pytest.raises(InputError, match="choose cxr_phantom or cxr_folder"):
         data.load_splits(make_section(tmp_path, name="mnist"), 0)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3, 0.9])
+def test_pairs_alternate_as_far_as_there_are_both(share):
+    label = (np.random.default_rng(0).uniform(size=32) < share).astype(int)
+    order = data.in_pairs(label)
+    assert sorted(order) == list(range(32))
+    even = label[order][0::2].reshape(-1, 2)
+    mixed = (even == [0, 1]).all(axis=1).sum()
+    assert mixed >= min(label.sum(), 32 - label.sum()) // 2 - 1
+    assert (even[:, 0] <= even[:, 1]).all()
+
+
+def test_paired_batches_hold_the_same_films():
+    arrays = {"label": np.arange(40) % 2, "row": np.arange(40)}
+    plain, paired = (
+        next(data.train_batches(arrays, 16, 3, 5, paired=paired)) for paired in (False, True)
+    )
+    assert sorted(plain["row"]) == sorted(paired["row"])
+    np.testing.assert_array_equal(paired["index"], np.arange(16))
+    order = data.in_pairs(plain["label"])
+    np.testing.assert_array_equal(paired["row"], plain["row"][order])

@@ -18,6 +18,7 @@ SOURCES = [
 LAYERS = [
     ["explain.py"],
     ["results.py"],
+    ["maps.py"],
     ["scores.py"],
     ["paths.py"],
     ["films.py"],

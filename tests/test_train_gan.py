@@ -12,16 +12,16 @@ from datasets.errors import InputError
 SCALE = Scale(jnp.float32(-2.0), jnp.float32(6.0))
 
 
-def test_neighbours_change_places():
+def test_partners_change_places():
     rows = jnp.arange(8).reshape(4, 2)
-    np.testing.assert_array_equal(train_gan.neighbour(rows), rows[jnp.array([1, 0, 3, 2])])
-    np.testing.assert_array_equal(train_gan.neighbour(train_gan.neighbour(rows)), rows)
+    np.testing.assert_array_equal(train_gan.partner(rows), rows[jnp.array([1, 0, 3, 2])])
+    np.testing.assert_array_equal(train_gan.partner(train_gan.partner(rows)), rows)
 
 
-def test_no_split_over_devices_changes_a_neighbour():
+def test_no_split_over_devices_changes_a_partner():
     rows = jnp.arange(16)
-    split = jax.vmap(train_gan.neighbour)(rows.reshape(4, 4)).reshape(16)
-    np.testing.assert_array_equal(split, train_gan.neighbour(rows))
+    split = jax.vmap(train_gan.partner)(rows.reshape(4, 4)).reshape(16)
+    np.testing.assert_array_equal(split, train_gan.partner(rows))
 
 
 def test_margin_error_by_hand():
@@ -85,7 +85,8 @@ def test_swaps_lend_class_latents_between_films(tiny_config, random_like):
     # Of the encoded films (the even ones) the first two are negative, the others positive.
     films = Images(tiny_config, random_like, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
     drawn = films.drawn
-    assert drawn.reconstruction.shape == drawn.swap.shape == drawn.sample.shape == (4, 16, 16, 1)
+    assert drawn.reconstruction.shape == drawn.swap.shape == (4, 16, 16, 1)
+    assert drawn.sample.shape == drawn.removal.shape == drawn.twin.shape == (2, 16, 16, 1)
     # Between two negatives there is nothing to lend: both sit at the origin.
     np.testing.assert_allclose(drawn.swap[:2], drawn.reconstruction[:2], atol=1e-6)
     assert (jnp.abs(drawn.swap[2:] - drawn.reconstruction[2:]).max(axis=(1, 2, 3)) > 1e-3).all()
@@ -103,6 +104,42 @@ def test_a_negative_never_uses_its_class_noise(tiny_config, random_like):
 
 def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
-    share = jnp.array([0.7, 0.0, 0.5, 1.0])
+    share = jnp.array([0.7, 0.5, 0.3, 1.0])
     drawn = films.draw(films.noise._replace(share=share))
-    np.testing.assert_allclose(drawn.sample_margin, [-2.0, -2.0, 2.0, -2.0], atol=1e-6)
+    # Of each pair the second lends its class latent; the last is a negative and has none.
+    np.testing.assert_allclose(drawn.sample_margin, [1.0, -2.0], atol=1e-6)
+
+
+def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(
+    tiny_config, random_like
+):
+    for margins, expected in (
+        ([-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, 1.0, 0.0], [1.0, 0.0]),
+        ([-5.0, 0.0, -4.0, 0.0, -6.0, 0.0, 1.0, 0.0], [0.0, 1.0]),
+    ):
+        films = Images(tiny_config, random_like, margins)
+        np.testing.assert_array_equal(films.drawn.has_twin, expected)
+        np.testing.assert_array_equal(films.drawn.twin, films.image[0::4])
+
+
+def test_a_removal_sees_the_graft_and_draws_without_a_class_latent(tiny_config, random_like):
+    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
+    # A stronger graft is another film to the encoder...
+    share = films.noise.share.at[0].set(1 - films.noise.share[0])
+    moved = films.draw(films.noise._replace(share=share)).removal - films.drawn.removal
+    moved = jnp.abs(moved).max(axis=(1, 2, 3))
+    assert moved[0] > 1e-4 and moved[1] == 0
+    # ... but the negative film's own class noise is of no account to what lies beneath.
+    noise = films.noise.noise_severity.at[0].multiply(-1.0)
+    again = films.draw(films.noise._replace(noise_severity=noise)).removal
+    np.testing.assert_array_equal(again, films.drawn.removal)
+
+
+def test_a_graft_carries_the_change_by_its_share(key):
+    image = 0.1 * jax.random.normal(key, (3, 4, 4, 1))
+    change = jnp.full_like(image, 0.1)
+    share = jnp.array([0.0, 0.5, 1.0])
+    grafted = train_gan.graft(image, change, share)
+    for row, gain in enumerate((0.5, 1.5, 2.5)):
+        np.testing.assert_allclose(grafted[row], image[row] + 0.1 * gain, atol=1e-6)
+    assert float(train_gan.graft(image, 100 * change, share).max()) == 1.0

@@ -215,8 +215,8 @@ class Killed(Exception):
 def killed_after(steps: int) -> Callable:
     """`data.train_batches`, at whose end the run dies."""
 
-    def batches(*arguments):
-        yield from itertools.islice(data.train_batches(*arguments), steps)
+    def batches(*arguments, **keywords):
+        yield from itertools.islice(data.train_batches(*arguments, **keywords), steps)
         raise Killed
 
     return batches

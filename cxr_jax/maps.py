@@ -1,0 +1,124 @@
+"""The maps by name: where each method says that the evidence for a positive lies.
+
+Every map is [N, h, w, 1] and never negative: signed attributions enter by their size.
+"""
+
+from collections.abc import Callable, Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from cxr_jax import attribution, invert, parallel
+from cxr_jax.films import Films, Trained
+from cxr_jax.scores import Ended
+from cxr_jax.train_encoder import first_guess
+from cxr_jax.train_gan import Networks
+from cxr_jax.types import Image, Margin, Params
+from cxr_jax.walk import Walk
+
+BASELINES = ("gradient", "integrated_gradients", "smoothgrad", "grad_cam")
+CONTROLS = ("prior", "shuffled", "anogan", "pixel", "oracle")
+NAMES = ("latent", "residual", "latent_integrated_gradients", *BASELINES, *CONTROLS)
+
+
+def make_baselines(
+    network: nn.Module, section: ml_collections.ConfigDict, seed: int
+) -> dict[str, Callable[[Params, Image], np.ndarray]]:
+    """The published attribution methods that `config.explain` asks for, on any number of films."""
+
+    def make(name: str) -> Callable:
+        def saliency(params: Params, image: Image) -> Image:
+            def classify(image: Image) -> Margin:
+                return network.apply({"params": params}, image)[0]
+
+            if name == "gradient":
+                return attribution.input_gradient(classify, image)
+            if name == "integrated_gradients":
+                black = -jnp.ones_like(image)
+                return jnp.abs(
+                    attribution.integrated_gradients(
+                        classify, image, black, section.integrated_gradients_steps
+                    )
+                )
+            if name == "smoothgrad":
+                # The same noise for every film: which rows share a batch must not matter.
+                shape = (section.smoothgrad_samples, 1, *image.shape[1:])
+                noise = section.smoothgrad_noise * jax.random.normal(jax.random.key(seed), shape)
+                noise = jnp.broadcast_to(noise, (len(noise), *image.shape))
+                return jnp.abs(attribution.smooth_grad(classify, image, noise))
+            stage = f"stage_{len(network.widths) - 1}"
+            return attribution.grad_cam(network, params, image, stage)
+
+        return parallel.in_batches(saliency, 1, section.batch_size)
+
+    return {name: make(name) for name in BASELINES if name in section.maps}
+
+
+def make_along_walk(network: nn.Module, batch_size: int) -> Callable:
+    """A function (params, (walk, end frame [N])) -> signed integrated gradients along the walks."""
+
+    def integrate(params: Params, batch: tuple[Walk, np.ndarray]) -> Image:
+        walked, end = batch
+        return attribution.latent_integrated_gradients(
+            lambda image: network.apply({"params": params}, image)[0],
+            jnp.moveaxis(walked.carried, 1, 0),
+            end,
+        )
+
+    return parallel.in_batches(integrate, 1, batch_size)
+
+
+def make_anogan(networks: Networks, section: ml_collections.ConfigDict) -> Callable:
+    """A function (trained, films) -> |x - G(z_structure, 0)|, fitted by pixels alone.
+
+    What a generator of films without finding cannot draw (Schlegl et al., 2017): it shows what is
+    unusual, and no classifier is asked.
+    """
+    weights = invert.Weights(pixel=section.inversion_weights.pixel, feature=0, margin=0, prior=1)
+
+    def anomaly(trained: Trained, films: Films) -> Image:
+        def render(*latents: jax.Array) -> Image:
+            return networks.generator.apply({"params": trained.generator}, *latents)
+
+        def unasked(image: Image) -> tuple[Margin, dict]:
+            return jnp.zeros(len(image)), {}
+
+        nothing = jnp.zeros_like(films.margin)
+        latents, _ = invert.refine(
+            first_guess(networks.encoder, trained.encoder, films.image),
+            invert.Target(films.image, nothing, {}, radius=nothing),
+            render,
+            unasked,
+            trained.scale.span,
+            weights,
+            section.inversion_steps,
+            section.inversion_learning_rate,
+        )
+        drawn = render(latents.structure, latents.severity(nothing))
+        return jnp.abs(films.image - drawn)
+
+    return parallel.in_batches(anomaly, 1, section.batch_size)
+
+
+def walk_maps(films: Films, walked: Walk, ended: Ended) -> dict[str, np.ndarray]:
+    """What a walk changed, what it left of the film, and another film's change."""
+    change = np.abs(ended.change)
+    drawn_end = walked.drawn[np.arange(len(change)), ended.frame]
+    return {
+        "latent": change,
+        "residual": np.abs(films.image - drawn_end),
+        "shuffled": np.roll(change, 1, axis=0),
+    }
+
+
+def truth_maps(
+    films: Films, truth: Mapping[str, np.ndarray], train_lesions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The controls that know the truth: the mean training lesion mask, and the film's own twin."""
+    return {
+        "prior": np.broadcast_to((train_lesions / 255.0).mean(axis=0), films.image.shape),
+        "oracle": np.abs(films.image - truth["twin"]),
+    }
