@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
-from cxr_jax.types import Image
+from cxr_jax.types import Image, Mask
 
 
 class Augmentation(NamedTuple):
@@ -38,6 +38,12 @@ def augment(image: Image, keys: jax.Array, strength: Augmentation) -> Image:
     if not any(strength):
         return image
     return jax.vmap(lambda x, key: _augment_one(x, key, strength))(image, keys)
+
+
+def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:
+    """The mask of the view that `augment` draws with these keys: moved alike, with no tone."""
+    pose = strength._replace(brightness=0.0, contrast=0.0, noise=0.0)
+    return augment(2.0 * mask - 1, keys, pose) > 0
 
 
 def _augment_one(

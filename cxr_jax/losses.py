@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from cxr_jax.types import Image, Margin
+from cxr_jax.types import Image, LungLogit, Margin, Mask
 
 Scalar = Float[Array, ""]
 Latents = Float[Array, "b p"]
@@ -20,6 +20,17 @@ def classification(margin: Margin, label: Int[Array, "b"], smoothing: float) -> 
     """
     target = label * (1 - smoothing) + smoothing / 2
     return optax.sigmoid_binary_cross_entropy(margin, target).mean()
+
+
+def segmentation(logit: LungLogit, mask: Mask) -> Float[Array, "b"]:
+    """Cross-entropy of the pixels plus 1 - soft Dice of the whole (Milletari et al., 2016).
+
+    The first teaches each pixel, the second the thing that is reported.
+    """
+    entropy = optax.sigmoid_binary_cross_entropy(logit, mask).mean(axis=(1, 2, 3))
+    probability = jax.nn.sigmoid(logit)
+    overlap = 2 * (probability * mask).sum(axis=(1, 2, 3)) + 1  # one pixel: empty masks agree
+    return entropy + 1 - overlap / ((probability + mask).sum(axis=(1, 2, 3)) + 1)
 
 
 def discriminator_logistic(real: Margin, fake: Margin) -> Scalar:

@@ -43,6 +43,21 @@ def classification(margin: np.ndarray, label: np.ndarray) -> Mapping[str, float]
     }
 
 
+def dice(mask: np.ndarray, other: np.ndarray) -> float:
+    """Twice the overlap of two boolean masks over the sum of their sizes; NaN if both are empty."""
+    total = mask.sum() + other.sum()
+    return float(2 * (mask & other).sum() / total) if total > 0 else float("nan")
+
+
+def r_squared(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the variance of `truth` that is predicted: 1 is perfect, 0 as good as the mean.
+
+    Below 0 for worse than the mean; NaN for a truth that never varies.
+    """
+    spread = np.square(truth - truth.mean()).sum()
+    return float(1 - np.square(predicted - truth).sum() / spread) if spread > 0 else float("nan")
+
+
 # Maps against masks. A map is |change|, a gradient, ...: [h, w, 1], never negative; only
 # `completeness` is of a signed one.
 
@@ -116,12 +131,6 @@ def median_survival(time: np.ndarray, event: np.ndarray) -> float:
     survival = np.cumprod(1 - event[order] / at_risk)
     below = survival <= 0.5 + 1e-12
     return float(time[order][below.argmax()]) if below.any() else float("inf")
-
-
-def dice(mask: np.ndarray, other: np.ndarray) -> float:
-    """Overlap of two masks, 2|A and B| / (|A| + |B|); 1 where both are empty."""
-    total = mask.sum() + other.sum()
-    return float(2 * (mask & other).sum() / total) if total else 1.0
 
 
 # Sets of images.

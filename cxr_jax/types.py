@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt8
 Pixels = UInt8[Array, "b h w 1"]  # as stored
 Image = Float[Array, "b h w 1"]  # in [-1, 1]
 Mask = Bool[Array, "b h w 1"]
+LungLogit = Float[Array, "b h w 1"]  # logit of "this pixel is lung"
 Margin = Float[Array, "b"]  # logit of "COVID-19": positive means the classifier says so
 Structure = Float[Array, "b s"]  # z_structure
 Severity = Float[Array, "b n"]  # z_class; the origin is a negative film

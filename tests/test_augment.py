@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax.augment import Augmentation, augment
+from cxr_jax.augment import Augmentation, augment, augment_mask
 
 NONE = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 ALL = Augmentation(shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1)
@@ -102,6 +102,17 @@ def test_the_key_alone_decides_the_view(key):
     for i in range(4):
         np.testing.assert_allclose(augment(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-6)
     assert float(jnp.abs(views[0] - views[1]).mean()) > 0.02
+
+
+def test_a_mask_moves_with_its_film_and_has_no_tone():
+    n, keys = 16, keys_of(16)
+    film = jnp.repeat(spot(12.0, 20.0), n, axis=0)
+    posed = augment(film, keys, ALL._replace(brightness=0.0, contrast=0.0, noise=0.0))
+    mask = augment_mask(film > 0, keys, ALL)
+    assert mask.dtype == bool and mask.shape == film.shape
+    assert float((mask == (posed > 0)).mean()) > 0.99
+    assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
+    np.testing.assert_array_equal(augment_mask(film > 0, keys, NONE), film > 0)
 
 
 @pytest.mark.parametrize("field", Augmentation._fields)

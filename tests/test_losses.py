@@ -29,6 +29,22 @@ def test_smoothing_moves_the_best_margin_to_a_finite_one():
     assert gradient(jnp.array([best + 1])) > 0 > gradient(jnp.array([best - 1]))
 
 
+def test_segmentation_by_hand():
+    logit = jnp.zeros((1, 2, 2, 1))  # every probability is a half
+    mask = jnp.array([1, 1, 1, 0], bool).reshape(1, 2, 2, 1)
+    expected = np.log(2) + 1 - (2 * 1.5 + 1) / (2 + 3 + 1)
+    assert float(losses.segmentation(logit, mask)[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_segmentation_of_a_right_answer_is_nothing_image_by_image():
+    mask = jnp.array([[1, 0, 0, 1], [0, 0, 0, 0]], bool).reshape(2, 2, 2, 1)
+    right = jnp.where(mask, 30.0, -30.0)
+    np.testing.assert_allclose(losses.segmentation(right, mask), [0.0, 0.0], atol=1e-5)
+    wrong = losses.segmentation(right.at[1].multiply(-1), mask)
+    np.testing.assert_allclose(wrong[0], 0.0, atol=1e-5)
+    assert float(wrong[1]) > 30
+
+
 def test_discriminator_wants_real_up_and_drawn_down():
     real, fake = jnp.array([1.0, 3.0]), jnp.array([-2.0])
     expected = (softplus(-1.0) + softplus(-3.0)) / 2 + softplus(-2.0)
@@ -108,6 +124,7 @@ def test_gradients_agree_with_differences(key):
     check(lambda m: losses.classification(m, jnp.array([1, 0, 1]), 0.1), rows[0])
     check(losses.discriminator_logistic, rows[0], other[0])
     check(losses.generator_logistic, rows[0])
+    check(lambda x: losses.segmentation(x, b > 0), a)
     check(losses.gaussian_kl, rows, 0.3 * other)
     check(losses.pixel_error, a, b)
     check(lambda f: losses.feature_error({"a": f}, {"a": b}), a)

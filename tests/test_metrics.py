@@ -65,6 +65,25 @@ def test_classification_by_hand():
     assert figures["images"] == 5
 
 
+def test_dice_by_hand():
+    mask, other = np.zeros((2, 4, 4, 1), bool)
+    mask[:2], other[1:3] = True, True  # 8 pixels each, 4 in common
+    assert metrics.dice(mask, other) == metrics.dice(other, mask) == 0.5
+    other[3] = True
+    assert metrics.dice(mask, other) == pytest.approx(2 * 4 / (8 + 12))
+    assert metrics.dice(mask, mask) == 1.0 and metrics.dice(mask, ~mask) == 0.0
+    assert np.isnan(metrics.dice(mask & ~mask, mask & ~mask))
+
+
+def test_r_squared_by_hand():
+    truth = np.array([1.0, 2.0, 3.0, 6.0])  # squared deviations from 3: 4 + 1 + 0 + 9
+    assert metrics.r_squared(truth, truth) == 1.0
+    assert metrics.r_squared(np.full(4, 3.0), truth) == 0.0
+    assert metrics.r_squared(np.array([1.0, 2.0, 3.0, 5.0]), truth) == pytest.approx(1 - 1 / 14)
+    assert metrics.r_squared(-truth, truth) < 0
+    assert np.isnan(metrics.r_squared(truth, np.ones(4)))
+
+
 def test_share_on():
     saliency, mask = np.array([1.0, 2.0, 5.0]), np.array([True, False, True])
     assert metrics.share_on(saliency, mask) == pytest.approx(6 / 8)
@@ -206,13 +225,6 @@ def test_a_median_that_many_resamples_lack_has_no_interval():
     summary = metrics.summarise_median_survival(time, event, 400, 0)
     assert summary["mean"] == 4.0
     assert summary["ci95"] is None
-
-
-def test_dice_by_hand():
-    mask = np.array([1, 1, 0, 0], bool)
-    assert metrics.dice(mask, np.array([1, 0, 1, 1], bool)) == pytest.approx(2 / 5)
-    assert metrics.dice(mask, mask) == 1.0 and metrics.dice(mask, ~mask) == 0.0
-    assert metrics.dice(mask & ~mask, mask & ~mask) == 1.0
 
 
 def test_kernel_distance_by_hand():
