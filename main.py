@@ -11,13 +11,22 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from cxr_jax import data, explain, records, train_classifier, train_encoder, train_gan
+from cxr_jax import (
+    data,
+    explain,
+    records,
+    train_classifier,
+    train_encoder,
+    train_evaluators,
+    train_gan,
+)
 from datasets.errors import InputError
 
 TASKS = {
     "classifier": train_classifier.run,
     "gan": train_gan.run,
     "encoder": train_encoder.run,
+    "evaluators": train_evaluators.run,
     "explain": explain.run,
 }
 
@@ -41,7 +50,8 @@ def main(argv: list[str]) -> int:
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     records.check_workdir(workdir, config)
     records.log_to(workdir)
-    splits = data.load_splits(config.data, config.seed)
+    truths = train_evaluators.needed_truths(config.evaluators.names)
+    splits = data.load_splits(config.data, config.seed, truths)
     records.claim_workdir(workdir, config)  # not before: a mistyped data folder claims nothing
     for name, run in TASKS.items():
         if _TASK.value in ("all", name):

@@ -95,6 +95,69 @@ def get_encoder() -> ConfigDict:
     )
 
 
+def get_evaluator() -> ConfigDict:
+    """The training of one network that judges explanations."""
+    return ConfigDict(
+        dict(
+            dtype="float32",
+            batch_size=64,
+            num_steps=600,
+            learning_rate=2e-3,
+            weight_decay=1e-3,
+            average_decay=0.98,
+            augmentation=get_augmentation(),
+            log_every=50,
+            save_every=200,
+        )
+    )
+
+
+def get_segmenter() -> ConfigDict:
+    """Of the lungs."""
+    segmenter = get_evaluator()
+    segmenter.num_steps = 400
+    segmenter.widths = (8, 16, 32, 48)  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
+    return segmenter
+
+
+def get_regressor() -> ConfigDict:
+    """Of the phantom's parameters, for its features."""
+    regressor = get_evaluator()
+    regressor.num_steps = 1000
+    regressor.widths = (16, 32, 64, 96)  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
+    regressor.num_features = 128
+    # Where the lungs are, how large and how exposed is what it is asked: only noise may be added.
+    regressor.augmentation.update(
+        dict(shift=0.0, rotation=0.0, zoom=0.0, brightness=0.0, contrast=0.0)
+    )
+    return regressor
+
+
+def get_robust() -> ConfigDict:
+    """The adversarially trained classifier."""
+    robust = get_evaluator()
+    robust.num_steps = 900
+    robust.warmup_steps = 450  # over which the attack grows to its strength
+    robust.widths = get_classifier().widths
+    robust.label_smoothing = get_classifier().label_smoothing
+    # On the [-1, 1] scale. One large step in training is as good as many small ones, and faster.
+    robust.attack = dict(epsilon=0.05, step_size=0.0625, num_steps=1)
+    robust.test_attack = dict(epsilon=0.05, step_size=0.01, num_steps=20)
+    return robust
+
+
+def get_evaluators() -> ConfigDict:
+    """Networks that judge explanations, trained apart from all that they judge."""
+    return ConfigDict(
+        dict(
+            names=(),  # of those to train: segmenter, regressor, robust
+            segmenter=get_segmenter(),
+            regressor=get_regressor(),
+            robust=get_robust(),
+        )
+    )
+
+
 def get_explain() -> ConfigDict:
     """Inversion, walks and what is reported."""
     return ConfigDict(
@@ -154,6 +217,7 @@ def get_config() -> ConfigDict:
             judge=get_judge(),
             gan=get_gan(),
             encoder=get_encoder(),
+            evaluators=get_evaluators(),
             explain=get_explain(),
         )
     )
@@ -166,6 +230,11 @@ def shrink(config: ConfigDict) -> None:
         section.update(dict(num_steps=60, eval_every=30, batch_size=32, average_decay=0.9))
     config.gan.update(dict(num_steps=20, batch_size=16, log_every=10, save_every=10))
     config.encoder.update(dict(num_steps=10, batch_size=16, log_every=5, save_every=5))
+    for name in ("segmenter", "regressor", "robust"):
+        config.evaluators[name].update(
+            dict(num_steps=24, batch_size=32, average_decay=0.9, log_every=12, save_every=12)
+        )
+    config.evaluators.robust.warmup_steps = 12
     config.explain.update(
         dict(
             images=8,

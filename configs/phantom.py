@@ -9,6 +9,14 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""` takes about 13 minutes on two cores; `tiny`, for tests, about one, and looks it."""
+    """`""` takes about 13 minutes on two cores; `tiny`, for tests, about one, and looks it.
+
+    `full` also trains the networks that judge realism and lung structure.
+    """
     config = base.get_config()
-    return base.apply_variant(config, variant, {"tiny": base.shrink})
+    return base.apply_variant(config, variant, {"full": full, "tiny": base.shrink})
+
+
+def full(config: ConfigDict) -> None:
+    """Every evaluator."""
+    config.evaluators.names = ("segmenter", "regressor", "robust")

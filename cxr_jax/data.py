@@ -35,6 +35,7 @@ TRUTHS = (
     "has_lung_mask",
     "lookalike_mask",
     "marker_mask",
+    "parameters",
 )
 
 
@@ -135,17 +136,24 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 
 
-def load_splits(config: ml_collections.ConfigDict, seed: int) -> dict[str, Arrays]:
+def load_splits(
+    config: ml_collections.ConfigDict, seed: int, train_truths: Sequence[str] = ()
+) -> dict[str, Arrays]:
     """Prepares the data set if need be and reads what training and explaining use of it.
 
     Every split has `image` and `label`; validation and test also have the truths that the data set
     knows (masks, twins, severity), and train the lesion masks that the control `prior` is made of.
+
+    Args:
+      config: the section `data`.
+      seed: of a phantom's patients.
+      train_truths: further truths wanted of train; those that the data set lacks are left out.
     """
     builder = make_builder(config, seed)
     builder.download_and_prepare()
     truths = [name for name in TRUTHS if name in builder.info.features]
     fields = {
-        "train": ["image", "label", *(["lesion_mask"] if "lesion_mask" in truths else [])],
+        "train": ["image", "label", *(t for t in truths if t in {"lesion_mask", *train_truths})],
         "validation": ["image", "label", *truths],
         "test": ["image", "label", *truths],
     }

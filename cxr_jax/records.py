@@ -26,7 +26,8 @@ def flatten(tree: Mapping, prefix: str = "") -> dict:
 def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Makes the work directory, or checks that the one there belongs to the same experiment.
 
-    `explain.*` may change between runs, since explaining leaves the trained networks alone.
+    `explain.*` may change between runs, since explaining leaves the trained networks alone, and so
+    may `evaluators.names`, which asks for more networks or fewer.
 
     Raises:
       InputError: if `workdir` cannot be written or holds a run of another config.
@@ -56,7 +57,8 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
 def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
     for key in sorted(stored.keys() | wanted.keys()):
         old, new = stored.get(key), wanted.get(key)
-        if old != new and not key.startswith("explain."):
+        may_change = key.startswith("explain.") or key == "evaluators.names"
+        if old != new and not may_change:
             raise InputError(
                 f"work directory {workdir} belongs to another config: {key} is {old!r} there "
                 f"and {new!r} now; choose another --workdir, or run with --config.{key}={old}"

@@ -57,7 +57,8 @@ def tiny_config() -> ConfigDict:
     config = base.get_config()
     base.shrink(config)
     config.data.image_size = 16
-    for section in (config.classifier, config.judge, config.gan):
+    evaluators = [config.evaluators[name] for name in ("segmenter", "regressor", "robust")]
+    for section in (config.classifier, config.judge, config.gan, *evaluators):
         for field, value in section.items():
             if field.endswith("widths"):
                 section[field] = (8,) * len(value)

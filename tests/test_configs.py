@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import base
+from cxr_jax import train_evaluators
 from cxr_jax.records import flatten
 
 ROOT = Path(__file__).parents[1]
@@ -77,3 +78,12 @@ def test_numbers_fit_together(name, variant):
     for section in (config.classifier, config.judge):
         assert section.num_steps >= section.eval_every
     assert tuple(config.judge.widths) != tuple(config.classifier.widths)
+    for name in train_evaluators.TRUTHS:
+        section = config.evaluators[name]
+        assert section.num_steps >= section.save_every >= section.log_every
+
+
+def test_only_the_full_comparison_trains_the_networks_that_judge():
+    for name, variant in CASES:
+        names = MODULES[name].get_config(variant).evaluators.names
+        assert set(names) == (set(train_evaluators.TRUTHS) if variant == "full" else set())

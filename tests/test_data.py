@@ -89,6 +89,15 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     assert "tensorflow" not in sys.modules
 
 
+def test_train_has_the_truths_that_are_asked_for(tmp_path):
+    section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
+    splits = data.load_splits(section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters"))
+    asked = {"lung_mask", "severity", "parameters"}  # a phantom's lungs are always known
+    assert splits["train"].keys() == {"image", "label", "lesion_mask"} | asked
+    assert (splits["train"]["severity"] > 0).tolist() == splits["train"]["label"].tolist()
+    assert 0.05 < (splits["train"]["lung_mask"] > 0).mean() < 0.6
+
+
 def test_the_seed_makes_other_patients(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
     images = [data.load_splits(section, seed)["train"]["image"] for seed in (0, 1)]

@@ -22,12 +22,14 @@ LAYERS = [
     ["scores.py"],
     ["paths.py"],
     ["films.py"],
-    ["train_encoder.py"],
+    ["train_encoder.py", "train_evaluators.py"],
     ["train_gan.py"],
     ["train_classifier.py"],
-    ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"],
+    ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
+    + ["attack.py", "film_parameters.py"],
     ["losses.py", "parallel.py", "checkpoint.py", "data.py", "records.py", "plots.py"],
-    ["models/classifier.py", "models/encoder.py", "models/gan.py"],
+    ["models/classifier.py", "models/encoder.py", "models/gan.py"]
+    + ["models/segmenter.py", "models/regressor.py"],
     ["models/blocks.py"],
     ["types.py"],
     ["__init__.py", "models/__init__.py"],
@@ -114,7 +116,7 @@ def test_only_parallel_names_devices():
 
 def test_the_mathematics_touches_no_files():
     pure = ["invert.py", "walk.py", "metrics.py", "attribution.py", "losses.py", "grading.py"]
-    pure += ["augment.py", "scores.py", "films.py"]
+    pure += ["augment.py", "scores.py", "films.py", "attack.py", "film_parameters.py"]
     pure += [name for name in PACKAGE if name.startswith("models/")]
     for name in pure:
         assert not own_imports(name) & {"records.py", "checkpoint.py", "plots.py"}, name

@@ -59,6 +59,14 @@ def test_explaining_may_be_configured_anew(tmp_path):
     assert records.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
 
 
+def test_other_evaluators_may_be_asked_for_but_not_made_otherwise(tmp_path):
+    claim(tmp_path, make_config(evaluators=dict(names=(), robust=dict(steps=1))))
+    claim(tmp_path, make_config(evaluators=dict(names=("robust",), robust=dict(steps=1))))
+    assert records.read_json(tmp_path / "config.json")["evaluators"]["names"] == ["robust"]
+    with pytest.raises(InputError, match="evaluators.robust.steps"):
+        claim(tmp_path, make_config(evaluators=dict(names=("robust",), robust=dict(steps=2))))
+
+
 def test_a_file_in_the_way_is_named(tmp_path):
     path = tmp_path / "file"
     path.write_text("")

@@ -15,7 +15,16 @@ import numpy as np
 import optax
 import pytest
 
-from cxr_jax import data, parallel, train_classifier, train_encoder, train_gan
+from cxr_jax import (
+    data,
+    film_parameters,
+    parallel,
+    train_classifier,
+    train_encoder,
+    train_evaluators,
+    train_gan,
+)
+from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.grading import Scale
@@ -35,12 +44,20 @@ class Task(NamedTuple):
 
 
 def make_arrays(count: int) -> dict[str, np.ndarray]:
-    """Films whose positives have a bright upper half."""
+    """Films whose positives have a bright upper half, which is also what counts as their lungs."""
     rng = np.random.default_rng(0)
     label = np.arange(count) % 4 < 2
     image = rng.integers(0, 120, (count, SIZE, SIZE, 1))
     image[:, : SIZE // 2] += 100 * label[:, None, None, None]
-    return {"image": image.astype(np.uint8), "label": label.astype(np.int64)}
+    lungs = np.zeros(image.shape, np.uint8)
+    lungs[:, : SIZE // 2] = 255 * label[:, None, None, None]
+    parameters = np.repeat(2.0 * label[:, None] - 1, len(film_parameters.NAMES), axis=1)
+    return {
+        "image": image.astype(np.uint8),
+        "label": label.astype(np.int64),
+        "lung_mask": lungs,
+        "parameters": parameters.astype(np.float32),
+    }
 
 
 def batch_of(number: int) -> dict[str, np.ndarray]:
@@ -129,11 +146,44 @@ def encoder_task(config, networks, random_like) -> Task:
     return Task(step, state, (gan, classifier, scale))
 
 
+def evaluator_task(network, loss, random_like) -> Task:
+    optimizer = optax.adam(1e-3)
+    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
+    state = train_evaluators.EvaluatorState(
+        np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
+    )
+    return Task(train_evaluators.make_train_step(loss, optimizer, 0.9, SEED), state, ())
+
+
+def segmenter_task(config, networks, random_like) -> Task:
+    network = train_evaluators.make_segmenter(config.evaluators.segmenter)
+    network = network.clone(dtype=networks.classifier.dtype, widths=(8, 8))
+    loss = train_evaluators.segmenter_loss(network, AUGMENTATION)
+    return evaluator_task(network, loss, random_like)
+
+
+def regressor_task(config, networks, random_like) -> Task:
+    network = train_evaluators.make_regressor(config.evaluators.regressor)
+    network = network.clone(dtype=networks.classifier.dtype, widths=(8, 8))
+    loss = train_evaluators.regressor_loss(network, AUGMENTATION)
+    return evaluator_task(network, loss, random_like)
+
+
+def robust_task(config, networks, random_like) -> Task:
+    strength = Attack(epsilon=0.05, step_size=0.04, num_steps=2)
+    network = networks.classifier.clone(widths=(8, 8))
+    loss = train_evaluators.robust_loss(network, AUGMENTATION, strength, 2, 0.05)
+    return evaluator_task(network, loss, random_like)
+
+
 TASKS = {
     "classifier": classifier_task,
     "gan": gan_task,
     "penalty": penalty_task,
     "encoder": encoder_task,
+    "segmenter": segmenter_task,
+    "regressor": regressor_task,
+    "robust": robust_task,
 }
 
 
@@ -182,8 +232,8 @@ def scalar_of(name: str, metrics) -> float:
     """What ought to fall."""
     if name == "penalty":
         return float(metrics)
-    field = {"classifier": "loss", "gan": "pixel", "encoder": "error"}[name]
-    return float(metrics.compute()[field])
+    field = {"gan": "pixel", "encoder": "error"}
+    return float(metrics.compute()[field[name] if name in field else "loss"])
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -313,3 +363,18 @@ def test_a_resumed_encoder_equals_the_undisturbed(
         train_encoder.run(tiny_config, workdir, SPLITS)
 
     assert_resumes(run, train_encoder, monkeypatch, tmp_path, "encoder")
+
+
+@resumption
+def test_a_resumed_evaluator_equals_the_undisturbed(tiny_config, monkeypatch, tmp_path):
+    tiny_config.evaluators.names = ("segmenter",)
+    tiny_config.evaluators.segmenter.update(
+        dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2, widths=(8, 8))
+    )
+
+    def run(workdir):
+        train_evaluators.run(tiny_config, workdir, SPLITS)
+
+    assert_resumes(run, train_evaluators, monkeypatch, tmp_path, "evaluators/segmenter")
+    one, other = (tmp_path / name / "evaluators" for name in ("undisturbed", "killed"))
+    assert (one / "done.json").read_text() == (other / "done.json").read_text()
