@@ -30,10 +30,13 @@ def hill(image: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("strength", [FAST, THOROUGH])
 def test_an_attack_stays_within_epsilon_and_the_range(strength, image, keys):
-    attacked = attack.ascend(hill, image, keys, strength)
-    assert float(jnp.abs(attacked - image).max()) <= strength.epsilon + 1e-6
-    assert float(jnp.abs(attacked).max()) <= 1.0
-    assert float(attacked.max()) == 1.0  # the bound is met, not kept away from
+    up = attack.ascend(hill, image, keys, strength)
+    down = attack.ascend(lambda image: -hill(image), image, keys, strength)
+    for attacked in (up, down):
+        assert float(jnp.abs(attacked - image).max()) <= strength.epsilon + 1e-6
+        assert float(jnp.abs(attacked).max()) <= 1.0
+    # The bounds are met, not kept away from.
+    assert float(up.max()) == 1.0 and float(down.min()) == -1.0
 
 
 @pytest.mark.parametrize("strength", [FAST, THOROUGH])

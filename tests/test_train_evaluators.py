@@ -137,6 +137,24 @@ def test_only_films_whose_lungs_are_known_teach_the_segmenter(
     assert recorded(tmp_path)["segmenter"]["images"] == 5
 
 
+class Threshold:
+    """A segmenter that is right wherever lungs are bright and all else is dark."""
+
+    def apply(self, variables, image):
+        return variables["params"] * image
+
+
+def test_films_of_the_segmenter_are_moved_together_with_their_masks(key):
+    mask = np.zeros((ROWS, SIZE, SIZE, 1), np.uint8)
+    mask[:, 8:20, 10:24] = 255
+    batch, keys = {"image": mask, "lung_mask": mask}, jax.random.split(key, ROWS)
+    moving = STILL._replace(shift=0.2, rotation=10.0)
+    loss = train_evaluators.segmenter_loss(Threshold(), moving)
+    assert float(loss(20.0, batch, keys, jnp.int32(0))) < 0.1
+    stays = train_evaluators.segmenter_loss(Threshold(), STILL)
+    assert float(stays(-20.0, batch, keys, jnp.int32(0))) > 10
+
+
 @pytest.mark.parametrize(
     ("lacks", "name", "reason"),
     [

@@ -36,6 +36,6 @@ class Regressor(nn.Module):
             x = downsample(x) if stage > 1 else x
             x = ResidualBlock(width, dtype=self.dtype)(x)
         x = nn.silu(PixelNorm()(x))
-        # Pooled by a learned matrix: where the lungs are would be lost in the mean over places.
+        # Pooled by a learned matrix, which knows places: half of what is asked is where things are.
         features = nn.silu(nn.Dense(self.num_features, dtype=jnp.float32)(x.reshape(len(x), -1)))
         return nn.Dense(self.num_parameters, dtype=jnp.float32)(features), features
