@@ -1,68 +1,24 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
-import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import ml_collections
 import numpy as np
 
-from cxr_jax import (
-    films,
-    invert,
-    maps,
-    metrics,
-    paths,
-    records,
-    results,
-    scores,
-    train_classifier,
-    train_encoder,
-    train_gan,
-)
+from cxr_jax import films, maps, metrics, paths, records, results, scores, tables, train_classifier
 from cxr_jax.data import Arrays
-from cxr_jax.films import Films, Thresholds, Trained
+from cxr_jax.explained import Calibration, Explained, Group
+from cxr_jax.films import Thresholds
 from cxr_jax.paths import DIRECTIONS, Guide
-from cxr_jax.types import Image, Pixels
-from cxr_jax.walk import Walk
+from cxr_jax.tools import Tools, make_tools
 from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
-
-
-class Tools(NamedTuple):
-    """What explaining calls, each compiled once.
-
-    Attributes:
-      invert: pixels to Films.
-      walk: (guide, films, towards, thresholds) to the walks of every path.
-      mean_gradient: films to the direction of path `global`.
-      margins: pixels to the margins (f, h).
-      baselines: the attribution methods by name, images in [-1, 1] to maps.
-      along_walk: (walk, end frames) to signed integrated gradients along the walk.
-      anogan: films to |x - G(z_structure, 0)|.
-    """
-
-    invert: Callable[[Pixels], Films]
-    walk: Callable[[Guide, Films, int, Thresholds], dict[str, list[Walk]]]
-    mean_gradient: Callable[[Films], np.ndarray]
-    margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
-    baselines: Mapping[str, Callable[[Image], np.ndarray]]
-    along_walk: Callable[[Walk, np.ndarray], np.ndarray]
-    anogan: Callable[[Films], np.ndarray]
-
-
-class Group(NamedTuple):
-    """Explainable films of one decision of f, with their truths and their walks by path."""
-
-    films: Films
-    truth: Mapping[str, np.ndarray]
-    walks: Mapping[str, list[Walk]]  # several only for `linear` from a negative
 
 
 def check_names(section: ml_collections.ConfigDict) -> None:
@@ -81,65 +37,6 @@ def check_names(section: ml_collections.ConfigDict) -> None:
             raise InputError(f"config.explain.paths lacks {name!r}, which {user} needs")
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
-
-
-def load_trained(
-    config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
-) -> tuple[train_gan.Networks, train_classifier.Classifier, Trained]:
-    """Every trained network: (those of the GAN with f, h, their parameters)."""
-    networks = train_gan.make_networks(config)
-    size = config.data.image_size
-    judge, judge_params = train_classifier.load(
-        config.judge, size, workdir / "classifier" / "judge"
-    )
-    classifier, scale = train_gan.load_frozen(config, workdir, splits)
-    trained = Trained(
-        classifier=classifier,
-        judge=judge_params,
-        generator=train_gan.load(networks, workdir)["generator"],
-        encoder=train_encoder.load(networks, workdir),
-        scale=scale,
-    )
-    return networks, judge, trained
-
-
-def make_tools(
-    config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
-) -> Tools:
-    """Loads every trained network and binds it."""
-    section = config.explain
-    networks, judge, trained = load_trained(config, workdir, splits)
-    inverted = films.make_invert(
-        networks,
-        judge,
-        invert.Weights(**section.inversion_weights),
-        section.inversion_steps,
-        section.inversion_learning_rate,
-        section.batch_size,
-    )
-    named = paths.make_paths(networks, judge, section)
-    mean_gradient = paths.make_mean_gradient(networks, judge, section.batch_size)
-
-    baselines = maps.make_baselines(networks.classifier, section, config.seed)
-    along_walk = maps.make_along_walk(networks.classifier, section.batch_size)
-    anogan = maps.make_anogan(networks, section)
-    return Tools(
-        invert=lambda pixels: inverted(trained, pixels),
-        walk=lambda guide, some, towards, thresholds: paths.walk_films(
-            named, trained, guide, some, towards, thresholds, config.seed
-        ),
-        mean_gradient=lambda some: mean_gradient(trained, some),
-        margins=lambda pixels: (
-            train_classifier.margins(networks.classifier, trained.classifier, pixels),
-            train_classifier.margins(judge, trained.judge, pixels),
-        ),
-        baselines={
-            name: functools.partial(baseline, trained.classifier)
-            for name, baseline in baselines.items()
-        },
-        along_walk=lambda walked, end: along_walk(trained.classifier, (walked, end)),
-        anogan=lambda some: anogan(trained, some),
-    )
 
 
 def choose(margin: np.ndarray, count: int) -> np.ndarray:
@@ -163,40 +60,6 @@ def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     if "twin" in truth:
         truth["twin"] = truth["twin"].astype(np.float32) / 127.5 - 1
     return truth
-
-
-class Calibration(NamedTuple):
-    """What validation and training films decide before a test film is looked at.
-
-    Attributes:
-      thresholds: of the gate and of the walks.
-      guide: of the walks.
-      reach: median length of linear walks from positive to negative; `flip_auc` looks that far.
-      path: the path that map `latent` is read from.
-    """
-
-    thresholds: Thresholds
-    guide: Guide
-    reach: float
-    path: str
-
-
-class Explained(NamedTuple):
-    """The test films, explained.
-
-    Attributes:
-      rows: of the test split.
-      reasons: why each is not explainable; "" where it is.
-      groups: explainable films and their walks, by direction.
-      shares: which part of each direction's films passed the gate.
-      rmse: of each film's reconstruction, covered or not.
-    """
-
-    rows: np.ndarray
-    reasons: list[str]
-    groups: dict[str, Group]
-    shares: dict[str, float]
-    rmse: np.ndarray
 
 
 def calibrate(
@@ -238,7 +101,7 @@ def guide_films(tools: Tools, train: Arrays, seed: int) -> tuple[np.ndarray, np.
     order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
     inverted = tools.invert(train["image"][order[:NUM_GUIDES]])
     ends = inverted.severity[inverted.margin > 0][:NUM_ENDS]
-    return ends, tools.mean_gradient(inverted)
+    return ends, tools.mean_gradient(inverted).mean(axis=0)
 
 
 def explain_test(
@@ -268,23 +131,9 @@ def explain_test(
     return Explained(rows, reasons, groups, shares, rmse)
 
 
-def path_scores(
-    group: Group, thresholds: Thresholds, reach: float, towards: int
-) -> dict[str, dict[str, np.ndarray]]:
-    """Per-film scores of every path [N]; [N, walks] where each film is walked to several ends."""
-    twin = group.truth.get("twin") if towards < 0 else None
-    table = {}
-    for name, walks in group.walks.items():
-        each = [scores.score_walk(walk, thresholds, towards, reach, twin) for walk in walks]
-        table[name] = {metric: np.stack([s[metric] for s in each], axis=1) for metric in each[0]}
-    if towards > 0:
-        table["linear_best"] = scores.shortest_flip(table["linear"])
-    return table
-
-
 def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
     """The path of map `latent`: least `twin_error`, or most flips where there is no twin."""
-    table = path_scores(group, thresholds, reach, DIRECTIONS["pos_to_neg"])
+    table = tables.path_scores(group, thresholds, reach, DIRECTIONS["pos_to_neg"])
     table.pop("pixel", None)  # not a path through the latent space
     if "twin_error" in table["linear"]:
         return min(table, key=lambda path: np.nanmean(table[path]["twin_error"]))
@@ -315,32 +164,6 @@ def make_maps(
     return {name: made[name] for name in maps.NAMES if name in names and name in made}, complete
 
 
-def tabulate_paths(
-    explained: Explained, known: Calibration, bootstrap: tuple[int, int]
-) -> dict[str, dict]:
-    """The `paths` of metrics.json."""
-    table = {}
-    for direction, group in explained.groups.items():
-        share, towards = explained.shares[direction], DIRECTIONS[direction]
-        each_path = path_scores(group, known.thresholds, known.reach, towards)
-        for path, each in each_path.items():
-            entry = table.setdefault(path, dict.fromkeys(DIRECTIONS, scores.NOT_WALKED))
-            entry[direction] = scores.summarise_paths(each, share, bootstrap)
-    return table
-
-
-def tabulate_maps(
-    made: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], bootstrap: tuple[int, int]
-) -> dict[str, dict]:
-    """The `maps` of metrics.json, over the positives that have lesions."""
-    if "lesion_mask" not in truth:
-        return scores.undefined_maps([*made, "prior", "oracle"])
-    lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
-    masks = {name: mask[lesioned] for name, mask in truth.items()}
-    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in made.items()}
-    return scores.summarise_maps(each, bootstrap)
-
-
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
     """Explains the test films; writes metrics.json, walks.npz and figures/."""
     directory, section = workdir / "explain", config.explain
@@ -354,6 +177,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     positives = explained.groups["pos_to_neg"]
     made, complete = make_maps(positives, known, tools, splits["train"], section.maps)
     bootstrap = (section.bootstrap, config.seed)
+    real = splits["test"]["image"].astype(np.float32) / 127.5 - 1
     figures = train_classifier.test_figures(workdir)
     report = {
         "config": config.to_dict(),
@@ -366,8 +190,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "thresholds": known.thresholds._asdict(),
         "latent_path": known.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, *bootstrap),
-        "paths": tabulate_paths(explained, known, bootstrap),
-        "maps": tabulate_maps(made, positives.truth, bootstrap),
+        "paths": tables.tabulate_paths(tools, explained, known, real, bootstrap),
+        "maps": tables.tabulate_maps(made, positives.truth, bootstrap),
+        "disentanglement": tables.disentangle(tools, explained),
         "completeness": metrics.summarise(complete, *bootstrap),
     }
     (directory / "figures").mkdir(parents=True, exist_ok=True)

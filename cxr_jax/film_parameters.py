@@ -12,10 +12,7 @@ import numpy as np
 from datasets.cxr_phantom.patient import PARAMETER_NAMES
 
 SOURCES = ("severity", "lesion_mask", "lookalike_mask", "lung_mask", "parameters")
-NAMES = (
-    "severity",
-    "lesion_area",
-    "lookalike_area",
+LUNGS = (
     "lung_area",
     "lung_row",
     "lung_column",
@@ -23,8 +20,8 @@ NAMES = (
     "right_lung_height",
     "left_lung_width",
     "left_lung_height",
-    *PARAMETER_NAMES,
 )
+NAMES = ("severity", "lesion_area", "lookalike_area", *LUNGS, *PARAMETER_NAMES)
 
 
 def film_parameters(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -36,21 +33,22 @@ def film_parameters(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     Args:
       arrays: `SOURCES`, with one row a film; masks [N, h, w, 1] are 0 where there is nothing.
     """
-    lungs = arrays["lung_mask"][..., 0] > 0
-    row, column = _centroid(lungs)
-    is_left = (np.arange(lungs.shape[2]) + 0.5) / lungs.shape[2] > column[:, None]
-    right, left = lungs & ~is_left[:, None, :], lungs & is_left[:, None, :]
     measured = [
         arrays["severity"],
         _area(arrays["lesion_mask"]),
         _area(arrays["lookalike_mask"]),
-        _area(arrays["lung_mask"]),
-        row,
-        column,
-        *_extent(right),
-        *_extent(left),
+        lung_geometry(arrays["lung_mask"] > 0),
     ]
     return np.column_stack([*measured, arrays["parameters"]]).astype(np.float32)
+
+
+def lung_geometry(lungs: np.ndarray) -> np.ndarray:
+    """The numbers `LUNGS` of masks [N, h, w, 1] bool, [N, 7]."""
+    area, lungs = _area(lungs), lungs[..., 0]
+    row, column = _centroid(lungs)
+    is_left = (np.arange(lungs.shape[2]) + 0.5) / lungs.shape[2] > column[:, None]
+    right, left = lungs & ~is_left[:, None, :], lungs & is_left[:, None, :]
+    return np.column_stack([area, row, column, *_extent(right), *_extent(left)])
 
 
 def _area(mask: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from cxr_jax import attribution, invert, parallel
+from cxr_jax import attribution, invert
 from cxr_jax.films import Films, Trained
 from cxr_jax.scores import Ended
 from cxr_jax.train_encoder import first_guess
@@ -24,10 +24,10 @@ CONTROLS = ("prior", "shuffled", "anogan", "pixel", "oracle")
 NAMES = ("latent", "residual", "latent_integrated_gradients", *BASELINES, *CONTROLS)
 
 
-def make_baselines(
+def baselines(
     network: nn.Module, section: ml_collections.ConfigDict, seed: int
-) -> dict[str, Callable[[Params, Image], np.ndarray]]:
-    """The published attribution methods that `config.explain` asks for, on any number of films."""
+) -> dict[str, Callable[[Params, Image], Image]]:
+    """The published attribution methods that `config.explain` asks for: (params, image) to maps."""
 
     def make(name: str) -> Callable:
         def saliency(params: Params, image: Image) -> Image:
@@ -52,13 +52,13 @@ def make_baselines(
             stage = f"stage_{len(network.widths) - 1}"
             return attribution.grad_cam(network, params, image, stage)
 
-        return parallel.in_batches(saliency, 1, section.batch_size)
+        return saliency
 
     return {name: make(name) for name in BASELINES if name in section.maps}
 
 
-def make_along_walk(network: nn.Module, batch_size: int) -> Callable:
-    """A function (params, (walk, end frame [N])) -> signed integrated gradients along the walks."""
+def along_walk(network: nn.Module) -> Callable[[Params, tuple[Walk, np.ndarray]], Image]:
+    """A function (params, (walk, end frame [b])) -> signed integrated gradients along the walks."""
 
     def integrate(params: Params, batch: tuple[Walk, np.ndarray]) -> Image:
         walked, end = batch
@@ -68,10 +68,12 @@ def make_along_walk(network: nn.Module, batch_size: int) -> Callable:
             end,
         )
 
-    return parallel.in_batches(integrate, 1, batch_size)
+    return integrate
 
 
-def make_anogan(networks: Networks, section: ml_collections.ConfigDict) -> Callable:
+def anogan(
+    networks: Networks, section: ml_collections.ConfigDict
+) -> Callable[[Trained, Films], Image]:
     """A function (trained, films) -> |x - G(z_structure, 0)|, fitted by pixels alone.
 
     What a generator of films without finding cannot draw (Schlegl et al., 2017): it shows what is
@@ -100,7 +102,7 @@ def make_anogan(networks: Networks, section: ml_collections.ConfigDict) -> Calla
         drawn = render(latents.structure, latents.severity(nothing))
         return jnp.abs(films.image - drawn)
 
-    return parallel.in_batches(anomaly, 1, section.batch_size)
+    return anomaly
 
 
 def walk_maps(films: Films, walked: Walk, ended: Ended) -> dict[str, np.ndarray]:

@@ -59,7 +59,9 @@ class Bound(NamedTuple):
     robust_features: Callable[[Image], jax.Array]
 
 
-def bind(networks: Networks, judge: nn.Module, trained: Trained, films: Films) -> Bound:
+def bind(
+    networks: Networks, judge: nn.Module, robust: nn.Module | None, trained: Trained, films: Films
+) -> Bound:
     """Binds the networks to their parameters and to the films' lungs."""
 
     def draw(severity: Severity) -> Image:
@@ -69,7 +71,7 @@ def bind(networks: Networks, judge: nn.Module, trained: Trained, films: Films) -
         return lambda image: network.apply({"params": params}, image)[0]
 
     def robust_features(image: Image) -> jax.Array:
-        _, features = networks.classifier.apply({"params": trained.robust}, image)
+        _, features = robust.apply({"params": trained.robust}, image)
         return features[max(features)].reshape(len(image), -1)
 
     return Bound(
@@ -112,14 +114,17 @@ def latent_path(
 
 
 def make_paths(
-    networks: Networks, judge: nn.Module, section: ml_collections.ConfigDict
+    networks: Networks,
+    judge: nn.Module,
+    robust: nn.Module | None,
+    section: ml_collections.ConfigDict,
 ) -> dict[str, Callable[..., Walk]]:
     """The paths that `config.explain` asks for, in the order of NAMES."""
 
     def make(name: str) -> Callable[..., Walk]:
         def path(trained: Trained, step_length: jax.Array, batch: tuple) -> Walk:
             films, towards, given = batch
-            bound = bind(networks, judge, trained, films)
+            bound = bind(networks, judge, robust, trained, films)
             if name == "pixel":
                 drawn = walk.pixel(
                     films.image, towards, bound.classify, step_length, section.walk_steps
@@ -137,16 +142,15 @@ def make_paths(
     return {name: make(name) for name in NAMES if name in section.paths}
 
 
-def make_mean_gradient(networks: Networks, judge: nn.Module, batch_size: int) -> Callable:
-    """A function (trained, films) -> mean of the unit gradients of f(G(z)) over the films [n]."""
+def unit_gradient(networks: Networks, judge: nn.Module) -> Callable[[Trained, Films], Severity]:
+    """A function (trained, films) -> the unit gradients of f(G(z)) at the films [b, n]."""
 
     def gradient(trained: Trained, films: Films) -> Severity:
-        bound = bind(networks, judge, trained, films)
+        bound = bind(networks, judge, None, trained, films)
         up = jnp.ones(len(films.margin))
         return walk.unit(walk.margin_gradient(bound.draw, bound.classify, up)(films.severity))
 
-    gradients = parallel.in_batches(gradient, 1, batch_size)
-    return lambda trained, films: gradients(trained, films).mean(axis=0)
+    return gradient
 
 
 def walk_films(

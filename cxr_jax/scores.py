@@ -82,6 +82,19 @@ def score_walk(
     return scores
 
 
+def length_gain(walk: Walk, end: np.ndarray, straight: Walk) -> np.ndarray:
+    """1 - (length of the drawn frames up to `end` [N]) / (length of the straight walk) [N]."""
+    long = _lengths(straight.drawn)[:, -1]
+    length = _lengths(walk.drawn)[np.arange(len(end)), end]
+    return 1 - length / np.where(long > 1e-6, long, np.nan)
+
+
+def _lengths(frames: np.ndarray) -> np.ndarray:
+    """Length travelled by each walk at each frame [b, k]."""
+    pieces = np.sqrt(np.square(np.diff(frames, axis=1)).mean(axis=(2, 3, 4)))
+    return np.pad(np.cumsum(pieces, axis=1), ((0, 0), (1, 0)))
+
+
 def shortest_flip(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """`linear_best`: of each film's walks [N, walks] the one that flips first, else the longest."""
     time = np.where(scores["flip_rate"] > 0, scores["flip_time"], np.inf)

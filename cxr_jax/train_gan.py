@@ -551,23 +551,35 @@ def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanStat
 
 
 def save_samples(
-    path: Path, networks: Networks, average: Params, frozen: tuple[Params, Scale], pixels: Pixels
+    path: Path,
+    networks: Networks,
+    average: Params,
+    frozen: tuple[Params, Scale],
+    lungs: Pixels,
+    lenders: Pixels,
 ) -> None:
     """A sheet with one z_structure a row: z_class = 0, then films' class latents at two severities.
 
     Args:
-      pixels: positive training films that lend their class latents.
+      lungs: films whose z_structure the lower rows have; that of the upper three is from N(0, I).
+      lenders: films that lend their class latents, the columns.
     """
-    rows, shares, (classifier, scale) = 6, (0.5, 1.0), frozen
+    num_prior, shares, (classifier, scale) = 3, (0.5, 1.0), frozen
     num_structure, num_severity = latent_sizes(networks.generator)
-    structure = jax.random.normal(jax.random.key(0), (rows, num_structure))
-    image = to_unit_range(pixels)
-    margin, _ = networks.classifier.apply({"params": classifier}, image)
-    _, (direction, _) = networks.encoder.apply({"params": average["encoder"]}, image)
-    z_class = grading.film_radius(scale, margin)[:, None] * direction
-    scaled = jnp.stack([share * z for z in z_class for share in shares])
-    severity = jnp.concatenate([jnp.zeros((1, num_severity)), scaled])
-    columns = len(severity)
+
+    def encode(pixels: Pixels) -> tuple[Structure, Severity]:
+        image = to_unit_range(pixels)
+        margin, _ = networks.classifier.apply({"params": classifier}, image)
+        (structure, _), (direction, _) = networks.encoder.apply(
+            {"params": average["encoder"]}, image
+        )
+        return structure, grading.film_radius(scale, margin)[:, None] * direction
+
+    prior = jax.random.normal(jax.random.key(0), (num_prior, num_structure))
+    structure = jnp.concatenate([prior, encode(lungs)[0]])
+    scaled = [share * z for z in encode(lenders)[1] for share in shares]
+    severity = jnp.stack([jnp.zeros(num_severity), *scaled])
+    rows, columns = len(structure), len(severity)
     sheet = networks.generator.apply(
         {"params": average["generator"]},
         jnp.repeat(structure, columns, axis=0),
@@ -575,7 +587,7 @@ def save_samples(
     )
     sheet = np.asarray(sheet).reshape(rows, columns, *sheet.shape[1:3])
     titles = ["z_class = 0"]
-    titles += [f"film {i + 1}, t = {share}" for i in range(len(image)) for share in shares]
+    titles += [f"film {i + 1}, t = {share}" for i in range(len(lenders)) for share in shares]
     plots.save(plots.image_grid(sheet, titles), path)
 
 
@@ -599,7 +611,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     batches = train_batches(splits["train"], gan.batch_size, config.seed, start, paired=True)
     collected = GanMetrics.empty()
     (directory / "samples").mkdir(exist_ok=True)
-    lenders = splits["train"]["image"][np.flatnonzero(splits["train"]["label"])[:3]]
+    films, label = splits["validation"]["image"], splits["validation"]["label"]
+    shown = films[np.flatnonzero(label == 0)[:3]], films[np.flatnonzero(label == 1)[:3]]
     for number in range(start + 1, gan.num_steps + 1):
         batch = parallel.shard(next(batches))
         state, new = step(state, batch, *frozen)
@@ -614,7 +627,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             variables = {**state.average, "discriminator": state.discriminator}
             checkpoints.save(number, state, variables, score=number)
             sheet = directory / "samples" / f"{number:06d}.png"
-            save_samples(sheet, networks, state.average, frozen, lenders)
+            save_samples(sheet, networks, state.average, frozen, *shown)
     recorder.close()
     checkpoints.close()
     mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)

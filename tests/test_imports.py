@@ -18,7 +18,9 @@ SOURCES = [
 LAYERS = [
     ["explain.py"],
     ["results.py"],
-    ["maps.py"],
+    ["tables.py"],
+    ["tools.py", "explained.py"],
+    ["evaluate.py", "maps.py"],
     ["scores.py"],
     ["paths.py"],
     ["films.py"],

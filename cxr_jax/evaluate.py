@@ -1,0 +1,96 @@
+"""What the evaluators say of walks and of the latents.
+
+`structure`: the segmenter's lungs hold still. `realism`: the frames stay among real films in the
+regressor's features. Disentanglement: which latent governs f's answer, and which the lungs.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from cxr_jax import metrics
+from cxr_jax.film_parameters import LUNGS, lung_geometry
+from cxr_jax.scores import Ended
+from cxr_jax.types import Image
+from cxr_jax.walk import Walk
+
+NUM_FRAMES = 5  # of a walk that are looked at, from its start to its stop
+
+
+def frames_of(walked: Walk, ended: Ended) -> np.ndarray:
+    """Evenly spaced carried frames from the start to the stop [N, NUM_FRAMES, h, w, 1]."""
+    frame = np.linspace(0, ended.frame, NUM_FRAMES).round().astype(int)  # [frames, N]
+    return walked.carried[np.arange(len(ended.frame)), frame].swapaxes(0, 1)
+
+
+def _each(function: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """Applies a function of images to [N, k, h, w, 1]."""
+    seen = function(frames.reshape(-1, *frames.shape[2:]))
+    return seen.reshape(*frames.shape[:2], *seen.shape[1:])
+
+
+def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.ndarray:
+    """Dice of the lungs in frame 0 with those in the frame where they differ most [N]."""
+    masks = _each(lungs, frames)
+    return np.array([min(metrics.dice(mask[0], other) for other in mask[1:]) for mask in masks])
+
+
+def realism(
+    features: Callable[[Image], np.ndarray],
+    frames: np.ndarray,
+    real: Image,
+    bootstrap: tuple[int, int],
+) -> dict:
+    """Squared kernel distance of the least real frames to real films, minus that of the first.
+
+    Returns:
+      An entry of metrics.json; its interval resamples the walks.
+    """
+    if len(frames) < 2:
+        return {"mean": None, "reason": "needs two walks"}
+    seen, reference = _each(features, frames), features(real)
+    scale = np.sqrt(np.square(reference).mean())  # the kernel is made for features of order 1
+    seen, reference = np.float64(seen / scale), np.float64(reference / scale)
+
+    def worst(count: np.ndarray) -> float:
+        far = [
+            metrics.kernel_distance(seen[:, k], reference, count) for k in range(frames.shape[1])
+        ]
+        return max(far[1:]) - far[0]
+
+    rows = len(frames)
+    picks = metrics.resamples(rows, min(bootstrap[0], 200), bootstrap[1])
+    estimates = [worst(np.bincount(pick, minlength=rows)) for pick in picks]
+    interval = [float(edge) for edge in np.nanpercentile(estimates, [2.5, 97.5])]
+    return {"mean": worst(np.ones(rows)), "ci95": interval, "images": rows}
+
+
+def variance_table(values: np.ndarray) -> dict[str, float | None]:
+    """Sobol' shares of values [structures, class latents] by the latent that they are due to."""
+    names = ("z_structure", "z_class", "both")
+    shares = metrics.variance_shares(values)
+    return {
+        n: share if np.isfinite(share) else None for n, share in zip(names, shares, strict=True)
+    }
+
+
+def disentanglement(
+    margin: np.ndarray, masks: np.ndarray | None, rise: np.ndarray, severity: np.ndarray | None
+) -> dict:
+    """Which latent governs what.
+
+    Args:
+      margin: f on the images of every pair [structures, class latents].
+      masks: their lungs [structures, class latents, h, w, 1] bool, if a segmenter was trained.
+      rise: f(G(z_structure, z_class)) - f(G(z_structure, 0)) of positive films [N].
+      severity: theirs [N], as far as the data set knows it.
+    """
+    table = {"margin": variance_table(margin)}
+    if masks is not None:
+        shape = margin.shape
+        geometry = lung_geometry(masks.reshape(-1, *masks.shape[2:])).reshape(*shape, -1)
+        table |= {name: variance_table(geometry[..., i]) for i, name in enumerate(LUNGS)}
+    if severity is not None and len(severity) > 2:
+        table["severity_spearman"] = float(stats.spearmanr(rise, severity).statistic)
+    return table
