@@ -53,6 +53,7 @@ def get_gan() -> ConfigDict:
             critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",
+            seed=0,  # added to the seed of everything: another GAN of the same classifier
             batch_size=32,
             num_steps=1400,
             generator_learning_rate=1e-3,
@@ -163,6 +164,7 @@ def get_explain() -> ConfigDict:
     return ConfigDict(
         dict(
             images=64,  # test films walked, half of them called positive by f
+            skip=0,  # test films of each decision left out before those
             validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,
             inversion_steps=40,

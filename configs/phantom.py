@@ -18,5 +18,15 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full(config: ConfigDict) -> None:
-    """Every evaluator."""
+    """Every evaluator, path and map, and more films."""
     config.evaluators.names = ("segmenter", "regressor", "robust")
+    config.explain.paths = (
+        *("linear", "aligned", "natural", "ray", "global", "random", "chord"),
+        *("geodesic", "geodesic_pixel", "pixel"),
+    )
+    config.explain.maps = (
+        *("latent", "residual", "latent_integrated_gradients"),
+        *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
+        *("prior", "shuffled", "anogan", "pixel", "oracle"),
+    )
+    config.explain.images = 160

@@ -17,6 +17,7 @@ from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+TRAINED = ("classifier", "gan", "encoder", "evaluators")  # tasks that explaining builds on
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
@@ -39,10 +40,20 @@ def check_names(section: ml_collections.ConfigDict) -> None:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 
 
-def choose(margin: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the first films that f calls positive and negative, half of `count` each."""
-    positive, negative = np.flatnonzero(margin > 0), np.flatnonzero(margin <= 0)
-    return np.sort(np.concatenate([positive[: count // 2], negative[: count // 2]]))
+def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
+    """Rows of films that f calls positive and negative, half of `count` each, after `skip` each.
+
+    Raises:
+      InputError: if f calls no further film positive, or none negative.
+    """
+    picked = slice(skip, skip + count // 2)
+    positive, negative = np.flatnonzero(margin > 0)[picked], np.flatnonzero(margin <= 0)[picked]
+    if len(positive) == 0 or len(negative) == 0:
+        raise InputError(
+            f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; with "
+            f"config.explain.skip={skip} there is nothing to walk from both sides"
+        )
+    return np.sort(np.concatenate([positive, negative]))
 
 
 def lungs_of(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
@@ -112,7 +123,7 @@ def explain_test(
     If the gate rejects every film of a direction, they are walked all the same, so that the
     pictures show why; the coverage of 0 says that their figures mean nothing.
     """
-    rows = choose(tools.margins(test["image"])[0], section.images)
+    rows = choose(tools.margins(test["image"])[0], section.images, section.skip)
     inverted = tools.invert(test["image"][rows])
     errors = films.lung_error(inverted, lungs_of(test, rows))
     reasons = films.reasons_to_reject(inverted, errors, known.thresholds, section.gate_margin)
@@ -143,31 +154,31 @@ def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
 def make_maps(
     group: Group, known: Calibration, tools: Tools, train: Arrays, names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The maps of the positives by name, and the completeness of the walk's own attribution [N]."""
+    """The maps of the positives by name, and how incomplete the walk's own attribution is [N]."""
+    towards = DIRECTIONS["pos_to_neg"]
     walked = group.walks[known.path][0]
-    ended = scores.end_walk(walked, known.thresholds, DIRECTIONS["pos_to_neg"])
+    ended = scores.end_walk(walked, known.thresholds, towards)
     made = maps.walk_maps(group.films, walked, ended)
     if "lesion_mask" in train:
         made |= maps.truth_maps(group.films, group.truth, train["lesion_mask"])
+    made |= {name: method(group.films.image) for name, method in tools.baselines.items()}
     along = tools.along_walk(walked, ended.frame)
-    moved = walked.margin[np.arange(len(along)), ended.frame] - walked.margin[:, 0]
-    complete = np.array([metrics.completeness(a, m) for a, m in zip(along, moved, strict=True)])
     made["latent_integrated_gradients"] = np.abs(along)
-    made |= {name: baseline(group.films.image) for name, baseline in tools.baselines.items()}
+    moved = walked.margin[np.arange(len(along)), ended.frame] - walked.margin[:, 0]
+    incomplete = np.array([metrics.completeness(a, m) for a, m in zip(along, moved, strict=True)])
     if "anogan" in names:
         made["anogan"] = tools.anogan(group.films)
     if "pixel" in names:
-        attacked = group.walks["pixel"][0]
-        made["pixel"] = np.abs(
-            scores.end_walk(attacked, known.thresholds, DIRECTIONS["pos_to_neg"]).change
-        )
-    return {name: made[name] for name in maps.NAMES if name in names and name in made}, complete
+        attacked = scores.end_walk(group.walks["pixel"][0], known.thresholds, towards)
+        made["pixel"] = np.abs(attacked.change)
+    return {name: made[name] for name in maps.NAMES if name in names and name in made}, incomplete
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
-    """Explains the test films; writes metrics.json, walks.npz and figures/."""
+    """Explains the test films; writes metrics.json, scores.npz, walks.npz and figures/."""
     directory, section = workdir / "explain", config.explain
-    if records.is_done(directory, explain=section.to_dict()):
+    trained = {name: records.finished(workdir / name) for name in TRAINED}
+    if records.is_done(directory, explain=section.to_dict(), trained=trained):
         logger.info("explain: complete, skipped")
         return
     check_names(section)
@@ -175,9 +186,11 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     known = calibrate(tools, splits, section, config.seed)
     explained = explain_test(tools, splits["test"], known, section)
     positives = explained.groups["pos_to_neg"]
-    made, complete = make_maps(positives, known, tools, splits["train"], section.maps)
+    made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
     bootstrap = (section.bootstrap, config.seed)
     real = splits["test"]["image"].astype(np.float32) / 127.5 - 1
+    path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
+    map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, bootstrap)
     figures = train_classifier.test_figures(workdir)
     report = {
         "config": config.to_dict(),
@@ -190,16 +203,16 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "thresholds": known.thresholds._asdict(),
         "latent_path": known.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, *bootstrap),
-        "paths": tables.tabulate_paths(tools, explained, known, real, bootstrap),
-        "maps": tables.tabulate_maps(made, positives.truth, bootstrap),
+        "paths": path_table,
+        "maps": map_table,
         "disentanglement": tables.disentangle(tools, explained),
-        "completeness": metrics.summarise(complete, *bootstrap),
     }
     (directory / "figures").mkdir(parents=True, exist_ok=True)
     records.write_json(directory / "metrics.json", report)
+    results.save_scores(directory / "scores.npz", {**path_scores, "maps": map_scores})
     covered = accepted(explained.reasons)
     results.save_walks(directory / "walks.npz", explained.groups, explained.rows, covered)
     results.save_figures(
         directory / "figures", explained.groups, known.thresholds, known.path, made, section.strips
     )
-    records.mark_done(directory, explain=section.to_dict())
+    records.mark_done(directory, explain=section.to_dict(), trained=trained)

@@ -142,3 +142,9 @@ def is_done(directory: Path, **facts) -> bool:
         return False
     stored = read_json(path)
     return all(stored.get(name) == json.loads(json.dumps(fact)) for name, fact in facts.items())
+
+
+def finished(directory: Path) -> int | None:
+    """When the task in `directory` was completed, in nanoseconds; None if it was not."""
+    path = directory / "done.json"
+    return path.stat().st_mtime_ns if path.exists() else None

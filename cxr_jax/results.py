@@ -25,6 +25,21 @@ def list_rejected(
     ]
 
 
+def save_scores(path: Path, scores: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> None:
+    """Writes every per-film score as an array GROUP/NAME/METRIC: what the tables are means of.
+
+    Groups are the two directions, with paths by name, and `maps`, with maps by name. Rows are the
+    covered films of the direction, or of the map's positives those that have lesions.
+    """
+    arrays = {
+        f"{group}/{name}/{metric}": values
+        for group, each in scores.items()
+        for name, metrics in each.items()
+        for metric, values in metrics.items()
+    }
+    np.savez_compressed(path, **arrays)
+
+
 def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarray) -> None:
     """Writes the walks as arrays.
 

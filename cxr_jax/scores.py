@@ -133,9 +133,6 @@ def summarise_paths(
     return table
 
 
-NOT_WALKED = {"flip_rate": {"mean": None, "reason": "not walked in this direction"}}
-
-
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
     defined = np.isfinite(values)
     total = np.where(defined, values, 0.0).sum(axis=1)
@@ -154,6 +151,7 @@ def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str
         "pixel_auroc_lung": np.array(
             [metrics.pixel_auroc(saliency[i], lesion[i], lung[i] | lesion[i]) for i in rows]
         ),
+        "iou": np.array([metrics.top_iou(saliency[i], lesion[i]) for i in rows]),
         "lookalike": np.array(
             [
                 metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan
@@ -185,7 +183,7 @@ def undefined_maps(names: list[str]) -> dict[str, dict]:
     undefined = {"mean": None, "reason": NO_MASK}
     return {
         name: dict.fromkeys(
-            ("on_target", "pixel_auroc", "pixel_auroc_lung", "lookalike"), undefined
+            ("on_target", "pixel_auroc", "pixel_auroc_lung", "iou", "lookalike"), undefined
         )
         for name in names
     }

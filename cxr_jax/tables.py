@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cxr_jax import evaluate, metrics, scores
+from cxr_jax import evaluate, scores
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
 from cxr_jax.paths import DIRECTIONS
@@ -12,76 +12,110 @@ from cxr_jax.tools import Tools
 from cxr_jax.types import Image
 
 NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares
+NOT_WALKED = "not walked in this direction"
+FIRST_WALK = "judged for `linear` only, whose walks these are"
+NO_STRAIGHT = "no straight path with the same ends was walked"
 # A path and the straight one between the same ends.
 STRAIGHT = {"geodesic": "linear", "geodesic_pixel": "linear", "aligned": "chord"}
 
 
+Scores = dict[str, np.ndarray]  # by metric, one row a film
+
+
 def path_scores(
     group: Group, thresholds: Thresholds, reach: float, towards: int
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, Scores]:
     """Per-film scores of every path [N]; [N, walks] where each film is walked to several ends."""
     twin = group.truth.get("twin") if towards < 0 else None
     table = {}
     for name, walks in group.walks.items():
         each = [scores.score_walk(walk, thresholds, towards, reach, twin) for walk in walks]
         table[name] = {metric: np.stack([s[metric] for s in each], axis=1) for metric in each[0]}
+        if name in STRAIGHT and STRAIGHT[name] in group.walks:
+            last = walks[0].margin.shape[1] - 1
+            frame = scores.end_walk(walks[0], thresholds, towards).frame
+            end = frame if STRAIGHT[name] == "chord" else np.full_like(frame, last)
+            straight = group.walks[STRAIGHT[name]][0]
+            table[name]["length_gain"] = scores.length_gain(walks[0], end, straight)
     if towards > 0:
         table["linear_best"] = scores.shortest_flip(table["linear"])
-    return table
-
-
-def tabulate_paths(
-    tools: Tools,
-    explained: Explained,
-    known: Calibration,
-    real: Image,
-    bootstrap: tuple[int, int],
-) -> dict[str, dict]:
-    """The `paths` of metrics.json; `real` are the films that walks should stay among."""
-    table = {}
-    for direction, group in explained.groups.items():
-        share, towards = explained.shares[direction], DIRECTIONS[direction]
-        each_path = path_scores(group, known.thresholds, known.reach, towards)
-        for path, each in each_path.items():
-            entry = table.setdefault(path, dict.fromkeys(DIRECTIONS, scores.NOT_WALKED))
-            entry[direction] = scores.summarise_paths(each, share, bootstrap)
-        for path in group.walks:
-            table[path][direction] |= judge_walks(
-                tools, group, path, known.thresholds, towards, real, bootstrap
-            )
     return table
 
 
 def judge_walks(
     tools: Tools,
     group: Group,
-    path: str,
     thresholds: Thresholds,
     towards: int,
     real: Image,
     bootstrap: tuple[int, int],
-) -> dict[str, dict]:
-    """`structure`, `realism` and `length_gain` of a path; of several walks of a film, the first."""
-    walked = group.walks[path][0]
-    ended = scores.end_walk(walked, thresholds, towards)
-    frames = evaluate.frames_of(walked, ended)
-    straight = STRAIGHT.get(path)
-    table = {
-        "structure": {"mean": None, "reason": tools.reasons["segmenter"]},
-        "realism": {"mean": None, "reason": tools.reasons["regressor"]},
-        "length_gain": {"mean": None, "reason": "no straight path with the same ends was walked"},
-    }
-    if tools.lungs is not None:
-        held = evaluate.structure(tools.lungs, frames)
-        table["structure"] = metrics.summarise(held, *bootstrap)
-    if tools.features is not None:
-        table["realism"] = evaluate.realism(tools.features, frames, real, bootstrap)
-    if straight in group.walks:
-        whole = np.full_like(ended.frame, walked.drawn.shape[1] - 1)
-        end = ended.frame if straight == "chord" else whole
-        gain = scores.length_gain(walked, end, group.walks[straight][0])
-        table["length_gain"] = metrics.summarise(gain, *bootstrap)
-    return table
+) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """By path, `structure` [N] and the entry `realism`; of several walks of a film, the first.
+
+    Args:
+      real: films that walks should stay among, in [-1, 1].
+    """
+    structure, realism = {}, {}
+    for path, (walked, *_) in group.walks.items():
+        frames = evaluate.frames_of(walked, scores.end_walk(walked, thresholds, towards))
+        if tools.lungs is not None:
+            structure[path] = evaluate.structure(tools.lungs, frames)
+        if tools.features is not None:
+            realism[path] = evaluate.realism(tools.features, frames, real, bootstrap)
+    return structure, realism
+
+
+def score_paths(
+    tools: Tools,
+    explained: Explained,
+    known: Calibration,
+    real: Image,
+    bootstrap: tuple[int, int],
+) -> tuple[dict[str, dict[str, Scores]], dict[str, dict]]:
+    """Per-film scores by direction and path, and the `paths` of metrics.json made of them."""
+    each, table = {}, {}
+    for direction, group in explained.groups.items():
+        towards = DIRECTIONS[direction]
+        each[direction] = path_scores(group, known.thresholds, known.reach, towards)
+        structure, realism = judge_walks(tools, group, known.thresholds, towards, real, bootstrap)
+        for path, values in each[direction].items():
+            if path in structure:
+                values["structure"] = structure[path]
+            entry = scores.summarise_paths(values, explained.shares[direction], bootstrap)
+            entry["realism"] = realism.get(path, _none(tools.reasons["regressor"] or FIRST_WALK))
+            entry.setdefault("structure", _none(tools.reasons["segmenter"] or FIRST_WALK))
+            entry.setdefault("length_gain", _none(NO_STRAIGHT))
+            table.setdefault(path, {})[direction] = entry
+    metrics_of = table["linear"]["pos_to_neg"]
+    for entry in table.values():
+        for direction in DIRECTIONS:
+            entry.setdefault(direction, dict.fromkeys(metrics_of, _none(NOT_WALKED)))
+    return each, table
+
+
+def _none(reason: str) -> dict:
+    return {"mean": None, "reason": reason}
+
+
+def score_maps(
+    made: Mapping[str, np.ndarray],
+    incomplete: np.ndarray,
+    truth: Mapping[str, np.ndarray],
+    bootstrap: tuple[int, int],
+) -> tuple[dict[str, Scores], dict[str, dict]]:
+    """Per-film scores of every map, of the positives that have lesions, and `maps` made of them.
+
+    Args:
+      incomplete: `completeness` of the integrated gradients along the walk.
+    """
+    if "lesion_mask" not in truth:
+        return {}, scores.undefined_maps([*made, "prior", "oracle"])
+    lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
+    masks = {name: mask[lesioned] for name, mask in truth.items()}
+    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in made.items()}
+    if "latent_integrated_gradients" in each:
+        each["latent_integrated_gradients"]["completeness"] = incomplete[lesioned]
+    return each, scores.summarise_maps(each, bootstrap)
 
 
 def disentangle(tools: Tools, explained: Explained) -> dict:
@@ -98,15 +132,3 @@ def disentangle(tools: Tools, explained: Explained) -> dict:
     positives = explained.groups["pos_to_neg"]
     rise = positives.films.drawn_margin - tools.classify(positives.films.origin)
     return evaluate.disentanglement(margin, masks, rise, positives.truth.get("severity"))
-
-
-def tabulate_maps(
-    made: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray], bootstrap: tuple[int, int]
-) -> dict[str, dict]:
-    """The `maps` of metrics.json, over the positives that have lesions."""
-    if "lesion_mask" not in truth:
-        return scores.undefined_maps([*made, "prior", "oracle"])
-    lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
-    masks = {name: mask[lesioned] for name, mask in truth.items()}
-    each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in made.items()}
-    return scores.summarise_maps(each, bootstrap)

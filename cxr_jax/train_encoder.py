@@ -110,7 +110,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             optimizer,
             train_gan.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
-            config.seed,
+            config.seed + config.gan.seed,
         ),
         num_frozen=3,
     )
@@ -120,7 +120,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     state = checkpoints.newest(parallel.replicate(state))
     start = int(state.step)
     recorder = Recorder(directory, "encoder", section.num_steps, section.batch_size, start)
-    batches = train_batches(splits["train"], section.batch_size, config.seed, start, paired=True)
+    batches = train_batches(
+        splits["train"], section.batch_size, config.seed + config.gan.seed, start, paired=True
+    )
     collected = EncoderMetrics.empty()
     for number in range(start + 1, section.num_steps + 1):
         state, new = step(state, parallel.shard(next(batches)), *frozen)

@@ -508,7 +508,7 @@ def map_train_step(
         Weights(**gan.weights),
         Augmentation(**gan.augmentation),
         gan.average_half_life,
-        config.seed,
+        config.seed + config.gan.seed,
     )
     return parallel.pmap_step(step, num_frozen=2)
 
@@ -604,11 +604,13 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     step = map_train_step(config, networks, optimizers)
     penalty_step = map_penalty_step(config, networks, optimizers)
     checkpoints = Checkpoints(directory)
-    state = parallel.replicate(init_state(networks, optimizers, config.seed))
+    state = parallel.replicate(init_state(networks, optimizers, config.seed + config.gan.seed))
     state = checkpoints.newest(state)
     start = int(state.step)
     recorder = Recorder(directory, "gan", gan.num_steps, gan.batch_size, start)
-    batches = train_batches(splits["train"], gan.batch_size, config.seed, start, paired=True)
+    batches = train_batches(
+        splits["train"], gan.batch_size, config.seed + config.gan.seed, start, paired=True
+    )
     collected = GanMetrics.empty()
     (directory / "samples").mkdir(exist_ok=True)
     films, label = splits["validation"]["image"], splits["validation"]["label"]

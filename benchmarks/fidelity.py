@@ -1,0 +1,201 @@
+"""Does the explanation tell the truth? Every path, map and control over several GANs.
+
+    python benchmarks/fidelity.py --config=configs/phantom.py:full --seeds=3
+
+Runs `main.py` once for each GAN seed (the classifiers and evaluators are trained once and shared),
+each on test films of its own, pools the films, and writes benchmarks/results/fidelity.json and .md.
+What is complete is not run again, so a killed benchmark goes on where it was. Any
+`--config.field=value` is handed to every run.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+from ml_collections import config_flags
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cxr_jax import metrics, scores  # noqa: E402
+from cxr_jax.paths import DIRECTIONS  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py:full", "The experiment.")
+_NAME = flags.DEFINE_string("name", "phantom", "What the results call it.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "GANs trained.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/fidelity", "Where the runs are kept.")
+_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
+
+SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
+COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
+PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
+MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
+
+PerFilm = dict[str, dict[str, np.ndarray]]  # by name of a path or map, then by metric
+
+
+def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
+    """Runs `main.py` for one GAN seed to its end."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    for task in SHARED:
+        if not (workdir / task).exists() and (first / task / "done.json").exists():
+            shutil.copytree(first / task, workdir / task)
+    chosen = [arg for arg in sys.argv[1:] if arg.startswith("--config.")]
+    command = [
+        *(sys.executable, str(ROOT / "main.py")),
+        f"--config={flags.FLAGS['config'].config_filename}",
+        f"--workdir={workdir}",
+        *(f"--config.gan.seed={seed}", f"--config.explain.skip={skip}", *chosen),
+    ]
+    subprocess.run(command, check=True)
+
+
+def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
+    """The per-film scores of a group (a direction, or `maps`), the runs' films after each other."""
+    parts: dict[str, dict[str, list[np.ndarray]]] = {}
+    for workdir in workdirs:
+        with np.load(workdir / "explain" / "scores.npz") as arrays:
+            for key in arrays:
+                head, name, metric = key.split("/")
+                if head == group:
+                    parts.setdefault(name, {}).setdefault(metric, []).append(arrays[key])
+    return {
+        name: {metric: np.concatenate(values) for metric, values in each.items()}
+        for name, each in parts.items()
+    }
+
+
+def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
+    """Paired differences of the gradient's paths from the straight ones, film by film."""
+    table = {}
+    for one in ("aligned", "natural"):
+        for other in ("linear", "linear_best", "global", "chord"):
+            if one in each and other in each:
+                table[f"{one} - {other}"] = {
+                    metric: metrics.summarise(
+                        _by_film(each[one][metric]) - _by_film(each[other][metric]), *bootstrap
+                    )
+                    for metric in COMPARED
+                    if metric in each[one]
+                }
+    return table
+
+
+def _by_film(values: np.ndarray) -> np.ndarray:
+    """[N] or [N, walks] to [N]."""
+    return np.asarray(values, float).reshape(len(values), -1).mean(axis=1)
+
+
+def average(reports: Sequence[Mapping], *keys: str) -> dict:
+    """An entry that is known only for whole runs: its mean over them, and each run's own."""
+    entries = reports
+    for key in keys:
+        entries = [entry[key] for entry in entries]
+    means = [entry["mean"] for entry in entries]
+    if None in means:
+        return next(entry for entry in entries if entry["mean"] is None)
+    return {"mean": float(np.mean(means)), "ci95": None, "each_seed": means}
+
+
+def mean_tree(trees: Sequence) -> dict | float | None:
+    """The mean of equal trees of numbers; None where one is missing."""
+    if isinstance(trees[0], Mapping):
+        return {key: mean_tree([tree[key] for tree in trees]) for key in trees[0]}
+    return None if None in trees else float(np.mean(trees))
+
+
+def pool(workdirs: Sequence[Path]) -> dict:
+    """The tables over all runs."""
+    reports = [json.loads((w / "explain" / "metrics.json").read_text()) for w in workdirs]
+    bootstrap = (reports[0]["config"]["explain"]["bootstrap"], 0)
+    table = {"paths": {}, "comparisons": {}}
+    for direction in DIRECTIONS:
+        each = load_group(workdirs, direction)
+        share = float(np.mean([report["coverage_by_direction"][direction] for report in reports]))
+        for path, values in each.items():
+            entry = scores.summarise_paths(values, share, bootstrap)
+            entry["realism"] = average(reports, "paths", path, direction, "realism")
+            table["paths"].setdefault(path, {})[direction] = entry
+        table["comparisons"][direction] = compare(each, bootstrap)
+    by_map = load_group(workdirs, "maps")
+    return table | {
+        "seeds": len(reports),
+        "coverage": float(np.mean([report["coverage"] for report in reports])),
+        "latent_path": [report["latent_path"] for report in reports],
+        "classifier": reports[0]["classifier"],
+        "reconstruction_rmse": average(reports, "reconstruction_rmse"),
+        "maps": scores.summarise_maps(by_map, bootstrap) if by_map else {},
+        "disentanglement": mean_tree([report["disentanglement"] for report in reports]),
+        "each_seed": {
+            name: [report["maps"]["latent"][name]["mean"] for report in reports]
+            for name in ("on_target", "pixel_auroc_lung")
+        }
+        | {
+            name: [report["paths"]["linear"]["pos_to_neg"][name]["mean"] for report in reports]
+            for name in ("flip_rate", "twin_error")
+        },
+    }
+
+
+def cell(entry: Mapping | None) -> str:
+    """A mean and its interval, for a table."""
+    if entry is None or entry["mean"] is None:
+        return "–"
+    interval = entry.get("ci95")
+    return f"{entry['mean']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def markdown_table(rows: Mapping[str, Mapping], columns: Sequence[str], first: str) -> str:
+    """Rows of entries as a Markdown table."""
+    lines = [f"| {first} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, entries in rows.items():
+        cells = [cell(entries.get(column)) for column in columns]
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def to_markdown(name: str, table: Mapping) -> str:
+    """The whole result for people."""
+    films = table["paths"]["linear"]["pos_to_neg"]["flip_rate"]["images"]
+    parts = [
+        f"## {name}: {table['seeds']} GANs, {films} covered positives, "
+        f"coverage {table['coverage']:.0%}",
+        "Means over films with bootstrap 95% intervals.",
+    ]
+    for direction in DIRECTIONS:
+        rows = {path: each[direction] for path, each in table["paths"].items() if direction in each}
+        parts += [f"### Paths, {direction}", markdown_table(rows, PATH_COLUMNS, "path")]
+        rows = table["comparisons"][direction]
+        if rows:
+            parts.append(markdown_table(rows, COMPARED, "paired difference"))
+    if table["maps"]:
+        parts += ["### Maps", markdown_table(table["maps"], MAP_COLUMNS, "map")]
+    parts.append(f"Disentanglement: `{json.dumps(table['disentanglement'])}`")
+    return "\n\n".join(parts) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Runs what is missing and writes the results."""
+    del argv
+    base = Path(_WORKDIR.value) / _NAME.value
+    workdirs = [base / f"seed{seed}" for seed in range(_SEEDS.value)]
+    for seed, workdir in enumerate(workdirs):
+        run_seed(seed, workdir, workdirs[0], skip=seed * (_CONFIG.value.explain.images // 2))
+    out = Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "fidelity.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[_NAME.value] = pool(workdirs)
+    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    text = "\n".join(to_markdown(name, table) for name, table in results.items())
+    (out / "fidelity.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    app.run(main)
