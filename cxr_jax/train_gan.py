@@ -204,7 +204,7 @@ class Draw(NamedTuple):
     Attributes:
       noise_structure, noise_severity: N(0, I), the encoder's reparametrised noise.
       sample_structure: N(0, I), the lungs of the samples, and the noise of a graft's z_structure.
-      share: uniform in [0, 1], the samples' share t of a film's severity, and a graft's strength.
+      share: uniform in [0, 1], for the samples' share t of a film's severity, a graft's strength.
     """
 
     noise_structure: Structure
@@ -284,7 +284,7 @@ def draw_images(
     z_class = rho * sample_latent(severity, draw.noise_severity)
     # A negative's latent is the origin, where f is asked for the median negative margin.
     wanted = jnp.where(film_margin > 0, film_margin, scale.negative)
-    share = draw.share[positive]
+    share = jax.nn.relu(4 * draw.share[positive] - 1) / 3  # a quarter sits at the origin
     drawn = generate(
         jnp.concatenate([z_structure, z_structure, draw.sample_structure[positive]]),
         jnp.concatenate([z_class, partner(z_class), share[:, None] * z_class[positive]]),

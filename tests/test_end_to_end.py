@@ -14,8 +14,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DIRECTIONS = {"pos_to_neg", "neg_to_pos"}
-PATHS = {"linear", "aligned"}
-MAPS = {"latent", "residual", "gradient", "prior", "shuffled", "oracle"}
+PATHS = {"linear", "linear_best", "aligned"}
+MAPS = {"latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"}
 
 
 def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen:
@@ -70,19 +70,20 @@ def assert_metrics(metrics: dict) -> None:
     assert len(metrics["rejected"]) == round((1 - metrics["coverage"]) * metrics["images"])
     assert all(film["id"] and film["reason"] for film in metrics["rejected"])
     assert 0 <= metrics["classifier"]["auroc"] <= 1
-    assert metrics["paths"].keys() >= PATHS
+    assert metrics["paths"].keys() == PATHS
     for path in metrics["paths"].values():
         assert path.keys() == DIRECTIONS
         for table in path.values():
             assert table.keys() >= {
                 *("flip_rate", "flip_rate_f", "flip_rate_all", "flip_distance"),
-                *("transfer", "twin_error", "monotonicity"),
+                *("flip_auc", "transfer", "twin_error", "monotonicity"),
+                *("structure", "realism", "length_gain"),
             }
             for entry in table.values():
                 assert_figure(entry)
-    assert metrics["maps"].keys() >= MAPS
+    assert metrics["maps"].keys() == MAPS
     for table in metrics["maps"].values():
-        assert table.keys() >= {"on_target", "pixel_auroc", "pixel_auroc_lung", "lookalike"}
+        assert table.keys() >= {"on_target", "pixel_auroc", "pixel_auroc_lung", "iou", "lookalike"}
         for entry in table.values():
             assert_figure(entry)
 
@@ -93,7 +94,7 @@ def assert_walks(path: Path, frames: int) -> None:
         for direction in DIRECTIONS:
             count, *shape = walks[f"{direction}/image"].shape
             assert count > 0
-            for name in PATHS:
+            for name in PATHS - {"linear_best"}:  # of the same walks as `linear`
                 prefix = f"{direction}/{name}"
                 assert walks[f"{prefix}/margin"].shape == (count, frames)
                 assert walks[f"{prefix}/judged"].shape == (count, frames)

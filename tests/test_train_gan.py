@@ -104,10 +104,11 @@ def test_a_negative_never_uses_its_class_noise(tiny_config, random_like):
 
 def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
-    share = jnp.array([0.7, 0.5, 0.3, 1.0])
-    drawn = films.draw(films.noise._replace(share=share))
     # Of each pair the second lends its class latent; the last is a negative and has none.
-    np.testing.assert_allclose(drawn.sample_margin, [1.0, -2.0], atol=1e-6)
+    for second, expected in ((0.2, -2.0), (0.5, 0.0), (1.0, 4.0)):
+        share = jnp.array([0.7, second, 0.3, second])
+        drawn = films.draw(films.noise._replace(share=share))
+        np.testing.assert_allclose(drawn.sample_margin, [expected, -2.0], atol=1e-6)
 
 
 def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(
