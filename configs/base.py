@@ -183,8 +183,8 @@ def get_explain() -> ConfigDict:
             smoothgrad_samples=32,
             smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale
             walk_steps=24,
-            geodesic=dict(num_points=7, num_steps=30, learning_rate=0.05),
-            natural=dict(damping=0.1, num_products=8),
+            geodesic=dict(num_points=7, num_steps=20, learning_rate=0.05),
+            natural=dict(damping=0.1, num_products=4),
             aligned_reach=1.5,  # length of aligned walks, in linear walks' median length
             gate_margin=0.25,  # of the class gap
             gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs

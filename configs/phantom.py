@@ -18,7 +18,8 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full(config: ConfigDict) -> None:
-    """Every evaluator, path and map, and more films."""
+    """Every evaluator, path and map, more films, and a GAN trained longer."""
+    config.gan.num_steps = 2000
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
         *("linear", "aligned", "natural", "ray", "global", "random", "chord"),

@@ -104,7 +104,8 @@ def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
 
 
 def _join_devices(array: jax.Array) -> np.ndarray:
-    return np.asarray(array).reshape(-1, *array.shape[2:])
+    devices, rows, *rest = array.shape
+    return np.asarray(array).reshape(devices * rows, *rest)
 
 
 def _bytes(array: jax.Array) -> bytes:
