@@ -9,6 +9,14 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
+PUBLISHED = {
+    "grad_cam": "Grad-CAM",
+    "smoothgrad": "SmoothGrad",
+    "integrated_gradients": "Integrated Gradients",
+    "geodesic_pixel": "geodesic (pixels)",
+    "geodesic": "geodesic (robust features)",
+}
+
 
 def save(figure: Figure, path: Path) -> None:
     """Writes a PNG; the caller's figure is not used again."""
@@ -67,10 +75,12 @@ def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
 
 def responses(walks, thresholds, towards: int) -> Figure:
     """The margin of f and of the judge h against distance walked, one panel a path."""
-    figure = Figure(figsize=(4.2 * len(walks), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(walks), sharex=True, sharey=True, squeeze=False)[0]
-    target = thresholds.positive if towards > 0 else thresholds.negative
-    for panel, (name, walk) in zip(axes, walks.items(), strict=True):
+    columns = min(len(walks), 4)
+    rows = -(-len(walks) // columns)
+    figure = Figure(figsize=(3.8 * columns, 3.1 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    target = thresholds.target(towards)
+    for panel, (name, walk) in zip(axes.flat, walks.items(), strict=False):
         for margin, colour, label in (
             (walk.margin, "tab:blue", "f, explained"),
             (walk.judged, "tab:orange", "h, judge"),
@@ -85,11 +95,18 @@ def responses(walks, thresholds, towards: int) -> Figure:
             )
         panel.axhline(0, color="black", linewidth=0.7)
         panel.axhline(target, color="gray", linestyle="--", linewidth=0.9, label="walks stop here")
-        panel.set_title(name)
-        panel.set_xlabel("distance from the film (RMS of pixels)")
-    axes[0].set_ylabel("logit margin of COVID-19")
-    axes[-1].legend(fontsize=7.5)
+        panel.set_title(title(name))
+    for panel in axes.flat[len(walks) :]:
+        panel.set_axis_off()
+    figure.supxlabel("distance from the film (RMS of pixels)", fontsize=10)
+    figure.supylabel("logit margin of COVID-19", fontsize=10)
+    axes.flat[len(walks) - 1].legend(fontsize=7.5)
     return figure
+
+
+def title(name: str) -> str:
+    """A path's or a map's name as people write it."""
+    return PUBLISHED.get(name, name.replace("_", " "))
 
 
 def changes(
@@ -97,7 +114,7 @@ def changes(
 ) -> Figure:
     """Film, reconstruction, counterfactual and change; the truth; and what other methods show."""
     titles = ["film", "reconstruction", "counterfactual", "change"]
-    titles += ["true lesions"] * (lesion_mask is not None) + [*others]
+    titles += ["true lesions"] * (lesion_mask is not None) + [title(name) for name in others]
     figure = Figure(figsize=(1.5 * len(titles), 1.5 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for row in range(rows):
@@ -111,6 +128,6 @@ def changes(
             _show(next(panels), lesion_mask[row], vmin=0, vmax=255)
         for saliency in others.values():
             _show(next(panels), saliency[row], cmap="magma", vmin=0, vmax=None)
-    for panel, title in zip(axes[0], titles, strict=True):
-        panel.set_title(title.replace("_", " "), fontsize=9)
+    for panel, text in zip(axes[0], titles, strict=True):
+        panel.set_title(text, fontsize=9)
     return figure
