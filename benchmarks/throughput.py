@@ -24,7 +24,13 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cxr_jax import parallel, train_classifier, train_encoder, train_gan  # noqa: E402
+from cxr_jax import (  # noqa: E402
+    gan_objective,
+    parallel,
+    train_classifier,
+    train_encoder,
+    train_gan,
+)
 from cxr_jax.augment import Augmentation  # noqa: E402
 from cxr_jax.grading import Scale  # noqa: E402
 
@@ -106,7 +112,7 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
         train_encoder.make_train_step(
             networks,
             optimizer,
-            train_gan.Weights(**config.gan.weights),
+            gan_objective.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
             config.seed,
         ),

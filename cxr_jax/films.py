@@ -14,9 +14,9 @@ import numpy as np
 
 from cxr_jax import invert, parallel
 from cxr_jax.data import to_unit_range
+from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
 from cxr_jax.train_encoder import first_guess, make_target
-from cxr_jax.train_gan import Networks
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 
 

@@ -21,7 +21,7 @@ Features = Mapping[str, Float[Array, "b h w c"]]
 
 
 class Weights(NamedTuple):
-    """What each term counts; see `train_gan.Weights`."""
+    """What each term counts; see `gan_objective.Weights`."""
 
     pixel: float
     feature: float

@@ -13,9 +13,9 @@ import numpy as np
 
 from cxr_jax import attribution, invert
 from cxr_jax.films import Films, Trained
+from cxr_jax.gan_objective import Networks
 from cxr_jax.scores import Ended
 from cxr_jax.train_encoder import first_guess
-from cxr_jax.train_gan import Networks
 from cxr_jax.types import Image, Margin, Params
 from cxr_jax.walk import Walk
 

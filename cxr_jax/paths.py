@@ -16,7 +16,7 @@ import numpy as np
 
 from cxr_jax import parallel, walk
 from cxr_jax.films import Films, Thresholds, Trained
-from cxr_jax.train_gan import Networks
+from cxr_jax.gan_objective import Networks
 from cxr_jax.types import Classify, Image, Margin, Params, Severity
 from cxr_jax.walk import Points, Walk
 

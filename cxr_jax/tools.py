@@ -21,6 +21,7 @@ from cxr_jax import (
 )
 from cxr_jax.data import Arrays
 from cxr_jax.films import Films, Thresholds, Trained
+from cxr_jax.gan_objective import Networks
 from cxr_jax.paths import Guide
 from cxr_jax.types import Image, Params, Pixels
 from cxr_jax.walk import Walk
@@ -68,7 +69,7 @@ class Classifiers(NamedTuple):
 
 def load_trained(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
-) -> tuple[train_gan.Networks, Classifiers, Trained]:
+) -> tuple[Networks, Classifiers, Trained]:
     """Every trained network and its parameters.
 
     Raises:

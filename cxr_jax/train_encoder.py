@@ -16,14 +16,14 @@ import ml_collections
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import grading, invert, parallel, train_gan
+from cxr_jax import gan_objective, grading, invert, parallel, train_gan
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
+from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
 from cxr_jax.models.encoder import Encoder
 from cxr_jax.records import Recorder, is_done, mark_done
-from cxr_jax.train_gan import Networks
 from cxr_jax.types import Image, Params
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def make_target(
 def make_train_step(
     networks: Networks,
     optimizer: optax.GradientTransformation,
-    weights: train_gan.Weights,
+    weights: gan_objective.Weights,
     augmentation: Augmentation,
     seed: int,
 ) -> Callable:
@@ -70,19 +70,19 @@ def make_train_step(
 
     `gan` holds the parameters {"generator", "discriminator"}.
     """
-    sizes = train_gan.latent_sizes(networks.generator)
+    sizes = gan_objective.latent_sizes(networks.generator)
 
     def step(
         state: EncoderState, batch: Arrays, gan: Params, classifier: Params, scale: Scale
     ) -> tuple[EncoderState, EncoderMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
-        draw = train_gan.draw_noise(keys, *sizes)
+        draw = gan_objective.draw_noise(keys, *sizes)
 
         def loss_fn(encoder: Params) -> jax.Array:
             params = {"generator": gan["generator"], "encoder": encoder}
             frozen = gan["discriminator"], classifier, scale
-            return train_gan.generator_loss(networks, weights, params, frozen, image, draw)[0]
+            return gan_objective.generator_loss(networks, weights, params, frozen, image, draw)[0]
 
         loss, gradient = parallel.mean(jax.value_and_grad(loss_fn)(state.encoder))
         moves, optimizer_state = optimizer.update(gradient, state.optimizer)
@@ -108,7 +108,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         make_train_step(
             networks,
             optimizer,
-            train_gan.Weights(**config.gan.weights),
+            gan_objective.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
             config.seed + config.gan.seed,
         ),

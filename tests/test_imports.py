@@ -26,7 +26,7 @@ LAYERS = [
     ["films.py"],
     ["train_encoder.py", "train_evaluators.py"],
     ["train_gan.py"],
-    ["train_classifier.py"],
+    ["gan_objective.py", "train_classifier.py"],
     ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
     + ["attack.py", "film_parameters.py"],
     ["losses.py", "parallel.py", "checkpoint.py", "data.py", "records.py", "plots.py"],

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import train_classifier, train_gan
+from cxr_jax import gan_objective, train_classifier, train_gan
+from cxr_jax.gan_objective import Networks
 from cxr_jax.models import gan
-from cxr_jax.train_gan import Networks
 
 SIZE, BATCH = 32, 3
 CONFIGS = sorted(p.stem for p in Path("configs").glob("*.py") if p.stem not in ("__init__", "base"))
@@ -29,7 +29,7 @@ def image(key) -> jax.Array:
 
 @pytest.fixture
 def latents(networks, key) -> tuple[jax.Array, jax.Array]:
-    sizes = train_gan.latent_sizes(networks.generator)
+    sizes = gan_objective.latent_sizes(networks.generator)
     keys = jax.random.split(key, len(sizes))
     return tuple(jax.random.normal(k, (BATCH, n)) for k, n in zip(keys, sizes, strict=True))
 
@@ -180,5 +180,5 @@ def test_every_config_builds_networks_that_fit_together(name):
     drawn, *margins = jax.eval_shape(play, image)
     assert drawn.shape == image.shape
     assert [margin.shape for margin in margins] == [(2,)] * 3
-    num_structure, num_severity = train_gan.latent_sizes(networks.generator)
+    num_structure, num_severity = gan_objective.latent_sizes(networks.generator)
     assert num_severity >= 32 and num_structure > num_severity

@@ -18,6 +18,7 @@ import pytest
 from cxr_jax import (
     data,
     film_parameters,
+    gan_objective,
     parallel,
     train_classifier,
     train_encoder,
@@ -78,13 +79,13 @@ def widened(tree):
 
 
 @pytest.fixture
-def networks(tiny_config) -> train_gan.Networks:
+def networks(tiny_config) -> gan_objective.Networks:
     return train_gan.make_networks(tiny_config)
 
 
-def double(networks: train_gan.Networks) -> train_gan.Networks:
+def double(networks: gan_objective.Networks) -> gan_objective.Networks:
     """The same networks, computing in 64 bits where they leave the choice."""
-    return train_gan.Networks(
+    return gan_objective.Networks(
         *(net.clone(dtype="float64") if hasattr(net, "dtype") else net for net in networks)
     )
 
@@ -124,7 +125,7 @@ def gan_parts(networks, random_like) -> tuple:
 
 def gan_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    weights = train_gan.Weights(**config.gan.weights)
+    weights = gan_objective.Weights(**config.gan.weights)
     step = train_gan.make_train_step(networks, optimizers, weights, AUGMENTATION, 50.0, SEED)
     return Task(step, state, frozen)
 
@@ -138,7 +139,7 @@ def penalty_task(config, networks, random_like) -> Task:
 def encoder_task(config, networks, random_like) -> Task:
     _, state, (classifier, scale) = gan_parts(networks, random_like)
     optimizer = optax.adam(1e-3)
-    weights = train_gan.Weights(**config.gan.weights)
+    weights = gan_objective.Weights(**config.gan.weights)
     step = train_encoder.make_train_step(networks, optimizer, weights, AUGMENTATION, SEED)
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import train_gan
+from cxr_jax import gan_objective, train_gan
 from cxr_jax.grading import Scale
 from datasets.errors import InputError
 
@@ -14,21 +14,21 @@ SCALE = Scale(jnp.float32(-2.0), jnp.float32(6.0))
 
 def test_partners_change_places():
     rows = jnp.arange(8).reshape(4, 2)
-    np.testing.assert_array_equal(train_gan.partner(rows), rows[jnp.array([1, 0, 3, 2])])
-    np.testing.assert_array_equal(train_gan.partner(train_gan.partner(rows)), rows)
+    np.testing.assert_array_equal(gan_objective.partner(rows), rows[jnp.array([1, 0, 3, 2])])
+    np.testing.assert_array_equal(gan_objective.partner(gan_objective.partner(rows)), rows)
 
 
 def test_no_split_over_devices_changes_a_partner():
     rows = jnp.arange(16)
-    split = jax.vmap(train_gan.partner)(rows.reshape(4, 4)).reshape(16)
-    np.testing.assert_array_equal(split, train_gan.partner(rows))
+    split = jax.vmap(gan_objective.partner)(rows.reshape(4, 4)).reshape(16)
+    np.testing.assert_array_equal(split, gan_objective.partner(rows))
 
 
 def test_margin_error_by_hand():
     wanted = jnp.array([2.0, 2.0, -2.0, -2.0])
     margin = jnp.array([6.0, -2.0, 2.0, -9.0])
     # In spans of 8; a negative may be more so than the median one.
-    found = train_gan.margin_error(margin, wanted, SCALE)
+    found = gan_objective.margin_error(margin, wanted, SCALE)
     np.testing.assert_allclose(found, [0.25, 0.25, 0.25, 0.0])
 
 
@@ -67,16 +67,16 @@ class Images:
 
     def __init__(self, tiny_config, random_like, margin):
         networks = train_gan.make_networks(tiny_config)
-        sizes = train_gan.latent_sizes(networks.generator)
+        sizes = gan_objective.latent_sizes(networks.generator)
         image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
         self.params, _ = random_like(lambda: train_gan.init_params(networks, 0))
-        self.noise = train_gan.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
+        self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
         self.networks, self.image, self.margin = networks, image, jnp.array(margin)
         self.draw = jax.jit(self._draw)
         self.drawn = self.draw(self.noise)
 
-    def _draw(self, noise) -> train_gan.Drawn:
-        return train_gan.draw_images(
+    def _draw(self, noise) -> gan_objective.Drawn:
+        return gan_objective.draw_images(
             self.networks, self.params, self.image, self.margin, SCALE, noise
         )
 
@@ -140,7 +140,7 @@ def test_a_graft_carries_the_change_by_its_share(key):
     image = 0.1 * jax.random.normal(key, (3, 4, 4, 1))
     change = jnp.full_like(image, 0.1)
     share = jnp.array([0.0, 0.5, 1.0])
-    grafted = train_gan.graft(image, change, share)
+    grafted = gan_objective.graft(image, change, share)
     for row, gain in enumerate((0.5, 1.5, 2.5)):
         np.testing.assert_allclose(grafted[row], image[row] + 0.1 * gain, atol=1e-6)
-    assert float(train_gan.graft(image, 100 * change, share).max()) == 1.0
+    assert float(gan_objective.graft(image, 100 * change, share).max()) == 1.0
