@@ -117,12 +117,32 @@ def natural_gradient(gradient: Field, draw: Draw, damping: float, num_products: 
         def metric(v: Severity) -> Severity:
             return pull_back((draw(z + PROBE * v) - image) / PROBE)[0]
 
-        curvature = (g * metric(g)).sum(axis=-1, keepdims=True)
-        return jax.scipy.sparse.linalg.cg(
-            lambda v: metric(v) / (curvature + TINY) + damping * v, g, maxiter=num_products
-        )[0]
+        curvature = _dot(g, metric(g))
+        return _solve(lambda v: metric(v) / (curvature + TINY) + damping * v, g, num_products)
 
     return field
+
+
+def _dot(one: Severity, other: Severity) -> Float[Array, "b 1"]:
+    return (one * other).sum(axis=-1, keepdims=True)
+
+
+def _solve(matrix: Callable[[Severity], Severity], right: Severity, num_products: int) -> Severity:
+    """Conjugate gradients for each row's own system, from zero.
+
+    `jax.scipy.sparse.linalg.cg` takes a batch for one system and shares its steps among the rows.
+    """
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        solution, residual, direction = carry
+        size, product = _dot(residual, residual), matrix(direction)
+        share = size / (_dot(direction, product) + TINY)
+        solution, residual = solution + share * direction, residual - share * product
+        direction = residual + _dot(residual, residual) / (size + TINY) * direction
+        return (solution, residual, direction), None
+
+    start = jnp.zeros_like(right), right, right
+    return jax.lax.scan(step, start, length=num_products)[0][0]
 
 
 def unit(direction: Severity) -> Severity:

@@ -129,6 +129,22 @@ def test_the_natural_gradient_solves_the_normal_equations(start, basis, draw, cl
         np.testing.assert_allclose(found, np.linalg.solve(relative, g[i]), rtol=2e-2, atol=2e-3)
 
 
+def test_the_natural_gradient_of_a_film_is_its_own(start, draw, classify):
+    """Also where conjugate gradients are not yet at the solution."""
+
+    def field(z, num_products):
+        gradient = walk.margin_gradient(draw, classify, jnp.ones(len(z)))
+        return walk.natural_gradient(gradient, draw, 0.1, num_products)(z)
+
+    start = start.at[1].multiply(100.0)
+    for num_products in (1, 2):
+        together = field(start, num_products)
+        for i in range(B):
+            np.testing.assert_allclose(
+                field(start[i : i + 1], num_products)[0], together[i], rtol=1e-3, atol=1e-4
+            )
+
+
 def test_the_natural_gradient_climbs_f_faster_than_the_plain_one_for_the_same_change(
     start, draw, classify
 ):
