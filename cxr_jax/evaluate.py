@@ -31,9 +31,13 @@ def _each(function: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.nda
 
 
 def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.ndarray:
-    """Dice of the lungs in frame 0 with those in the frame where they differ most [N]."""
+    """Dice of the lungs in frame 0 with those in the frame where they differ most [N].
+
+    NaN where frame 0 has none.
+    """
     masks = _each(lungs, frames)
-    return np.array([min(metrics.dice(mask[0], other) for other in mask[1:]) for mask in masks])
+    least = [min(metrics.dice(mask[0], other) for other in mask[1:]) for mask in masks]
+    return np.where(masks[:, 0].any(axis=(1, 2, 3)), least, np.nan)
 
 
 def realism(
@@ -62,7 +66,7 @@ def realism(
     rows = len(frames)
     picks = metrics.resamples(rows, min(bootstrap[0], 200), bootstrap[1])
     estimates = [worst(np.bincount(pick, minlength=rows)) for pick in picks]
-    interval = [float(edge) for edge in np.nanpercentile(estimates, [2.5, 97.5])]
+    interval = metrics.interval(np.array(estimates))
     return {"mean": worst(np.ones(rows)), "ci95": interval, "images": rows}
 
 
@@ -91,6 +95,8 @@ def disentanglement(
         shape = margin.shape
         geometry = lung_geometry(masks.reshape(-1, *masks.shape[2:])).reshape(*shape, -1)
         table |= {name: variance_table(geometry[..., i]) for i, name in enumerate(LUNGS)}
-    if severity is not None and len(severity) > 2:
-        table["severity_spearman"] = float(stats.spearmanr(rise, severity).statistic)
+    if severity is not None:
+        defined = len(severity) > 2 and np.ptp(rise) > 0 and np.ptp(severity) > 0
+        rank = float(stats.spearmanr(rise, severity).statistic) if defined else None
+        table["severity_spearman"] = rank
     return table

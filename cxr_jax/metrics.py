@@ -148,11 +148,13 @@ def kernel_distance(
     Args:
       features, reference: one row an image [N, d], [M, d].
       count: how often each row of `features` counts [N] in a bootstrap resample. A row is never
-        compared with itself, since its copies would look like a collapse.
+        compared with itself, since its copies would look like a collapse; NaN if there is no other.
     """
     count = np.ones(len(features)) if count is None else count
     pairs = np.outer(count, count)
     np.fill_diagonal(pairs, 0)
+    if not pairs.any():
+        return float("nan")
     within = (_kernel(features, features) * pairs).sum() / pairs.sum()
     between = (count[:, None] * _kernel(features, reference)).sum() / count.sum() / len(reference)
     others = _kernel(reference, reference)
@@ -181,7 +183,8 @@ def variance_shares(values: np.ndarray) -> tuple[float, float, float]:
 # Intervals.
 
 
-def _interval(estimates: np.ndarray) -> list[float] | None:
+def interval(estimates: np.ndarray) -> list[float] | None:
+    """The middle 95% of estimates; None where more than a tenth of them are undefined."""
     finite = estimates[np.isfinite(estimates)]
     if len(finite) < 0.9 * len(estimates):
         return None
@@ -204,7 +207,7 @@ def summarise(values: np.ndarray, count: int, seed: int, reason: str = "") -> di
     if len(values) == 0:
         return {"mean": None, "reason": reason or "undefined for every image"}
     means = values[resamples(len(values), count, seed)].mean(axis=1)
-    return {"mean": float(values.mean()), "ci95": _interval(means), "images": len(values)}
+    return {"mean": float(values.mean()), "ci95": interval(means), "images": len(values)}
 
 
 def summarise_median_survival(time: np.ndarray, event: np.ndarray, count: int, seed: int) -> dict:
@@ -214,4 +217,4 @@ def summarise_median_survival(time: np.ndarray, event: np.ndarray, count: int, s
         return {"mean": None, "reason": "half of the walks or more do not flip"}
     picks = resamples(len(time), count, seed)
     estimates = np.array([median_survival(time[p].ravel(), event[p].ravel()) for p in picks])
-    return {"mean": median, "ci95": _interval(estimates), "images": len(time)}
+    return {"mean": median, "ci95": interval(estimates), "images": len(time)}

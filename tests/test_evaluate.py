@@ -1,0 +1,193 @@
+"""What the evaluators say of frames and latents whose answers are known."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cxr_jax import evaluate, metrics
+from cxr_jax.film_parameters import LUNGS
+from cxr_jax.scores import Ended
+from cxr_jax.walk import Walk
+
+N, K, SIDE = 3, 8, 8
+BOOTSTRAP = (100, 0)
+
+
+def numbered_walk() -> Walk:
+    """Every pixel of frame k of film i is 100 i + k."""
+    number = 100 * np.arange(N)[:, None] + np.arange(K + 1)[None]
+    carried = np.broadcast_to(number[..., None, None, None], (N, K + 1, SIDE, SIDE, 1))
+    return Walk(*[None] * len(Walk._fields))._replace(carried=carried)
+
+
+def ended_at(*frame: int) -> Ended:
+    return Ended(*[None] * len(Ended._fields))._replace(frame=np.array(frame))
+
+
+def test_frames_are_evenly_spread_from_the_start_to_each_stop():
+    frames = evaluate.frames_of(numbered_walk(), ended_at(8, 4, 0))
+    assert frames.shape == (N, evaluate.NUM_FRAMES, SIDE, SIDE, 1)
+    np.testing.assert_array_equal(
+        frames[..., 0, 0, 0], [[0, 2, 4, 6, 8], [100, 101, 102, 103, 104], [200] * 5]
+    )
+
+
+def moving_lungs(shifts) -> np.ndarray:
+    """Frames [1, k, h, w, 1] with a bright block, moved down by each of `shifts` rows."""
+    frames = np.zeros((1, len(shifts), SIDE, SIDE, 1))
+    for k, shift in enumerate(shifts):
+        frames[0, k, shift : shift + 4, 2:6] = 1.0
+    return frames
+
+
+def segment(image) -> np.ndarray:
+    return image > 0.5
+
+
+def test_structure_is_1_for_what_stands_still_and_falls_when_lungs_move():
+    assert evaluate.structure(segment, moving_lungs([2, 2, 2])) == [1.0]
+    # Of four rows, three, two and one are shared: the worst frame counts, wherever it stands.
+    for shifts, expected in (([0, 1, 0], 3 / 4), ([0, 1, 2], 2 / 4), ([0, 3, 1], 1 / 4)):
+        assert evaluate.structure(segment, moving_lungs(shifts)) == [expected]
+    assert evaluate.structure(segment, moving_lungs([0, 4, 0])) == [0.0]
+
+
+def test_structure_is_of_the_lungs_and_not_of_what_is_in_them():
+    frames = moving_lungs([1, 1, 1])
+    frames[0, 1:, 2:4, 3:5] = 0.9  # a finding within
+    assert evaluate.structure(segment, frames) == [1.0]
+
+
+def test_structure_is_each_walks_own():
+    frames = np.concatenate([moving_lungs([0, 2]), moving_lungs([3, 3]), moving_lungs([0, 1])])
+    calls = []
+
+    def counted(image):
+        calls.append(image.shape)
+        return segment(image)
+
+    np.testing.assert_array_equal(evaluate.structure(counted, frames), [0.5, 1.0, 0.75])
+    assert calls == [(6, SIDE, SIDE, 1)]  # one call for all frames
+
+
+def test_structure_is_undefined_without_lungs():
+    # No frame has any; all but the first, or only a later one has.
+    frames = np.zeros((4, 3, SIDE, SIDE, 1))
+    frames[1, 1:] = frames[2, 1] = frames[3, 0] = 1.0
+    found = evaluate.structure(segment, frames)
+    np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0])
+
+
+def flat(image) -> np.ndarray:
+    """Features: the first eight pixels."""
+    return image.reshape(len(image), -1)[:, :8]
+
+
+def films(rows, seed, offset=0.0) -> np.ndarray:
+    return offset + np.random.default_rng(seed).normal(size=(rows, SIDE, SIDE, 1))
+
+
+def test_realism_is_about_0_for_frames_that_stay_real_and_positive_for_noise():
+    # Each frame of a walk is another real film: nothing gets less real.
+    real = films(200, seed=0)
+    staying = np.stack([films(60, seed=1 + k) for k in range(2)], axis=1)
+    standing = np.repeat(staying[:, :1], 3, axis=1)
+    leaving = np.stack([films(60, seed=1, offset=k) for k in (0.0, 0.5, 1.0)], axis=1)
+    noise = np.stack([films(60, seed=1), 4 * films(60, seed=2)], axis=1)
+    found = [evaluate.realism(flat, f, real, BOOTSTRAP) for f in (staying, leaving, noise)]
+    means = [entry["mean"] for entry in found]
+    assert evaluate.realism(flat, standing, real, BOOTSTRAP)["mean"] == 0.0
+    assert abs(means[0]) < 0.1 * means[1] and abs(means[0]) < 0.1 * means[2]
+    low, high = found[0]["ci95"]
+    assert low < 0 < high
+    for entry in found[1:]:
+        assert 0 < entry["ci95"][0] < entry["mean"] < entry["ci95"][1]
+        assert entry["images"] == 60
+
+
+def test_realism_is_of_the_least_real_frame_less_the_first():
+    real = films(50, seed=0)
+    walk = np.stack([films(20, 1, 0.2), films(20, 2, 1.0), films(20, 3, 0.5)], axis=1)
+    scale = np.sqrt(np.square(flat(real)).mean())
+    far = [metrics.kernel_distance(flat(walk[:, k]) / scale, flat(real) / scale) for k in range(3)]
+    assert far[1] > far[2] > far[0]
+    found = evaluate.realism(flat, walk, real, BOOTSTRAP)
+    assert found["mean"] == pytest.approx(far[1] - far[0])
+    # A first frame that is far from real itself is not held against the walk.
+    back = evaluate.realism(flat, walk[:, [1, 0]], real, BOOTSTRAP)
+    assert back["mean"] == pytest.approx(far[0] - far[1])
+
+
+def test_realism_does_not_depend_on_the_scale_of_features():
+    real, walk = films(30, 0), np.stack([films(10, 1), films(10, 2, 1.0)], axis=1)
+    one = evaluate.realism(flat, walk, real, BOOTSTRAP)
+    other = evaluate.realism(lambda image: 50 * flat(image), walk, real, BOOTSTRAP)
+    assert one["mean"] == pytest.approx(other["mean"])
+    assert one["ci95"] == pytest.approx(other["ci95"])
+
+
+@pytest.mark.parametrize("rows", [2, 3])
+def test_realism_of_few_walks_is_a_number(rows):
+    # Half of the resamples of two walks have one of them twice, and no pair to compare.
+    walk = np.stack([films(rows, 1), films(rows, 2, 1.0)], axis=1)
+    entry = evaluate.realism(flat, walk, films(9, 0), BOOTSTRAP)
+    json.dumps(entry, allow_nan=False)
+    assert np.isfinite(entry["mean"])
+
+
+def test_realism_of_one_walk_is_undefined():
+    entry = evaluate.realism(flat, films(2, 0)[None], films(9, 0), BOOTSTRAP)
+    assert entry["mean"] is None and entry["reason"]
+
+
+def test_variance_table_names_its_shares():
+    a, b = np.array([[-1.0], [1.0]]), np.array([[-2.0, 2.0]])
+    shares = {"z_structure": 0.2, "z_class": 0.8, "both": 0.0}
+    assert evaluate.variance_table(a + b) == pytest.approx(shares)
+    assert evaluate.variance_table(0 * a + 0 * b) == dict.fromkeys(shares)
+
+
+@pytest.mark.parametrize("governor", ["z_structure", "z_class"])
+def test_f_that_depends_on_one_latent_is_due_to_it_alone(governor):
+    value = np.random.default_rng(0).normal(size=5)
+    margin = np.repeat(value[:, None], 4, axis=1)
+    margin = margin if governor == "z_structure" else margin.T
+    table = evaluate.disentanglement(margin, None, value, None)
+    expected = {name: float(name == governor) for name in ("z_structure", "z_class", "both")}
+    assert table == {"margin": pytest.approx(expected, abs=1e-12)}
+
+
+def test_each_number_of_the_lungs_has_its_shares():
+    # The class latent moves the lungs down, the structure makes them higher.
+    masks = np.zeros((3, 2, 12, 12, 1), bool)
+    for i in range(3):
+        for j in range(2):
+            masks[i, j, 2 + j : 4 + i + j + i, 2:5] = True
+            masks[i, j, 2 + j : 4 + i + j + i, 7:10] = True
+    table = evaluate.disentanglement(np.zeros((3, 2)), masks, np.zeros(2), None)
+    assert table.keys() == {"margin", *LUNGS}
+    ours, theirs = table["lung_area"], table["left_lung_height"]
+    assert ours == theirs == pytest.approx({"z_structure": 1, "z_class": 0, "both": 0})
+    # Centre row 3 + i + j (in twelfths): variances 2/3 of i and 1/4 of j.
+    expected = {"z_structure": 8 / 11, "z_class": 3 / 11, "both": 0.0}
+    assert table["lung_row"] == pytest.approx(expected, abs=1e-9)
+    assert table["lung_column"] == dict.fromkeys(expected)
+
+
+def test_severity_is_compared_by_rank():
+    margin = np.arange(6.0).reshape(2, 3)
+    severity = np.array([0.1, 0.4, 0.3, 0.9])
+    rank = lambda rise: evaluate.disentanglement(margin, None, rise, severity)["severity_spearman"]
+    assert rank(severity**3) == pytest.approx(1.0)
+    assert rank(-severity) == pytest.approx(-1.0)
+    # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 (1 + 1) / (4 * 15).
+    assert rank(np.arange(4.0)) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("rise", [np.zeros(4), np.arange(2.0)], ids=["constant", "two films"])
+def test_a_rank_correlation_that_is_undefined_is_null(rise):
+    severity = np.linspace(0, 1, len(rise))
+    table = evaluate.disentanglement(np.arange(6.0).reshape(2, 3), None, rise, severity)
+    assert table["severity_spearman"] is None
+    json.dumps(table, allow_nan=False)
