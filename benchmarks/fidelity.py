@@ -78,17 +78,13 @@ def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
             if one in each and other in each:
                 table[f"{one} - {other}"] = {
                     metric: metrics.summarise(
-                        _by_film(each[one][metric]) - _by_film(each[other][metric]), *bootstrap
+                        scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]),
+                        *bootstrap,
                     )
                     for metric in COMPARED
                     if metric in each[one]
                 }
     return table
-
-
-def _by_film(values: np.ndarray) -> np.ndarray:
-    """[N] or [N, walks] to [N]."""
-    return np.asarray(values, float).reshape(len(values), -1).mean(axis=1)
 
 
 def average(reports: Sequence[Mapping], *keys: str) -> dict:

@@ -117,8 +117,7 @@ def summarise_paths(
     table = {}
     for name, values in scores.items():
         if name != "flip_time":
-            by_film = np.asarray(values, float).reshape(len(values), -1)
-            table[name] = metrics.summarise(_mean_of_defined(by_film), *bootstrap)
+            table[name] = metrics.summarise(by_film(values), *bootstrap)
     time, event = (
         np.asarray(scores[n]).reshape(len(values), -1) for n in ("flip_time", "flip_rate")
     )
@@ -133,7 +132,9 @@ def summarise_paths(
     return table
 
 
-def _mean_of_defined(values: np.ndarray) -> np.ndarray:
+def by_film(values: np.ndarray) -> np.ndarray:
+    """[N] or [N, walks] to [N]: the mean over the walks for which it is defined, else NaN."""
+    values = np.asarray(values, float).reshape(len(values), -1)
     defined = np.isfinite(values)
     total = np.where(defined, values, 0.0).sum(axis=1)
     return np.where(defined.any(axis=1), total / np.maximum(defined.sum(axis=1), 1), np.nan)

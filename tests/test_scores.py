@@ -138,6 +138,46 @@ def test_flip_auc_by_hand(films):
     np.testing.assert_array_equal(each["flip_auc"], np.zeros(3))
 
 
+def brightness(*frames: float) -> Walk:
+    """One film that is drawn ever differently, evenly bright."""
+    images = np.array(frames).reshape(1, -1, 1, 1, 1) * np.ones((1, 1, SIDE, SIDE, 1))
+    return make_walk(images, np.zeros((1, len(frames))))
+
+
+def test_length_gain_by_hand():
+    straight = brightness(0.0, 0.1, 0.2, 0.3)
+    there_and_back = brightness(0.0, 0.3, -0.1, 0.2, 0.9)  # 0.3 + 0.4 + 0.3 up to frame 3
+    for walk, end, expected in (
+        (straight, 3, 0.0),
+        (straight, 1, 2 / 3),
+        (there_and_back, 3, 1 - 1.0 / 0.3),
+        (there_and_back, 0, 1.0),
+    ):
+        gain = scores.length_gain(walk, np.array([end]), straight)
+        np.testing.assert_allclose(gain, [expected], atol=1e-9)
+    # What is measured is what the generator draws, and that is undefined for a walk on the spot.
+    carried = straight._replace(carried=np.zeros_like(straight.carried))
+    np.testing.assert_allclose(scores.length_gain(carried, np.array([3]), straight), [0.0])
+    standing = brightness(0.1, 0.1, 0.1)
+    assert np.isnan(scores.length_gain(straight, np.array([3]), standing)).all()
+
+
+def test_length_gain_is_each_films_own():
+    walks = [brightness(0.0, 0.3, -0.1, 0.2), brightness(0.0, 0.1, 0.2, 0.3)]
+    walk, straight = (
+        Walk(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
+        for one, other in (walks, walks[::-1])
+    )
+    gain = scores.length_gain(walk, np.array([3, 2]), straight)
+    np.testing.assert_allclose(gain, [1 - 1.0 / 0.3, 1 - 0.2 / 1.0])
+
+
+def test_scores_are_of_films_whichever_walks_are_defined():
+    values = np.array([[1.0, 3.0], [np.nan, 5.0], [np.nan, np.nan]])
+    np.testing.assert_array_equal(scores.by_film(values), [2.0, 5.0, np.nan])
+    np.testing.assert_array_equal(scores.by_film(np.array([1, 0])), [1.0, 0.0])
+
+
 def test_linear_best_is_the_walk_that_flips_first_else_the_longest():
     each = {
         "flip_rate": np.array([[1, 1, 0], [0, 0, 0]]),
