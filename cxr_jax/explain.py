@@ -108,10 +108,19 @@ def accepted(reasons: list[str]) -> np.ndarray:
 
 
 def guide_films(tools: Tools, train: Arrays, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """From seeded training films: z_class of NUM_ENDS positives, and f's mean gradient [n]."""
+    """From seeded training films: z_class of NUM_ENDS positives, and f's mean gradient [n].
+
+    Raises:
+      InputError: if f calls none of them positive.
+    """
     order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
     inverted = tools.invert(train["image"][order[:NUM_GUIDES]])
     ends = inverted.severity[inverted.margin > 0][:NUM_ENDS]
+    if len(ends) == 0:
+        raise InputError(
+            f"the classifier calls none of {len(inverted.margin)} positive training films so; "
+            "there is nothing to walk to from a negative: train it longer, or check the labels"
+        )
     return ends, tools.mean_gradient(inverted).mean(axis=0)
 
 
