@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr_jax.film_parameters import NAMES, SOURCES, film_parameters
+from cxr_jax.film_parameters import LUNGS, NAMES, SOURCES, film_parameters, lung_geometry
 from datasets.cxr_phantom.patient import PARAMETER_NAMES
 from datasets.cxr_phantom.phantom import PhantomSpec, draw
 
@@ -56,6 +56,18 @@ def test_sizes_and_places_by_hand(films):
     }
     drawn = {name: float(i) for i, name in enumerate(PARAMETER_NAMES)}
     assert found == pytest.approx(expected | drawn)
+
+
+def test_lungs_are_measured_alone_as_among_the_rest(films):
+    geometry = lung_geometry(films["lung_mask"] > 0)
+    assert geometry.shape == (2, len(LUNGS))
+    for i in range(2):
+        found = dict(zip(LUNGS, geometry[i].tolist(), strict=True))
+        assert found == pytest.approx({name: named(films, i)[name] for name in LUNGS})
+    moved = lung_geometry(np.roll(films["lung_mask"] > 0, 2, axis=1))[1] - geometry[1]
+    np.testing.assert_allclose(
+        moved, [2 / SIZE * (name == "lung_row") for name in LUNGS], atol=1e-9
+    )
 
 
 def test_a_film_with_nothing_has_its_lungs_nowhere(films):

@@ -143,3 +143,19 @@ def test_done_is_done_with_its_facts(tmp_path):
     assert records.is_done(tmp_path, explain={"images": (1, 2)})
     assert not records.is_done(tmp_path, explain={"images": (1, 3)})
     assert not records.is_done(tmp_path, unknown=1)
+
+
+def test_a_task_that_is_done_again_is_finished_anew(tmp_path):
+    assert records.finished(tmp_path) is None
+    assert records.finished(tmp_path / "nowhere") is None
+    records.mark_done(tmp_path, steps=3)
+    os.utime(tmp_path / "done.json", ns=(1, 10**18 + 1))
+    assert records.finished(tmp_path) == 10**18 + 1
+    records.mark_done(tmp_path, steps=3)
+    assert records.finished(tmp_path) > 10**18 + 1
+    # To the nanosecond, also after it was written down.
+    trained = {"gan": records.finished(tmp_path), "evaluators": None}
+    records.mark_done(tmp_path / ".", explain={}, trained=trained)
+    assert records.is_done(tmp_path, trained=trained)
+    assert not records.is_done(tmp_path, trained=trained | {"gan": trained["gan"] + 1})
+    assert not records.is_done(tmp_path, trained=trained | {"evaluators": 1})
