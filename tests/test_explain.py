@@ -3,14 +3,16 @@
 On films without networks: f sees how bright a square is, and every function of `Tools` is NumPy.
 """
 
+import json
 import logging
+import os
 
 import numpy as np
 import pytest
 
 from configs import base
 from configs.phantom import get_config
-from cxr_jax import explain, maps, paths, scores
+from cxr_jax import explain, maps, paths, records, scores
 from cxr_jax.explained import Group
 from cxr_jax.films import Films, Thresholds, rms
 from cxr_jax.tools import Tools
@@ -146,6 +148,7 @@ def make_split(positive, seed: int) -> dict[str, np.ndarray]:
         "lesion_mask": lesion,
         "lung_mask": np.full_like(twin, 255),
         "lookalike_mask": np.zeros_like(twin),
+        "patient_id": np.array([f"patient{i}".encode() for i in range(rows)]),
     }
 
 
@@ -214,7 +217,9 @@ def make_tools(**fields) -> Tools:
         ),
         classify=classify,
         invert=invert,
-        draw=None,
+        draw=lambda structure, severity: (
+            np.tanh(severity)[:, :, None, None] * np.ones((1, SIDE, SIDE, 1), np.float32)
+        ),
         walk=walk,
         mean_gradient=lambda films: np.ones_like(films.severity),
         baselines={
@@ -462,3 +467,76 @@ def test_without_truth_there_are_no_maps_of_it(made, splits):
     train = {name: a for name, a in splits["train"].items() if name != "lesion_mask"}
     found, _ = make(("latent", "prior", "oracle", "shuffled"), train=train)
     assert list(found) == ["latent", "shuffled"]
+
+
+# All of it.
+
+
+@pytest.fixture
+def run(splits, tmp_path, monkeypatch):
+    """A function that explains the made-up films; it returns how often it had to."""
+    config = get_config("tiny")
+    config.explain.update(
+        dict(paths=("linear", "aligned", "pixel"), bootstrap=50, strips=1, walk_steps=K)
+    )
+    config.explain.maps = ("latent", "shuffled", "gradient", "prior", "oracle")
+    made = []
+
+    def count(*arguments):
+        made.append(arguments)
+        return make_tools(invert=spoil(0))
+
+    figures = {"classifier": {"auroc": 0.9}, "judge": {"auroc": 0.8}}
+    monkeypatch.setattr(explain, "make_tools", count)
+    monkeypatch.setattr(explain.train_classifier, "test_figures", lambda workdir: figures)
+
+    def explain_again() -> int:
+        explain.run(config, tmp_path, splits)
+        return len(made)
+
+    return explain_again
+
+
+def test_a_run_writes_tables_that_hold_together(run, tmp_path):
+    for task in ("classifier", "gan"):
+        (tmp_path / task).mkdir()
+        records.mark_done(tmp_path / task)
+    assert run() == 1
+    directory = tmp_path / "explain"
+    text = (directory / "metrics.json").read_text()
+    report = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert report["images"] == 8 and report["coverage"] == 7 / 8
+    assert [film["id"] for film in report["rejected"]] == ["patient0"]
+    assert report["coverage_by_direction"] == {"pos_to_neg": 1.0, "neg_to_pos": 0.75}
+    assert report["latent_path"] == "aligned"
+    assert report["paths"].keys() == {"linear", "linear_best", "aligned", "pixel"}
+    assert list(report["maps"]) == ["latent", "gradient", "prior", "shuffled", "oracle"]
+    assert report["maps"]["latent"]["on_target"]["mean"] == pytest.approx(1.0)
+    assert report["disentanglement"]["margin"].keys() == {"z_structure", "z_class", "both"}
+    # What is kept film by film is what the tables are means of.
+    with np.load(directory / "scores.npz") as kept:
+        for name, map_table in report["maps"].items():
+            mean = kept[f"maps/{name}/on_target"].mean()
+            assert map_table["on_target"]["mean"] == pytest.approx(mean)
+        for path, table in report["paths"].items():
+            for direction, rows in (("pos_to_neg", 4), ("neg_to_pos", 3)):
+                rate = table[direction]["flip_rate"]
+                if rate["mean"] is not None:
+                    flips = kept[f"{direction}/{path}/flip_rate"]
+                    assert len(flips) == rate["images"] == rows
+                    assert rate["mean"] == pytest.approx(flips.mean())
+    with np.load(directory / "walks.npz") as walks:
+        np.testing.assert_array_equal(walks["rows"], np.arange(8))
+        np.testing.assert_array_equal(walks["covered"], np.arange(8) != 0)
+    # Nothing to do until something was trained anew.
+    assert run() == 1
+    os.utime(tmp_path / "gan" / "done.json", ns=(1, 1))
+    assert run() == 2
+
+
+def test_a_run_whose_names_are_wrong_loads_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(explain, "make_tools", lambda *arguments: pytest.fail("loaded"))
+    monkeypatch.setattr(paths, "NAMES", ("aligned", "pixel"))
+    with pytest.raises(InputError, match="'linear'"):
+        run()
+    assert not (tmp_path / "explain").exists()

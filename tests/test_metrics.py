@@ -255,6 +255,12 @@ def test_kernel_distance_counts_rows_as_a_resample_does_without_pairing_copies()
     assert twice == pytest.approx(ones)
 
 
+def test_kernel_distance_of_one_row_drawn_over_and_over_is_undefined():
+    features, reference = np.ones((3, 2)), np.eye(2)
+    assert np.isnan(metrics.kernel_distance(features, reference, np.array([0, 3, 0])))
+    assert np.isnan(metrics.kernel_distance(features[:1], reference))
+
+
 def test_variance_shares_of_sums_and_products():
     a, b = np.array([[-1.0], [1.0]]), np.array([[-2.0, 2.0]])
     assert metrics.variance_shares(a + b) == pytest.approx((0.2, 0.8, 0.0))

@@ -67,6 +67,12 @@ def test_in_batches_equals_direct_evaluation(rows):
     np.testing.assert_array_equal(found["b"], arrays["b"] ** 2)
 
 
+def test_results_without_columns_keep_their_rows():
+    call = parallel.in_batches(lambda batch: (batch[:, :, :0], batch), 0, batch_size=8)
+    none, every = call(np.ones((5, 3, 2)))
+    assert none.shape == (5, 3, 0) and every.shape == (5, 3, 2)
+
+
 def test_in_batches_compiles_once():
     traced = []
 

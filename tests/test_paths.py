@@ -202,7 +202,7 @@ def test_fields_lead_the_margin_the_way_they_are_told(world, direction):
 
 
 def test_paths_without_an_end_have_the_step_length_that_they_are_given(world):
-    for direction, name, walked in each_walk(world):
+    for _, name, walked in each_walk(world):
         if name in ("aligned", "natural", "ray", "global", "random"):
             steps = np.sqrt(np.square(np.diff(walked.drawn, axis=1)).mean(axis=(2, 3, 4)))
             np.testing.assert_allclose(

@@ -1,5 +1,6 @@
 """Networks that are as smooth and as crooked as the real ones but compile in a moment."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -67,6 +68,7 @@ class ToyGan(NamedTuple):
         return np.asarray(self.judge.apply({"params": self.trained.judge}, image)[0])
 
 
+@functools.cache
 def make_gan(seed: int = 0) -> ToyGan:
     """Networks with the weights of a seed."""
     generator, encoder, classifier = ToyGenerator(), ToyEncoder(), ToyClassifier()
