@@ -157,7 +157,7 @@ def test_length_gain_by_hand():
         np.testing.assert_allclose(gain, [expected], atol=1e-9)
     # What is measured is what the generator draws, and that is undefined for a walk on the spot.
     carried = straight._replace(carried=np.zeros_like(straight.carried))
-    np.testing.assert_allclose(scores.length_gain(carried, np.array([3]), straight), [0.0])
+    np.testing.assert_allclose(scores.length_gain(carried, np.array([3]), carried), [0.0])
     standing = brightness(0.1, 0.1, 0.1)
     assert np.isnan(scores.length_gain(straight, np.array([3]), standing)).all()
 
