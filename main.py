@@ -48,11 +48,14 @@ def main(argv: list[str]) -> int:
             raise InputError(f"--{flag} is missing; see README.md for the commands")
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    explain.check_config(config)
     records.check_workdir(workdir, config)
     records.log_to(workdir)
     truths = train_evaluators.needed_truths(config.evaluators.names)
-    splits = data.load_splits(config.data, config.seed, truths)
-    records.claim_workdir(workdir, config)  # not before: a mistyped data folder claims nothing
+    splits, contents = data.load_splits(config.data, config.seed, truths)
+    records.claim_workdir(
+        workdir, config, contents
+    )  # not before: a mistyped data folder claims nothing
     for name, run in TASKS.items():
         if _TASK.value in ("all", name):
             run(config, workdir, splits)

@@ -44,7 +44,8 @@ def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     for task in SHARED:
         if not (workdir / task).exists() and (first / task / "done.json").exists():
-            shutil.copytree(first / task, workdir / task)
+            shutil.copytree(first / task, workdir / f"{task}.copying", dirs_exist_ok=True)
+            (workdir / f"{task}.copying").rename(workdir / task)
     chosen = [arg for arg in sys.argv[1:] if arg.startswith("--config.")]
     command = [
         *(sys.executable, str(ROOT / "main.py")),

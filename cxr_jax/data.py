@@ -138,7 +138,7 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
 
 def load_splits(
     config: ml_collections.ConfigDict, seed: int, train_truths: Sequence[str] = ()
-) -> dict[str, Arrays]:
+) -> tuple[dict[str, Arrays], str]:
     """Prepares the data set if need be and reads what training and explaining use of it.
 
     Every split has `image` and `label`; validation and test also have the truths that the data set
@@ -148,6 +148,9 @@ def load_splits(
       config: the section `data`.
       seed: of a phantom's patients.
       train_truths: further truths wanted of train; those that the data set lacks are left out.
+
+    Returns:
+      The splits, and the prepared data set's name, which changes with its contents.
     """
     builder = make_builder(config, seed)
     builder.download_and_prepare()
@@ -163,4 +166,4 @@ def load_splits(
         logger.info(
             "%s: %d positive, %d negative", split, positive, len(arrays["label"]) - positive
         )
-    return splits
+    return splits, builder.info.full_name

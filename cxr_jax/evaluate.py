@@ -4,7 +4,7 @@
 regressor's features. Disentanglement: which latent governs f's answer, and which the lungs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
@@ -43,28 +43,44 @@ def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.nd
 def realism(
     features: Callable[[Image], np.ndarray],
     frames: np.ndarray,
-    real: Image,
+    real: Sequence[Image],
     bootstrap: tuple[int, int],
 ) -> dict:
-    """Squared kernel distance of the least real frames to real films, minus that of the first.
+    """How much further from real films a walk's least real frames are than the films themselves.
+
+    The squared kernel distance of each step's frames to the nearest of the sets `real`; its largest
+    value minus its value at the start.
+
+    Args:
+      real: films that f calls positive, and films that it calls negative; none of those walked. One
+        mixed set would find a half-removed finding more real than a whole one.
 
     Returns:
       An entry of metrics.json; its interval resamples the walks.
     """
-    if len(frames) < 2:
-        return {"mean": None, "reason": "needs two walks"}
-    seen, reference = _each(features, frames), features(real)
-    scale = np.sqrt(np.square(reference).mean())  # the kernel is made for features of order 1
-    seen, reference = np.float64(seen / scale), np.float64(reference / scale)
+    rows, steps = frames.shape[:2]
+    if rows < 2 or min(len(films) for films in real) < 2:
+        return {"mean": None, "reason": "needs two walks, and two other films of each decision"}
+    seen, references = _each(features, frames), [features(films) for films in real]
+    scale = np.sqrt(np.mean([np.square(r).mean() for r in references]))  # the kernel wants order 1
+    seen = np.float64(seen / scale)
+    references = [np.float64(r / scale) for r in references]
+    spread = [metrics.mean_of_pairs(metrics.polynomial_kernel(r, r)) for r in references]
+    within = [metrics.polynomial_kernel(seen[:, k], seen[:, k]) for k in range(steps)]
+    between = [
+        [metrics.polynomial_kernel(seen[:, k], r).mean(axis=1) for r in references]
+        for k in range(steps)
+    ]
 
     def worst(count: np.ndarray) -> float:
-        far = [
-            metrics.kernel_distance(seen[:, k], reference, count) for k in range(frames.shape[1])
+        to_nearest = [
+            metrics.mean_of_pairs(within[k], count)
+            + min(s - 2 * count @ b / rows for s, b in zip(spread, between[k], strict=True))
+            for k in range(steps)
         ]
-        return max(far[1:]) - far[0]
+        return max(to_nearest[1:]) - to_nearest[0]
 
-    rows = len(frames)
-    picks = metrics.resamples(rows, min(bootstrap[0], 200), bootstrap[1])
+    picks = metrics.resamples(rows, *bootstrap)
     estimates = [worst(np.bincount(pick, minlength=rows)) for pick in picks]
     interval = metrics.interval(np.array(estimates))
     return {"mean": worst(np.ones(rows)), "ci95": interval, "images": rows}

@@ -1,6 +1,7 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,12 @@ NUM_ENDS = 8  # training positives whose class latents end a linear walk from a 
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
 
-def check_names(section: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if `config.explain` asks for paths or maps that cannot be made."""
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if `config.explain` asks for paths or maps that cannot be made.
+
+    Called before anything is trained: a misspelt path should not cost an hour.
+    """
+    section = config.explain
     for field, known in (("paths", paths.NAMES), ("maps", maps.NAMES)):
         for name in section[field]:
             if name not in known:
@@ -36,6 +41,8 @@ def check_names(section: ml_collections.ConfigDict) -> None:
     for name, needed, user in needs:
         if needed and name not in section.paths:
             raise InputError(f"config.explain.paths lacks {name!r}, which {user} needs")
+    if "geodesic" in section.paths and "robust" not in config.evaluators.names:
+        raise InputError("path 'geodesic' needs 'robust' among config.evaluators.names")
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 
@@ -50,8 +57,8 @@ def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
     positive, negative = np.flatnonzero(margin > 0)[picked], np.flatnonzero(margin <= 0)[picked]
     if len(positive) == 0 or len(negative) == 0:
         raise InputError(
-            f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; with "
-            f"config.explain.skip={skip} there is nothing to walk from both sides"
+            f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; after "
+            f"skipping {skip} of each decision (config.explain.skip) there is nothing to walk"
         )
     return np.sort(np.concatenate([positive, negative]))
 
@@ -113,15 +120,19 @@ def guide_films(tools: Tools, train: Arrays, seed: int) -> tuple[np.ndarray, np.
     Raises:
       InputError: if f calls none of them positive.
     """
-    order = np.random.Generator(np.random.Philox(seed)).permutation(np.flatnonzero(train["label"]))
-    inverted = tools.invert(train["image"][order[:NUM_GUIDES]])
+    shuffle = np.random.Generator(np.random.Philox(seed)).permutation
+    rows = [shuffle(np.flatnonzero(train["label"] == label))[:NUM_GUIDES] for label in (1, 0)]
+    inverted = tools.invert(train["image"][rows[0]])
     ends = inverted.severity[inverted.margin > 0][:NUM_ENDS]
     if len(ends) == 0:
         raise InputError(
             f"the classifier calls none of {len(inverted.margin)} positive training films so; "
             "there is nothing to walk to from a negative: train it longer, or check the labels"
         )
-    return ends, tools.mean_gradient(inverted).mean(axis=0)
+    gradients = [
+        tools.unit_gradient(some) for some in (inverted, tools.invert(train["image"][rows[1]]))
+    ]
+    return ends, np.concatenate(gradients).mean(axis=0)
 
 
 def explain_test(
@@ -160,6 +171,14 @@ def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
     return max(table, key=lambda path: table[path]["flip_rate"].mean())
 
 
+def other_films(tools: Tools, arrays: Arrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The films beside those walked that f calls positive, and those that it calls negative."""
+    pixels = np.delete(arrays["image"], rows, axis=0)
+    positive = tools.margins(pixels)[0] > 0
+    image = pixels.astype(np.float32) / 127.5 - 1
+    return image[positive], image[~positive]
+
+
 def make_maps(
     group: Group, known: Calibration, tools: Tools, train: Arrays, names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -190,16 +209,17 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if records.is_done(directory, explain=section.to_dict(), trained=trained):
         logger.info("explain: complete, skipped")
         return
-    check_names(section)
     tools = make_tools(config, workdir, splits)
     known = calibrate(tools, splits, section, config.seed)
     explained = explain_test(tools, splits["test"], known, section)
     positives = explained.groups["pos_to_neg"]
     made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
     bootstrap = (section.bootstrap, config.seed)
-    real = splits["test"]["image"].astype(np.float32) / 127.5 - 1
+    real = other_films(tools, splits["test"], explained.rows)
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
-    map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, bootstrap)
+    map_scores, map_table = tables.score_maps(
+        made, incomplete, positives.truth, explained.shares["pos_to_neg"], bootstrap
+    )
     figures = train_classifier.test_figures(workdir)
     report = {
         "config": config.to_dict(),
@@ -216,7 +236,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "maps": map_table,
         "disentanglement": tables.disentangle(tools, explained),
     }
-    (directory / "figures").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(directory / "figures", ignore_errors=True)  # of an earlier choice of paths
+    (directory / "figures").mkdir(parents=True)
     records.write_json(directory / "metrics.json", report)
     results.save_scores(directory / "scores.npz", {**path_scores, "maps": map_scores})
     covered = accepted(explained.reasons)

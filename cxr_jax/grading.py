@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from cxr_jax.types import Margin
+from datasets.errors import InputError
 
 STRONG_PERCENTILE = 90
 
@@ -38,10 +39,13 @@ def fit_scale(margin: np.ndarray) -> Scale:
     """Reads the scale off the margins of the training films.
 
     Raises:
-      ValueError: if the classifier gives all of them the same answer.
+      InputError: if the classifier gives all of them the same answer.
     """
     if (margin > 0).all() or (margin <= 0).all():
-        raise ValueError("the classifier gives every training film the same answer")
+        raise InputError(
+            "the classifier gives every training film the same answer; train it longer "
+            "(config.classifier.num_steps) or check the labels"
+        )
     return Scale(
         negative=np.float32(np.median(margin[margin <= 0])),
         strong=np.float32(np.percentile(margin[margin > 0], STRONG_PERCENTILE)),

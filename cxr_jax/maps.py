@@ -79,7 +79,8 @@ def anogan(
     What a generator of films without finding cannot draw (Schlegl et al., 2017): it shows what is
     unusual, and no classifier is asked.
     """
-    weights = invert.Weights(pixel=section.inversion_weights.pixel, feature=0, margin=0, prior=1)
+    chosen = section.inversion_weights
+    weights = invert.Weights(pixel=chosen.pixel, feature=0, margin=0, prior=chosen.prior)
 
     def anomaly(trained: Trained, films: Films) -> Image:
         def render(*latents: jax.Array) -> Image:
@@ -109,11 +110,9 @@ def walk_maps(films: Films, walked: Walk, ended: Ended) -> dict[str, np.ndarray]
     """What a walk changed, what it left of the film, and another film's change."""
     change = np.abs(ended.change)
     drawn_end = walked.drawn[np.arange(len(change)), ended.frame]
-    return {
-        "latent": change,
-        "residual": np.abs(films.image - drawn_end),
-        "shuffled": np.roll(change, 1, axis=0),
-    }
+    made = {"latent": change, "residual": np.abs(films.image - drawn_end)}
+    # A film alone has no other: its map would be its own control.
+    return made | ({"shuffled": np.roll(change, 1, axis=0)} if len(change) > 1 else {})
 
 
 def truth_maps(

@@ -136,30 +136,33 @@ def median_survival(time: np.ndarray, event: np.ndarray) -> float:
 # Sets of images.
 
 
-def _kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return (one @ other.T / one.shape[1] + 1) ** 3
+def polynomial_kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """KID's kernel of two sets of features [N, d], [M, d] (Binkowski et al., 2018)."""
+    base = one @ other.T / one.shape[1] + 1
+    return base * base * base
+
+
+def mean_of_pairs(kernel: np.ndarray, count: np.ndarray | None = None) -> float:
+    """Mean over pairs of different rows of a kernel [N, N]; NaN for less than two rows.
+
+    Args:
+      count: how often each row counts [N], in a bootstrap resample. A row is never paired with
+        itself, since its copies would look like a collapse.
+    """
+    count = np.ones(len(kernel)) if count is None else count
+    total = count.sum() ** 2 - (count**2).sum()
+    pairs = count @ kernel @ count - (count**2 * np.diag(kernel)).sum()
+    return float(pairs / total) if total > 0 else float("nan")
 
 
 def kernel_distance(
     features: np.ndarray, reference: np.ndarray, count: np.ndarray | None = None
 ) -> float:
-    """Unbiased squared MMD of two sets of features with KID's kernel (Binkowski et al., 2018).
-
-    Args:
-      features, reference: one row an image [N, d], [M, d].
-      count: how often each row of `features` counts [N] in a bootstrap resample. A row is never
-        compared with itself, since its copies would look like a collapse; NaN if there is no other.
-    """
-    count = np.ones(len(features)) if count is None else count
-    pairs = np.outer(count, count)
-    np.fill_diagonal(pairs, 0)
-    if not pairs.any():
-        return float("nan")
-    within = (_kernel(features, features) * pairs).sum() / pairs.sum()
-    between = (count[:, None] * _kernel(features, reference)).sum() / count.sum() / len(reference)
-    others = _kernel(reference, reference)
-    rows = len(reference)
-    return float(within + (others.sum() - np.trace(others)) / (rows * (rows - 1)) - 2 * between)
+    """Unbiased squared MMD of two sets of features with KID's kernel; see `mean_of_pairs`."""
+    weight = np.ones(len(features)) if count is None else count
+    within = mean_of_pairs(polynomial_kernel(features, features), count)
+    between = weight @ polynomial_kernel(features, reference).mean(axis=1) / weight.sum()
+    return within + mean_of_pairs(polynomial_kernel(reference, reference)) - 2 * float(between)
 
 
 def variance_shares(values: np.ndarray) -> tuple[float, float, float]:

@@ -49,8 +49,23 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
         ) from error
 
 
-def claim_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
-    """Writes config.json: from now on the work directory belongs to this experiment."""
+def claim_workdir(workdir: Path, config: ml_collections.ConfigDict, contents: str) -> None:
+    """Writes config.json: from now on the work directory belongs to this experiment and its data.
+
+    Args:
+      contents: what identifies the prepared data, as `data.load_splits` says.
+
+    Raises:
+      InputError: if the work directory was begun with other data: a film that was trained on there
+        might be a test film now.
+    """
+    path = workdir / "data.json"
+    if path.exists() and read_json(path)["contents"] != contents:
+        raise InputError(
+            f"the data have changed since work directory {workdir} was begun "
+            f"({read_json(path)['contents']} then, {contents} now); choose another --workdir"
+        )
+    write_json(path, {"contents": contents})
     write_json(workdir / "config.json", config.to_dict())
 
 

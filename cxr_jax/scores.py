@@ -10,6 +10,7 @@ from cxr_jax.films import Thresholds
 from cxr_jax.walk import Walk, first_flip, stop
 
 NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
+LEAST_MOVE = 0.05  # of the class gap; below it f has not moved and `transfer` means nothing
 NO_MASK = "the data set has no mask for it"
 
 
@@ -63,7 +64,7 @@ def score_walk(
         "flip_auc": flipped * np.clip(1 - flip_time / reach, 0, 1),
         "reached": ended.reached.astype(float),
         "flip_time": flip_time,
-        "transfer": judged / np.where(np.abs(moved) > 1e-6, moved, np.nan),
+        "transfer": judged / np.where(towards * moved > LEAST_MOVE, moved, np.nan),
         "length": walk.distance[rows, ended.frame],
         "monotonicity": np.array(
             [
@@ -83,16 +84,20 @@ def score_walk(
 
 
 def length_gain(walk: Walk, end: np.ndarray, straight: Walk) -> np.ndarray:
-    """1 - (length of the drawn frames up to `end` [N]) / (length of the straight walk) [N]."""
-    long = _lengths(straight.drawn)[:, -1]
-    length = _lengths(walk.drawn)[np.arange(len(end)), end]
-    return 1 - length / np.where(long > 1e-6, long, np.nan)
+    """1 - (length of the drawn frames up to `end` [N]) / (length of the straight walk) [N].
+
+    The straight walk is measured at as many frames, since a coarse polyline is a short one.
+    """
+    last = straight.drawn.shape[1] - 1
+    picked = [np.linspace(0, last, frame + 1).round().astype(int) for frame in end]
+    length = [_length(frames[: frame + 1]) for frames, frame in zip(walk.drawn, end, strict=True)]
+    straight = [_length(frames[k]) for frames, k in zip(straight.drawn, picked, strict=True)]
+    return 1 - np.array(length) / [long if long > 1e-6 else np.nan for long in straight]
 
 
-def _lengths(frames: np.ndarray) -> np.ndarray:
-    """Length travelled by each walk at each frame [b, k]."""
-    pieces = np.sqrt(np.square(np.diff(frames, axis=1)).mean(axis=(2, 3, 4)))
-    return np.pad(np.cumsum(pieces, axis=1), ((0, 0), (1, 0)))
+def _length(frames: np.ndarray) -> float:
+    """Length travelled through frames [k, h, w, 1]."""
+    return float(np.sqrt(np.square(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))).sum())
 
 
 def shortest_flip(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -118,16 +123,16 @@ def summarise_paths(
     for name, values in scores.items():
         if name != "flip_time":
             table[name] = metrics.summarise(by_film(values), *bootstrap)
+    films = len(scores["flip_rate"])
     time, event = (
-        np.asarray(scores[n]).reshape(len(values), -1) for n in ("flip_time", "flip_rate")
+        np.asarray(scores[name]).reshape(films, -1) for name in ("flip_time", "flip_rate")
     )
+    # Walks end early where f is soon satisfied; to censor them there would reward fooling f alone.
+    time = np.where(event > 0, time, np.inf)
     table["flip_distance"] = metrics.summarise_median_survival(time, event > 0, *bootstrap)
-    rate = table["flip_rate"]["mean"]
-    table["flip_rate_all"] = (
-        {"mean": None, "reason": "no film passed the gate"}
-        if rate is None
-        else {"mean": rate * share_covered, "ci95": None}
-    )
+    rejected = np.zeros(round(films / share_covered) - films if share_covered > 0 else 0)
+    flips = np.concatenate([by_film(scores["flip_rate"]), rejected])
+    table["flip_rate_all"] = metrics.summarise(flips, *bootstrap)
     table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
     return table
 
@@ -179,9 +184,9 @@ def summarise_maps(
     return table
 
 
-def undefined_maps(names: list[str]) -> dict[str, dict]:
-    """The same table for a data set without masks."""
-    undefined = {"mean": None, "reason": NO_MASK}
+def undefined_maps(names: list[str], reason: str) -> dict[str, dict]:
+    """The same table where nothing can be said, for a data set without masks, say."""
+    undefined = {"mean": None, "reason": reason}
     return {
         name: dict.fromkeys(
             ("on_target", "pixel_auroc", "pixel_auroc_lung", "iou", "lookalike"), undefined

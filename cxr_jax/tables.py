@@ -1,6 +1,6 @@
 """The tables of metrics.json: every path, every map, and the latents."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from cxr_jax.types import Image
 
 NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares
 NOT_WALKED = "not walked in this direction"
+NONE_COVERED = "no film of this direction passed the gate"
 FIRST_WALK = "judged for `linear` only, whose walks these are"
 NO_STRAIGHT = "no straight path with the same ends was walked"
 # A path and the straight one between the same ends.
@@ -47,13 +48,13 @@ def judge_walks(
     group: Group,
     thresholds: Thresholds,
     towards: int,
-    real: Image,
+    real: Sequence[Image],
     bootstrap: tuple[int, int],
 ) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
     """By path, `structure` [N] and the entry `realism`; of several walks of a film, the first.
 
     Args:
-      real: films that walks should stay among, in [-1, 1].
+      real: films of either decision that walks should stay among, see `evaluate.realism`.
     """
     structure, realism = {}, {}
     for path, (walked, *_) in group.walks.items():
@@ -69,7 +70,7 @@ def score_paths(
     tools: Tools,
     explained: Explained,
     known: Calibration,
-    real: Image,
+    real: Sequence[Image],
     bootstrap: tuple[int, int],
 ) -> tuple[dict[str, dict[str, Scores]], dict[str, dict]]:
     """Per-film scores by direction and path, and the `paths` of metrics.json made of them."""
@@ -85,6 +86,9 @@ def score_paths(
             entry["realism"] = realism.get(path, _none(tools.reasons["regressor"] or FIRST_WALK))
             entry.setdefault("structure", _none(tools.reasons["segmenter"] or FIRST_WALK))
             entry.setdefault("length_gain", _none(NO_STRAIGHT))
+            if explained.shares[direction] == 0:
+                entry = dict.fromkeys(entry, _none(NONE_COVERED))
+                values.update({metric: rows[:0] for metric, rows in values.items()})
             table.setdefault(path, {})[direction] = entry
     metrics_of = table["linear"]["pos_to_neg"]
     for entry in table.values():
@@ -101,15 +105,19 @@ def score_maps(
     made: Mapping[str, np.ndarray],
     incomplete: np.ndarray,
     truth: Mapping[str, np.ndarray],
+    share_covered: float,
     bootstrap: tuple[int, int],
 ) -> tuple[dict[str, Scores], dict[str, dict]]:
     """Per-film scores of every map, of the positives that have lesions, and `maps` made of them.
 
     Args:
       incomplete: `completeness` of the integrated gradients along the walk.
+      share_covered: of the positives; where none passed the gate, nothing is known.
     """
     if "lesion_mask" not in truth:
-        return {}, scores.undefined_maps([*made, "prior", "oracle"])
+        return {}, scores.undefined_maps([*made, "prior", "oracle"], scores.NO_MASK)
+    if share_covered == 0:
+        return {}, scores.undefined_maps([*made], NONE_COVERED)
     lesioned = truth["lesion_mask"].any(axis=(1, 2, 3))
     masks = {name: mask[lesioned] for name, mask in truth.items()}
     each = {name: scores.score_map(saliency[lesioned], masks) for name, saliency in made.items()}

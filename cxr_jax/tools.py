@@ -37,7 +37,7 @@ class Tools(NamedTuple):
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
       walk: (guide, films, towards, thresholds) to the walks of every path.
-      mean_gradient: films to the direction of path `global`.
+      unit_gradient: films to the unit gradients of f(G(z)) [N, n].
       baselines: the attribution methods by name, images to maps.
       along_walk: (walk, end frames) to signed integrated gradients along the walk.
       anogan: films to |x - G(z_structure, 0)|.
@@ -51,7 +51,7 @@ class Tools(NamedTuple):
     invert: Callable[[Pixels], Films]
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
     walk: Callable[[Guide, Films, int, Thresholds], dict[str, list[Walk]]]
-    mean_gradient: Callable[[Films], np.ndarray]
+    unit_gradient: Callable[[Films], np.ndarray]
     baselines: Mapping[str, Callable[[Image], np.ndarray]]
     along_walk: Callable[[Walk, np.ndarray], np.ndarray]
     anogan: Callable[[Films], np.ndarray]
@@ -145,7 +145,7 @@ def make_tools(
         walk=lambda guide, some, towards, thresholds: paths.walk_films(
             named, trained, guide, some, towards, thresholds, config.seed
         ),
-        mean_gradient=bind(paths.unit_gradient(networks, judge), trained),
+        unit_gradient=bind(paths.unit_gradient(networks, judge), trained),
         baselines={name: bind(method, trained.classifier) for name, method in baselines.items()},
         along_walk=lambda walked, end: along_walk((walked, end)),
         anogan=bind(maps.anogan(networks, section), trained),

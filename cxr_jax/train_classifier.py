@@ -95,15 +95,18 @@ def make_train_step(
     return step
 
 
-def margins(
-    network: nn.Module, params: Params, pixels: np.ndarray, batch_size: int = 128
-) -> np.ndarray:
-    """Logit margins of stored images [N, h, w, 1] uint8 -> [N]."""
+def make_margins(network: nn.Module, batch_size: int = 128) -> Callable:
+    """A function (params, stored images [N, h, w, 1] uint8) -> logit margins [N], compiled once."""
 
     def margin(params: Params, pixels: jax.Array) -> jax.Array:
         return network.apply({"params": params}, to_unit_range(pixels))[0]
 
-    return parallel.in_batches(margin, 1, batch_size)(params, pixels)
+    return parallel.in_batches(margin, 1, batch_size)
+
+
+def margins(network: nn.Module, params: Params, pixels: np.ndarray) -> np.ndarray:
+    """Logit margins of stored images [N, h, w, 1] uint8 -> [N]."""
+    return make_margins(network)(params, pixels)
 
 
 def train(
@@ -135,12 +138,12 @@ def train(
     start = int(state.step)
     recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)
     batches = train_batches(splits["train"], config.batch_size, seed, start)
-    collected = ClassifierMetrics.empty()
+    collected, judge = ClassifierMetrics.empty(), make_margins(network)
     for number in range(start + 1, config.num_steps + 1):
         state, new = step(state, parallel.shard(next(batches)))
         collected = collected.merge(new)
         if number % config.eval_every == 0 or number == config.num_steps:
-            margin = margins(network, state.average, splits["validation"]["image"])
+            margin = judge(state.average, splits["validation"]["image"])
             auroc = metrics.auroc(margin, splits["validation"]["label"])
             recorder.write(number, {**collected.compute(), "validation_auroc": auroc})
             collected = ClassifierMetrics.empty()

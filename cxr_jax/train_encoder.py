@@ -99,7 +99,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("encoder: complete, skipped")
         return
-    train_gan.check_batch_size(section.batch_size)
+    train_gan.check_batch_size("encoder", section.batch_size)
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)

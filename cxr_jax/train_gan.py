@@ -271,7 +271,7 @@ def map_penalty_step(
     return parallel.pmap_step(step, num_frozen=2)
 
 
-def check_batch_size(batch_size: int) -> None:
+def check_batch_size(section: str, batch_size: int) -> None:
     """Every device encodes half of its films, in pairs of a negative and a positive.
 
     Raises:
@@ -281,7 +281,7 @@ def check_batch_size(batch_size: int) -> None:
     multiple = 4 * devices
     if batch_size % multiple:
         raise InputError(
-            f"config.gan.batch_size is {batch_size}; with {devices} devices it must be "
+            f"config.{section}.batch_size is {batch_size}; with {devices} devices it must be "
             f"a multiple of {multiple}"
         )
 
@@ -346,7 +346,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("gan: complete, skipped")
         return
-    check_batch_size(gan.batch_size)
+    check_batch_size("gan", gan.batch_size)
     networks = make_networks(config)
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))

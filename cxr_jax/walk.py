@@ -289,11 +289,14 @@ def stop(margin: np.ndarray, target: float, towards: int) -> tuple[np.ndarray, n
 
 
 def first_flip(margins: Sequence[np.ndarray], frame: np.ndarray, towards: int) -> np.ndarray:
-    """The first frame, up to `frame` [b], where all given margins [b, k] have the sign `towards`.
+    """The first frame, up to `frame` [b], where all given margins [b, k] have changed sign.
+
+    A margin that has the sign `towards` at the start has nothing to change: that walk cannot flip.
 
     Returns:
       Frame numbers [b]; -1 where a walk does not flip.
     """
     flipped = np.logical_and.reduce([towards * margin > 0 for margin in margins])
+    flipped &= np.logical_and.reduce([towards * margin[:, :1] <= 0 for margin in margins])
     flipped &= np.arange(flipped.shape[1]) <= frame[:, None]
     return np.where(flipped.any(axis=1), flipped.argmax(axis=1), -1)

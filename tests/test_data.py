@@ -66,7 +66,7 @@ def make_section(tmp_path, **fields) -> ConfigDict:
 
 def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     section = make_section(tmp_path, num_train=12, num_validation=6, num_test=8)
-    splits = data.load_splits(section, seed=0)
+    splits, name = data.load_splits(section, seed=0)
     assert {name: len(arrays["label"]) for name, arrays in splits.items()} == {
         "train": 12,
         "validation": 6,
@@ -82,7 +82,8 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     for name in ("twin", "lesion_mask", "lung_mask", "lookalike_mask", "severity"):
         assert name in splits["test"] and name in splits["validation"]
     assert splits["train"].keys() == {"image", "label", "lesion_mask"}
-    again = data.load_splits(section, seed=0)
+    again, same = data.load_splits(section, seed=0)
+    assert same == name
     for name, arrays in splits.items():
         for field, array in arrays.items():
             np.testing.assert_array_equal(array, again[name][field])
@@ -91,7 +92,9 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
 
 def test_train_has_the_truths_that_are_asked_for(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    splits = data.load_splits(section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters"))
+    splits, _ = data.load_splits(
+        section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters")
+    )
     asked = {"lung_mask", "severity", "parameters"}  # a phantom's lungs are always known
     assert splits["train"].keys() == {"image", "label", "lesion_mask"} | asked
     assert (splits["train"]["severity"] > 0).tolist() == splits["train"]["label"].tolist()
@@ -100,13 +103,13 @@ def test_train_has_the_truths_that_are_asked_for(tmp_path):
 
 def test_the_seed_makes_other_patients(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    images = [data.load_splits(section, seed)["train"]["image"] for seed in (0, 1)]
+    images = [data.load_splits(section, seed)[0]["train"]["image"] for seed in (0, 1)]
     assert (images[0] != images[1]).any()
 
 
 def test_splits_have_different_patients(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    splits = data.load_splits(section, 0)
+    splits, _ = data.load_splits(section, 0)
     films = [film.tobytes() for arrays in splits.values() for film in arrays["image"]]
     assert len(set(films)) == 12
 

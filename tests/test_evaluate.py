@@ -95,9 +95,9 @@ def test_realism_is_about_0_for_frames_that_stay_real_and_positive_for_noise():
     standing = np.repeat(staying[:, :1], 3, axis=1)
     leaving = np.stack([films(60, seed=1, offset=k) for k in (0.0, 0.5, 1.0)], axis=1)
     noise = np.stack([films(60, seed=1), 4 * films(60, seed=2)], axis=1)
-    found = [evaluate.realism(flat, f, real, BOOTSTRAP) for f in (staying, leaving, noise)]
+    found = [evaluate.realism(flat, f, (real, real), BOOTSTRAP) for f in (staying, leaving, noise)]
     means = [entry["mean"] for entry in found]
-    assert evaluate.realism(flat, standing, real, BOOTSTRAP)["mean"] == 0.0
+    assert evaluate.realism(flat, standing, (real, real), BOOTSTRAP)["mean"] == 0.0
     assert abs(means[0]) < 0.1 * means[1] and abs(means[0]) < 0.1 * means[2]
     low, high = found[0]["ci95"]
     assert low < 0 < high
@@ -112,17 +112,17 @@ def test_realism_is_of_the_least_real_frame_less_the_first():
     scale = np.sqrt(np.square(flat(real)).mean())
     far = [metrics.kernel_distance(flat(walk[:, k]) / scale, flat(real) / scale) for k in range(3)]
     assert far[1] > far[2] > far[0]
-    found = evaluate.realism(flat, walk, real, BOOTSTRAP)
+    found = evaluate.realism(flat, walk, (real, real), BOOTSTRAP)
     assert found["mean"] == pytest.approx(far[1] - far[0])
     # A first frame that is far from real itself is not held against the walk.
-    back = evaluate.realism(flat, walk[:, [1, 0]], real, BOOTSTRAP)
+    back = evaluate.realism(flat, walk[:, [1, 0]], (real, real), BOOTSTRAP)
     assert back["mean"] == pytest.approx(far[0] - far[1])
 
 
 def test_realism_does_not_depend_on_the_scale_of_features():
     real, walk = films(30, 0), np.stack([films(10, 1), films(10, 2, 1.0)], axis=1)
-    one = evaluate.realism(flat, walk, real, BOOTSTRAP)
-    other = evaluate.realism(lambda image: 50 * flat(image), walk, real, BOOTSTRAP)
+    one = evaluate.realism(flat, walk, (real, real), BOOTSTRAP)
+    other = evaluate.realism(lambda image: 50 * flat(image), walk, (real, real), BOOTSTRAP)
     assert one["mean"] == pytest.approx(other["mean"])
     assert one["ci95"] == pytest.approx(other["ci95"])
 
@@ -191,3 +191,15 @@ def test_a_rank_correlation_that_is_undefined_is_null(rise):
     table = evaluate.disentanglement(np.arange(6.0).reshape(2, 3), None, rise, severity)
     assert table["severity_spearman"] is None
     json.dumps(table, allow_nan=False)
+
+
+def test_realism_asks_for_the_nearer_decision():
+    # Walks from one kind of real films to the other; half-way frames are of neither.
+    positives, negatives = films(60, 0, 1.0), films(60, 1, -1.0)
+    there = np.stack([films(40, 2, 1.0), films(40, 3, -1.0)], axis=1)
+    half = np.stack([films(40, 2, 1.0), films(40, 3, 0.0)], axis=1)
+    to_either, to_none = (
+        evaluate.realism(flat, walk, (positives, negatives), BOOTSTRAP) for walk in (there, half)
+    )
+    assert abs(to_either["mean"]) < 0.2 * to_none["mean"]
+    assert to_none["ci95"][0] > 0

@@ -257,7 +257,7 @@ def test_a_data_set_without_masks_has_no_maps(runs, tmp_path):
         np.savez(workdirs[-1] / "explain" / "scores.npz", **kept)
         path = workdirs[-1] / "explain" / "metrics.json"
         report = json.loads(path.read_text())
-        report["maps"] = scores.undefined_maps(["latent", "prior"])
+        report["maps"] = scores.undefined_maps(["latent", "prior"], "no mask")
         path.write_text(json.dumps(report))
     table = fidelity.pool(workdirs)
     assert table["maps"] == {}

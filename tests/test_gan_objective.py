@@ -56,10 +56,10 @@ def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
 @pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
 def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
     if fits:
-        train_gan.check_batch_size(batch_size)
+        train_gan.check_batch_size("gan", batch_size)
     else:
         with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
-            train_gan.check_batch_size(batch_size)
+            train_gan.check_batch_size("gan", batch_size)
 
 
 class Images:

@@ -15,9 +15,17 @@ def make_config(**fields) -> ConfigDict:
     return ConfigDict(config | fields)
 
 
-def claim(workdir, config: ConfigDict) -> None:
+def claim(workdir, config: ConfigDict, contents: str = "films 1") -> None:
     records.check_workdir(workdir, config)
-    records.claim_workdir(workdir, config)
+    records.claim_workdir(workdir, config, contents)
+
+
+def test_a_workdir_stays_with_its_data(tmp_path):
+    claim(tmp_path, make_config(), "films 1")
+    claim(tmp_path, make_config(), "films 1")
+    with pytest.raises(InputError, match="films 1 then, films 2 now"):
+        claim(tmp_path, make_config(), "films 2")
+    assert records.read_json(tmp_path / "data.json") == {"contents": "films 1"}
 
 
 def test_a_new_workdir_gets_the_config(tmp_path):

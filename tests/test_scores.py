@@ -151,7 +151,7 @@ def test_length_gain_by_hand():
         (straight, 3, 0.0),
         (straight, 1, 2 / 3),
         (there_and_back, 3, 1 - 1.0 / 0.3),
-        (there_and_back, 0, 1.0),
+        (there_and_back, 0, np.nan),  # it has gone nowhere, and nor has the straight one
     ):
         gain = scores.length_gain(walk, np.array([end]), straight)
         np.testing.assert_allclose(gain, [expected], atol=1e-9)
@@ -169,7 +169,8 @@ def test_length_gain_is_each_films_own():
         for one, other in (walks, walks[::-1])
     )
     gain = scores.length_gain(walk, np.array([3, 2]), straight)
-    np.testing.assert_allclose(gain, [1 - 1.0 / 0.3, 1 - 0.2 / 1.0])
+    # The second is compared at as many frames as it has: 0.0, -0.1 and 0.2 of the straight walk.
+    np.testing.assert_allclose(gain, [1 - 1.0 / 0.3, 1 - 0.2 / 0.4])
 
 
 def test_scores_are_of_films_whichever_walks_are_defined():
@@ -249,7 +250,28 @@ def test_maps_are_compared_film_by_film(films):
 def test_a_data_set_without_masks_has_the_same_table_with_reasons(films):
     change = np.abs(films["image"] - films["twin"])
     known = scores.summarise_maps({"latent": scores.score_map(change, films)}, BOOTSTRAP)
-    unknown = scores.undefined_maps(["latent"])
+    unknown = scores.undefined_maps(["latent"], "no mask")
     assert unknown["latent"].keys() == known["latent"].keys()
     for entry in unknown["latent"].values():
         assert entry["mean"] is None and entry["reason"]
+
+
+def test_stopping_early_without_a_flip_is_no_short_flip_distance():
+    # Three films flip at 0.03; the rest stop at 0.02, f fooled and h not.
+    each = {
+        "flip_rate": np.array([1.0] * 3 + [0.0] * 7),
+        "flip_time": np.array([0.03] * 3 + [0.02] * 7),
+    }
+    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    assert (
+        table["flip_distance"]["mean"] is None and "do not flip" in table["flip_distance"]["reason"]
+    )
+    each["flip_rate"][:7], each["flip_time"][:7] = 1.0, 0.03
+    assert scores.summarise_paths(each, 1.0, BOOTSTRAP)["flip_distance"]["mean"] == 0.03
+
+
+def test_rejected_films_widen_the_interval_of_the_rate_of_all():
+    each = {"flip_rate": np.ones(30), "flip_time": np.full(30, 0.1)}
+    table = scores.summarise_paths(each, 0.75, BOOTSTRAP)["flip_rate_all"]
+    assert table["mean"] == pytest.approx(0.75) and table["images"] == 40
+    assert 0.55 < table["ci95"][0] < 0.75 < table["ci95"][1] < 0.95

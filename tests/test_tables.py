@@ -97,7 +97,7 @@ def make_tools(lungs=None, features=None, draw=None, classify=None, reasons=EMPT
 KNOWN = Calibration(
     THRESHOLDS, Guide(0.1, np.zeros((2, 2)), np.zeros(2)), reach=REACH, path="linear"
 )
-REAL = make_films(20, seed=2).image
+REAL = make_films(20, seed=2).image, make_films(20, seed=3).image
 
 
 def bright(image) -> np.ndarray:
@@ -251,7 +251,7 @@ def test_maps_are_scored_on_films_that_have_lesions():
     change[1] = change[1, ::-1]  # this film's map is somewhere else
     made = {"latent": change, "latent_integrated_gradients": change, "oracle": change}
     incomplete = np.array([0.1, 0.9, 0.3, 0.2])
-    each, table = tables.score_maps(made, incomplete, group.truth, BOOTSTRAP)
+    each, table = tables.score_maps(made, incomplete, group.truth, 1.0, BOOTSTRAP)
     assert table.keys() == made.keys()
     for name in made:
         assert each[name]["on_target"].shape == (3,)
@@ -264,7 +264,7 @@ def test_maps_are_scored_on_films_that_have_lesions():
 
 def test_maps_without_masks_have_reasons():
     made = {"latent": np.ones((2, SIDE, SIDE, 1))}
-    each, table = tables.score_maps(made, np.zeros(2), {"severity": np.ones(2)}, BOOTSTRAP)
+    each, table = tables.score_maps(made, np.zeros(2), {"severity": np.ones(2)}, 1.0, BOOTSTRAP)
     assert each == {} and table.keys() == {"latent", "prior", "oracle"}
     assert all(
         entry["mean"] is None and entry["reason"] for e in table.values() for entry in e.values()
@@ -338,3 +338,21 @@ def test_frames_that_are_judged_include_start_and_stop():
     frames = evaluate.frames_of(walk, ended)
     np.testing.assert_array_equal(frames[:, 0], walk.carried[:, 0])
     np.testing.assert_array_equal(frames[:, -1], walk.carried[:, K])
+
+
+def test_where_no_film_is_covered_nothing_is_said():
+    groups = make_groups()
+    explained = make_explained(groups)._replace(shares={"pos_to_neg": 0.0, "neg_to_pos": 1.0})
+    each, table = tables.score_paths(
+        make_tools(bright, features), explained, KNOWN, REAL, BOOTSTRAP
+    )
+    for path in each["pos_to_neg"]:
+        assert all(len(rows) == 0 for rows in each["pos_to_neg"][path].values())
+        for entry in table[path]["pos_to_neg"].values():
+            assert entry == {"mean": None, "reason": tables.NONE_COVERED}
+    assert table["linear"]["neg_to_pos"]["flip_rate"]["mean"] == 0.5
+    truth = groups["pos_to_neg"].truth
+    kept, maps = tables.score_maps(
+        {"latent": np.ones((4, SIDE, SIDE, 1))}, np.zeros(4), truth, 0.0, BOOTSTRAP
+    )
+    assert kept == {} and maps["latent"]["on_target"]["reason"] == tables.NONE_COVERED

@@ -62,7 +62,7 @@ def test_each_tool_asks_its_own_network(gan, config, pixels, tmp_path):
     origin = gan.draw(films.structure, 0 * films.severity)
     np.testing.assert_allclose(films.origin, origin, atol=1e-5)
     assert ((films.severity == 0).all(axis=1) == (films.margin <= 0)).all()
-    gradient = made.mean_gradient(films)
+    gradient = made.unit_gradient(films)
     np.testing.assert_allclose(np.linalg.norm(gradient, axis=1), np.ones(ROWS), rtol=1e-3)
     assert list(made.baselines) == ["gradient"]
     assert made.baselines["gradient"](image).shape == image.shape

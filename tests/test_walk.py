@@ -236,3 +236,11 @@ def test_first_flip_needs_every_judge_and_must_come_in_time():
     np.testing.assert_array_equal(walk.first_flip([-f], last, 1), [1, 1, 1])
     np.testing.assert_array_equal(walk.first_flip([f], np.zeros(3, int), -1), [-1, -1, -1])
     assert walk.first_flip([np.zeros((1, 2))], np.ones(1, int), -1) == -1  # 0 is not a flip
+
+
+def test_what_has_the_sign_at_the_start_cannot_flip():
+    f = np.array([[1.0, -1.0, -1.0]] * 2)
+    h = np.array([[-0.5, 1.0, -1.0], [0.5, 1.0, -1.0]])  # of the first film h said so before
+    last = np.array([2, 2])
+    np.testing.assert_array_equal(walk.first_flip([f, h], last, -1), [-1, 2])
+    np.testing.assert_array_equal(walk.first_flip([-f, -h], last, 1), [-1, 2])
