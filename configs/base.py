@@ -171,14 +171,8 @@ def get_explain() -> ConfigDict:
             inversion_learning_rate=0.03,
             inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
-            maps=(
-                "latent",
-                "residual",
-                "gradient",
-                "prior",
-                "shuffled",
-                "oracle",
-            ),  # cxr_jax/maps.py
+            # see cxr_jax/maps.py for all
+            maps=("latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"),
             integrated_gradients_steps=64,  # from a black film
             smoothgrad_samples=32,
             smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale

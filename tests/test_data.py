@@ -66,7 +66,7 @@ def make_section(tmp_path, **fields) -> ConfigDict:
 
 def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     section = make_section(tmp_path, num_train=12, num_validation=6, num_test=8)
-    splits, name = data.load_splits(section, seed=0)
+    splits, contents = data.load_splits(section, seed=0)
     assert {name: len(arrays["label"]) for name, arrays in splits.items()} == {
         "train": 12,
         "validation": 6,
@@ -83,7 +83,7 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
         assert name in splits["test"] and name in splits["validation"]
     assert splits["train"].keys() == {"image", "label", "lesion_mask"}
     again, same = data.load_splits(section, seed=0)
-    assert same == name
+    assert same == contents
     for name, arrays in splits.items():
         for field, array in arrays.items():
             np.testing.assert_array_equal(array, again[name][field])
