@@ -53,9 +53,8 @@ def main(argv: list[str]) -> int:
     records.log_to(workdir)
     truths = train_evaluators.needed_truths(config.evaluators.names)
     splits, contents = data.load_splits(config.data, config.seed, truths)
-    records.claim_workdir(
-        workdir, config, contents
-    )  # not before: a mistyped data folder claims nothing
+    # Not before the data are read: a mistyped data folder claims nothing.
+    records.claim_workdir(workdir, config, contents)
     for name, run in TASKS.items():
         if _TASK.value in ("all", name):
             run(config, workdir, splits)

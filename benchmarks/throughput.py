@@ -25,6 +25,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cxr_jax import (  # noqa: E402
+    averaged,
     gan_objective,
     parallel,
     train_classifier,
@@ -78,9 +79,7 @@ def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
         )
     )
     params = train_classifier.init_params(network, config.data.image_size, config.seed)
-    state = train_classifier.ClassifierState(
-        jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params)
-    )
+    state = averaged.init_state(params, optimizer)
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     once = lambda state: step(state, batch)[0]
     return section.batch_size / seconds(once, parallel.replicate(state), calls)

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import films, maps, metrics, paths, records, results, scores, tables, train_classifier
-from cxr_jax.data import Arrays
+from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
 from cxr_jax.paths import DIRECTIONS, Guide
@@ -76,7 +76,7 @@ def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     """What the data set knows of some films; the twin in [-1, 1]."""
     truth = {name: array[rows] for name, array in arrays.items()}
     if "twin" in truth:
-        truth["twin"] = truth["twin"].astype(np.float32) / 127.5 - 1
+        truth["twin"] = to_unit_range(truth["twin"])
     return truth
 
 
@@ -175,14 +175,14 @@ def other_films(tools: Tools, arrays: Arrays, rows: np.ndarray) -> tuple[np.ndar
     """The films beside those walked that f calls positive, and those that it calls negative."""
     pixels = np.delete(arrays["image"], rows, axis=0)
     positive = tools.margins(pixels)[0] > 0
-    image = pixels.astype(np.float32) / 127.5 - 1
+    image = to_unit_range(pixels)
     return image[positive], image[~positive]
 
 
 def make_maps(
     group: Group, known: Calibration, tools: Tools, train: Arrays, names: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The maps of the positives by name, and how incomplete the walk's own attribution is [N]."""
+    """The maps of the positives by name, and `completeness` of the walk's own attribution [N]."""
     towards = DIRECTIONS["pos_to_neg"]
     walked = group.walks[known.path][0]
     ended = scores.end_walk(walked, known.thresholds, towards)
@@ -190,10 +190,13 @@ def make_maps(
     if "lesion_mask" in train:
         made |= maps.truth_maps(group.films, group.truth, train["lesion_mask"])
     made |= {name: method(group.films.image) for name, method in tools.baselines.items()}
-    along = tools.along_walk(walked, ended.frame)
-    made["latent_integrated_gradients"] = np.abs(along)
-    moved = walked.margin[np.arange(len(along)), ended.frame] - walked.margin[:, 0]
-    incomplete = np.array([metrics.completeness(a, m) for a, m in zip(along, moved, strict=True)])
+    incomplete = np.full(len(ended.frame), np.nan)
+    if "latent_integrated_gradients" in names:
+        along = tools.along_walk(walked, ended.frame)
+        made["latent_integrated_gradients"] = np.abs(along)
+        moved = walked.margin[np.arange(len(along)), ended.frame] - walked.margin[:, 0]
+        pairs = zip(along, moved, strict=True)
+        incomplete = np.array([metrics.completeness(*pair) for pair in pairs])
     if "anogan" in names:
         made["anogan"] = tools.anogan(group.films)
     if "pixel" in names:
@@ -215,7 +218,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     positives = explained.groups["pos_to_neg"]
     made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
     bootstrap = (section.bootstrap, config.seed)
-    real = other_films(tools, splits["test"], explained.rows)
+    real = other_films(tools, splits["test"], explained.rows) if tools.features else ()
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
     map_scores, map_table = tables.score_maps(
         made, incomplete, positives.truth, explained.shares["pos_to_neg"], bootstrap

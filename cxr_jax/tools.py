@@ -132,13 +132,12 @@ def make_tools(
         lambda params, latents: networks.generator.apply({"params": params}, *latents),
         trained.generator,
     )
+    ask_f = train_classifier.make_margins(networks.classifier)
+    ask_h = train_classifier.make_margins(judge)
     along_walk = bind(maps.along_walk(networks.classifier), trained.classifier)
     baselines = maps.baselines(networks.classifier, section, config.seed)
     return Tools(
-        margins=lambda pixels: (
-            train_classifier.margins(networks.classifier, trained.classifier, pixels),
-            train_classifier.margins(judge, trained.judge, pixels),
-        ),
+        margins=lambda pixels: (ask_f(trained.classifier, pixels), ask_h(trained.judge, pixels)),
         classify=bind(apply(networks.classifier, lambda both: both[0]), trained.classifier),
         invert=lambda pixels: inverted(trained, pixels),
         draw=lambda *latents: draw(latents),

@@ -13,8 +13,9 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import losses, metrics, parallel
+from cxr_jax import averaged, losses, metrics, parallel
 from cxr_jax.augment import Augmentation, augment
+from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.models.classifier import Classifier
@@ -22,16 +23,6 @@ from cxr_jax.records import Recorder, is_done, mark_done, read_json
 from cxr_jax.types import Params
 
 logger = logging.getLogger(__name__)
-
-
-@flax.struct.dataclass
-class ClassifierState:
-    """Everything that training changes; `average`, of the parameters, is what is used."""
-
-    step: jax.Array
-    params: Params
-    average: Params
-    optimizer: optax.OptState
 
 
 @flax.struct.dataclass
@@ -71,7 +62,7 @@ def make_train_step(
 ) -> Callable:
     """Builds the pure step (state, batch) -> (state, metrics), to be mapped over the devices."""
 
-    def step(state: ClassifierState, batch: Arrays) -> tuple[ClassifierState, ClassifierMetrics]:
+    def step(state: AveragedState, batch: Arrays) -> tuple[AveragedState, ClassifierMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
 
@@ -82,14 +73,7 @@ def make_train_step(
         (loss, margin), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         accuracy = ((margin > 0) == batch["label"]).mean()
         gradient, loss, accuracy = parallel.mean((gradient, loss, accuracy))
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = ClassifierState(
-            step=state.step + 1,
-            params=params,
-            average=optax.incremental_update(params, state.average, 1 - average_decay),
-            optimizer=optimizer_state,
-        )
+        state = averaged.update(state, gradient, optimizer, average_decay)
         return state, ClassifierMetrics.single_from_model_output(loss=loss, accuracy=accuracy)
 
     return step
@@ -131,9 +115,7 @@ def train(
     )
     params = init_params(network, image_size, seed)
     checkpoints = Checkpoints(directory)
-    state = ClassifierState(
-        jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params)
-    )
+    state = averaged.init_state(params, optimizer)
     state = checkpoints.newest(parallel.replicate(state))
     start = int(state.step)
     recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)

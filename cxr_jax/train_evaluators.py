@@ -20,9 +20,10 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import attack, losses, metrics, parallel, train_classifier
+from cxr_jax import attack, averaged, losses, metrics, parallel, train_classifier
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation, augment, augment_mask
+from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.film_parameters import NAMES, SOURCES, film_parameters
@@ -45,16 +46,6 @@ SEEDS = {"segmenter": 2, "regressor": 3, "robust": 4}
 
 class Untaught(Exception):
     """The data set lacks what a network would be taught by; the message is the recorded reason."""
-
-
-@flax.struct.dataclass
-class EvaluatorState:
-    """Everything that training changes; `average`, of the parameters, is what is used."""
-
-    step: jax.Array
-    params: Params
-    average: Params
-    optimizer: optax.OptState
 
 
 @flax.struct.dataclass
@@ -86,18 +77,11 @@ def make_train_step(
 ) -> Callable:
     """Builds the pure step (state, batch) -> (state, metrics), to be mapped over the devices."""
 
-    def step(state: EvaluatorState, batch: Arrays) -> tuple[EvaluatorState, EvaluatorMetrics]:
+    def step(state: AveragedState, batch: Arrays) -> tuple[AveragedState, EvaluatorMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
         graded = jax.value_and_grad(loss)(state.params, batch, keys, state.step)
         value, gradient = parallel.mean(graded)
-        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        state = EvaluatorState(
-            step=state.step + 1,
-            params=params,
-            average=optax.incremental_update(params, state.average, 1 - average_decay),
-            optimizer=optimizer_state,
-        )
+        state = averaged.update(state, gradient, optimizer, average_decay)
         return state, EvaluatorMetrics.single_from_model_output(loss=value)
 
     return step
@@ -120,9 +104,7 @@ def train(
     step = parallel.pmap_step(make_train_step(loss, optimizer, config.average_decay, seed))
     params = train_classifier.init_params(network, arrays["image"].shape[1], seed)
     checkpoints = Checkpoints(directory)
-    state = EvaluatorState(
-        jnp.int32(0), params, jax.tree.map(jnp.copy, params), optimizer.init(params)
-    )
+    state = averaged.init_state(params, optimizer)
     state = checkpoints.newest(parallel.replicate(state))
     start = int(state.step)
     recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)

@@ -171,18 +171,6 @@ def march(
     return jnp.concatenate([start[None], points])
 
 
-def aligned(
-    start: Severity,
-    towards: Float[Array, "b"],
-    draw: Draw,
-    classify: Classify,
-    step_length: Float[Array, ""],
-    num_steps: int,
-) -> Points:
-    """Gradient flow of f o G: at each point the direction that the classifier reacts to most."""
-    return march(start, margin_gradient(draw, classify, towards), draw, step_length, num_steps)
-
-
 def pixel(
     image: Image,
     towards: Float[Array, "b"],

@@ -29,7 +29,15 @@ LAYERS = [
     ["gan_objective.py", "train_classifier.py"],
     ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
     + ["attack.py", "film_parameters.py"],
-    ["losses.py", "parallel.py", "checkpoint.py", "data.py", "records.py", "plots.py"],
+    [
+        "averaged.py",
+        "losses.py",
+        "parallel.py",
+        "checkpoint.py",
+        "data.py",
+        "records.py",
+        "plots.py",
+    ],
     ["models/classifier.py", "models/encoder.py", "models/gan.py"]
     + ["models/segmenter.py", "models/regressor.py"],
     ["models/blocks.py"],

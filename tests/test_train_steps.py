@@ -27,6 +27,7 @@ from cxr_jax import (
 )
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation
+from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.grading import Scale
 
@@ -94,7 +95,7 @@ def classifier_task(config, networks, random_like) -> Task:
     network = networks.classifier
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
     params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
-    state = train_classifier.ClassifierState(
+    state = AveragedState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
     step = train_classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
@@ -150,7 +151,7 @@ def encoder_task(config, networks, random_like) -> Task:
 def evaluator_task(network, loss, random_like) -> Task:
     optimizer = optax.adam(1e-3)
     params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
-    state = train_evaluators.EvaluatorState(
+    state = AveragedState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
     return Task(train_evaluators.make_train_step(loss, optimizer, 0.9, SEED), state, ())

@@ -73,10 +73,15 @@ def test_unit_speed_leaves_even_walks_and_standing_ones_alone(start, draw):
     np.testing.assert_allclose(walk.at_unit_speed(standing, draw, K), standing, atol=1e-5)
 
 
+def aligned(start, towards, draw, classify, step_length):
+    field = walk.margin_gradient(draw, classify, towards)
+    return walk.march(start, field, draw, step_length, K)
+
+
 def test_aligned_follows_the_gradient_of_a_linear_model(start, draw, classify):
     gradient = jax.grad(lambda z: classify(draw(z)).sum())(start)
     towards, step_length = jnp.array([1.0, -1.0, 1.0]), jnp.float32(0.05)
-    points = walk.aligned(start, towards, draw, classify, step_length, K)
+    points = aligned(start, towards, draw, classify, step_length)
     assert points.shape == (K + 1, B, N)
     np.testing.assert_array_equal(points[0], start)
     moves = np.diff(points, axis=0)
@@ -93,14 +98,14 @@ def test_aligned_moves_the_margin_the_way_it_is_told(start, key):
     draw = lambda z: jnp.tanh(z @ basis).reshape(-1, SIDE, SIDE, 1)
     classify = lambda image: 5 * jnp.sin(image).sum(axis=(1, 2, 3))
     for towards in (1.0, -1.0):
-        points = walk.aligned(start, jnp.full(B, towards), draw, classify, jnp.float32(0.02), K)
+        points = aligned(start, jnp.full(B, towards), draw, classify, jnp.float32(0.02))
         margins = np.stack([classify(draw(z)) for z in points])
         assert (towards * np.diff(margins, axis=0) > 0).all()
 
 
 def test_aligned_stands_still_where_there_is_no_gradient(start, draw):
     flat = lambda image: 0 * image.sum(axis=(1, 2, 3))
-    points = walk.aligned(start, jnp.ones(B), draw, flat, jnp.float32(0.1), K)
+    points = aligned(start, jnp.ones(B), draw, flat, jnp.float32(0.1))
     np.testing.assert_array_equal(points, jnp.broadcast_to(start[None], points.shape))
 
 
