@@ -4,13 +4,12 @@
 
 Runs `main.py` once for each GAN seed (the classifiers and evaluators are trained once and shared),
 each on test films of its own, pools the films, and writes benchmarks/results/fidelity.json and .md.
+With two seeds or more the maps' sanity is measured too (see sanity.py), which is one more GAN.
 What is complete is not run again, so a killed benchmark goes on where it was. Any
 `--config.field=value` is handed to every run.
 """
 
 import json
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from ml_collections import config_flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import runs, sanity  # noqa: E402
 from cxr_jax import metrics, scores  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
@@ -41,19 +41,10 @@ PerFilm = dict[str, dict[str, np.ndarray]]  # by name of a path or map, then by 
 
 def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
     """Runs `main.py` for one GAN seed to its end."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    for task in SHARED:
-        if not (workdir / task).exists() and (first / task / "done.json").exists():
-            shutil.copytree(first / task, workdir / f"{task}.copying", dirs_exist_ok=True)
-            (workdir / f"{task}.copying").rename(workdir / task)
-    chosen = [arg for arg in sys.argv[1:] if arg.startswith("--config.")]
-    command = [
-        *(sys.executable, str(ROOT / "main.py")),
-        f"--config={flags.FLAGS['config'].config_filename}",
-        f"--workdir={workdir}",
-        *(f"--config.gan.seed={seed}", f"--config.explain.skip={skip}", *chosen),
-    ]
-    subprocess.run(command, check=True)
+    runs.copy_finished(SHARED, first, workdir)
+    own = [f"--config.gan.seed={seed}", f"--config.explain.skip={skip}"]
+    chosen = runs.config_flags(sys.argv)
+    runs.run_main(flags.FLAGS["config"].config_filename, workdir, [*own, *chosen])
 
 
 def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
@@ -187,7 +178,16 @@ def main(argv: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "fidelity.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    results[_NAME.value] = pool(workdirs)
+    table = pool(workdirs)
+    if len(workdirs) > 1:
+        chosen = runs.config_flags(sys.argv)
+        config = flags.FLAGS["config"].config_filename
+        controls = sanity.run_controls(config, base, workdirs[1], chosen)
+        bootstrap = (_CONFIG.value.explain.bootstrap, 0)
+        table["maps"].setdefault("latent", {}).update(
+            sanity.measure(workdirs[0], *controls, bootstrap)
+        )
+    results[_NAME.value] = table
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = "\n".join(to_markdown(name, table) for name, table in results.items())
     (out / "fidelity.md").write_text(text)

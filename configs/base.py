@@ -47,10 +47,12 @@ def get_gan() -> ConfigDict:
         dict(
             structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
             severity_channels=(4, 1),  # of z_class at 1/8, 1/4 of the image size
+            severity_is_placed=True,  # False: z_class has no maps but one cell for the whole image
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
+            conditioning="graded",  # by f's margin; "binary": by its decision; "label"
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",
             seed=0,  # added to the seed of everything: another GAN of the same classifier
@@ -68,6 +70,7 @@ def get_gan() -> ConfigDict:
                 feature=1.0,
                 margin=2.0,
                 locality=1.0,
+                smoothness=5.0,
                 removal=50.0,
                 structure=1.0,
                 severity=0.1,
@@ -196,6 +199,7 @@ def get_config() -> ConfigDict:
             data=dict(
                 name="cxr_phantom",  # or cxr_folder
                 image_size=64,
+                shuffle_labels=False,  # of train and validation, for the sanity check of maps
                 cache_dir="",  # where TFDS keeps prepared data; "" is its own default
                 # cxr_phantom
                 num_train=5000,

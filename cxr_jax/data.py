@@ -30,6 +30,8 @@ TRUTHS = (
     "filename",
     "severity",
     "twin",
+    "without_marker",
+    "without_both",
     "lesion_mask",
     "lung_mask",
     "has_lung_mask",
@@ -98,6 +100,11 @@ def train_batches(
         step += 1
 
 
+def shuffled(label: np.ndarray, *seed: int) -> np.ndarray:
+    """The labels in another order, so that they mean nothing (Adebayo et al., 2018)."""
+    return np.random.Generator(np.random.Philox(seed)).permutation(label)
+
+
 def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
     """The TFDS builder that a `config.data` section names.
 
@@ -161,6 +168,10 @@ def load_splits(
         "test": ["image", "label", *truths],
     }
     splits = {split: load_split(builder, split, names) for split, names in fields.items()}
+    if config.shuffle_labels:
+        for number, split in enumerate(("train", "validation")):
+            splits[split]["label"] = shuffled(splits[split]["label"], seed, number)
+        logger.info("labels of train and validation are shuffled (config.data.shuffle_labels)")
     for split, arrays in splits.items():
         positive = int(arrays["label"].sum())
         logger.info(

@@ -7,7 +7,6 @@ regressor's features. Disentanglement: which latent governs f's answer, and whic
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from cxr_jax import metrics
 from cxr_jax.film_parameters import LUNGS, lung_geometry
@@ -95,24 +94,37 @@ def variance_table(values: np.ndarray) -> dict[str, float | None]:
     }
 
 
-def disentanglement(
-    margin: np.ndarray, masks: np.ndarray | None, rise: np.ndarray, severity: np.ndarray | None
-) -> dict:
+def disentanglement(margin: np.ndarray, masks: np.ndarray | None) -> dict:
     """Which latent governs what.
 
     Args:
       margin: f on the images of every pair [structures, class latents].
       masks: their lungs [structures, class latents, h, w, 1] bool, if a segmenter was trained.
-      rise: f(G(z_structure, z_class)) - f(G(z_structure, 0)) of positive films [N].
-      severity: theirs [N], as far as the data set knows it.
     """
     table = {"margin": variance_table(margin)}
     if masks is not None:
         shape = margin.shape
         geometry = lung_geometry(masks.reshape(-1, *masks.shape[2:])).reshape(*shape, -1)
         table |= {name: variance_table(geometry[..., i]) for i, name in enumerate(LUNGS)}
-    if severity is not None:
-        defined = len(severity) > 2 and np.ptp(rise) > 0 and np.ptp(severity) > 0
-        rank = float(stats.spearmanr(rise, severity).statistic) if defined else None
-        table["severity_spearman"] = rank
     return table
+
+
+def severity_ranks(
+    rise: np.ndarray, margin: np.ndarray, severity: np.ndarray
+) -> dict[str, float | None]:
+    """Does the distance along z_class, as f sees it, rank films by how severe they are?
+
+    No class latent can grade what f does not: f's own rank correlation stands beside.
+
+    Args:
+      rise: f(G(z_structure, z_class)) - f(G(z_structure, 0)) of each film [N].
+      margin: f on it.
+      severity: the truth.
+    """
+    rank, some = metrics.spearman, margin > 0
+    return {
+        "severity_spearman": rank(rise, severity),
+        "severity_spearman_of_f": rank(margin, severity),
+        "severity_spearman_among_positives": rank(rise[some], severity[some]),
+        "severity_spearman_of_f_among_positives": rank(margin[some], severity[some]),
+    }

@@ -12,6 +12,7 @@ from cxr_jax import films, maps, metrics, paths, records, results, scores, table
 from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
+from cxr_jax.grading import CONDITIONINGS
 from cxr_jax.paths import DIRECTIONS, Guide
 from cxr_jax.tools import Tools, make_tools
 from datasets.errors import InputError
@@ -19,6 +20,7 @@ from datasets.errors import InputError
 logger = logging.getLogger(__name__)
 
 TRAINED = ("classifier", "gan", "encoder", "evaluators")  # tasks that explaining builds on
+RENDERINGS = ("twin", "without_marker", "without_both")
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
@@ -43,6 +45,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"config.explain.paths lacks {name!r}, which {user} needs")
     if "geodesic" in section.paths and "robust" not in config.evaluators.names:
         raise InputError("path 'geodesic' needs 'robust' among config.evaluators.names")
+    if config.gan.conditioning not in CONDITIONINGS:
+        raise InputError(
+            f"config.gan.conditioning is {config.gan.conditioning!r}; "
+            f"choose of {', '.join(CONDITIONINGS)}"
+        )
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 
@@ -73,11 +80,10 @@ def lungs_of(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
 
 
 def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """What the data set knows of some films; the twin in [-1, 1]."""
-    truth = {name: array[rows] for name, array in arrays.items()}
-    if "twin" in truth:
-        truth["twin"] = to_unit_range(truth["twin"])
-    return truth
+    """What the data set knows of some films, `row` of the split first; pictures in [-1, 1]."""
+    truth = {"row": rows, **{name: array[rows] for name, array in arrays.items()}}
+    pictures = {name: to_unit_range(truth[name]) for name in RENDERINGS if name in truth}
+    return truth | pictures
 
 
 def calibrate(
@@ -206,7 +212,7 @@ def make_maps(
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
-    """Explains the test films; writes metrics.json, scores.npz, walks.npz and figures/."""
+    """Explains the test films; writes metrics.json, figures/, and arrays film by film (.npz)."""
     directory, section = workdir / "explain", config.explain
     trained = {name: records.finished(workdir / name) for name in TRAINED}
     if records.is_done(directory, explain=section.to_dict(), trained=trained):
@@ -220,9 +226,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     bootstrap = (section.bootstrap, config.seed)
     real = other_films(tools, splits["test"], explained.rows) if tools.features else ()
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
-    map_scores, map_table = tables.score_maps(
-        made, incomplete, positives.truth, explained.shares["pos_to_neg"], bootstrap
-    )
+    share = explained.shares["pos_to_neg"]
+    map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
+    audited = tables.audit_films(tools, positives, known, made, share, bootstrap)
     figures = train_classifier.test_figures(workdir)
     report = {
         "config": config.to_dict(),
@@ -238,14 +244,18 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "paths": path_table,
         "maps": map_table,
         "disentanglement": tables.disentangle(tools, explained),
+        "audit": audited.table,
     }
     shutil.rmtree(directory / "figures", ignore_errors=True)  # of an earlier choice of paths
     (directory / "figures").mkdir(parents=True)
     records.write_json(directory / "metrics.json", report)
-    results.save_scores(directory / "scores.npz", {**path_scores, "maps": map_scores})
+    every_score = {**path_scores, "maps": map_scores, "audit": audited.each}
+    results.save_scores(directory / "scores.npz", every_score)
     covered = accepted(explained.reasons)
     results.save_walks(directory / "walks.npz", explained.groups, explained.rows, covered)
+    results.save_maps(directory / "maps.npz", made, positives.truth["row"])
     results.save_figures(
         directory / "figures", explained.groups, known.thresholds, known.path, made, section.strips
     )
+    results.save_audit(directory / "figures" / "audit.png", positives, audited, section.strips)
     records.mark_done(directory, explain=section.to_dict(), trained=trained)

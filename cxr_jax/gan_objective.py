@@ -14,7 +14,7 @@ its reconstruction, weaker or stronger: a positive film whose true twin is known
 encoder to leave findings out of z_structure, and the generator to draw what lies beneath them.
 
 Swaps and samples must look real to D at the grade that f is meant to give them, f must give it, and
-a swap must stay close to the reconstruction that has its lungs.
+a swap must stay close to the reconstruction that has its lungs, and differ from it smoothly.
 """
 
 from typing import NamedTuple
@@ -34,7 +34,7 @@ from cxr_jax.models.gan import (
     severity_shapes,
     structure_shapes,
 )
-from cxr_jax.types import Image, Margin, Params, Severity, Structure
+from cxr_jax.types import Image, Label, Margin, Params, Severity, Structure
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
 
@@ -60,6 +60,8 @@ class Weights(NamedTuple):
       feature: reconstruction, in the classifier's feature maps.
       margin: classifier consistency, squared error of the margin in units of the scale's span.
       locality: mean absolute difference of a swap from the reconstruction with the same lungs.
+      smoothness: total variation of that difference. Without it the change swings about zero from
+        pixel to pixel, and its size says little about where the finding ends.
       removal: mean squared error of a graft's film without the finding.
       structure, severity: Kullback-Leibler divergence of the encoded latents from N(0, I), in nats
         a pixel. Where severity is the cheaper, a finding is not encoded as structure.
@@ -72,6 +74,7 @@ class Weights(NamedTuple):
     feature: float
     margin: float
     locality: float
+    smoothness: float
     removal: float
     structure: float
     severity: float
@@ -84,7 +87,9 @@ def latent_sizes(generator: Generator) -> tuple[int, int]:
     size = generator.image_size
     return (
         num_components(structure_shapes(size, generator.structure_channels)),
-        num_components(severity_shapes(size, generator.severity_channels)),
+        num_components(
+            severity_shapes(size, generator.severity_channels, generator.severity_is_placed)
+        ),
     )
 
 
@@ -172,9 +177,9 @@ def draw_images(
     rho = grading.film_radius(scale, film_margin)[:, None]
     z_structure = sample_latent(structure, draw.noise_structure)
     z_class = rho * sample_latent(severity, draw.noise_severity)
-    # A negative's latent is the origin, where f is asked for the median negative margin.
-    wanted = jnp.where(film_margin > 0, film_margin, scale.negative)
+    wanted = grading.wanted(scale, film_margin)
     share = jax.nn.relu(4 * draw.share[positive] - 1) / 3  # a quarter sits at the origin
+    share = jnp.where(scale.graded > 0, share, jnp.ceil(share))
     drawn = generate(
         jnp.concatenate([z_structure, z_structure, draw.sample_structure[positive]]),
         jnp.concatenate([z_class, partner(z_class), share[:, None] * z_class[positive]]),
@@ -219,11 +224,18 @@ def generator_loss(
     frozen: tuple[Params, Params, Scale],
     image: Image,
     draw: Draw,
+    label: Label | None = None,
 ) -> tuple[jax.Array, tuple]:
-    """The loss of generator and encoder; beside it its terms and the discriminator's batch."""
+    """The loss of generator and encoder; beside it its terms and the discriminator's batch.
+
+    Args:
+      frozen: (discriminator and critic, classifier, scale).
+      label: conditions in f's stead, where given.
+    """
     discriminator, classifier, scale = frozen
     margin, features = networks.classifier.apply({"params": classifier}, image)
-    drawn = draw_images(networks, params, image, margin, scale, draw)
+    decided = margin if label is None else grading.by_label(scale, label)
+    drawn = draw_images(networks, params, image, decided, scale, draw)
     everything = jnp.concatenate([drawn.reconstruction, drawn.swap, drawn.sample])
     said, seen = networks.classifier.apply({"params": classifier}, everything)
     wanted = jnp.concatenate([margin[0::2], drawn.swap_margin, drawn.sample_margin])
@@ -241,6 +253,7 @@ def generator_loss(
         ).mean(),
         "margin": jnp.concatenate([exact, margin_error(said[rows:], wanted[rows:], scale)]).mean(),
         "locality": losses.change(drawn.swap, drawn.reconstruction).mean(),
+        "smoothness": losses.roughness(drawn.swap - drawn.reconstruction).mean(),
         "removal": (drawn.has_twin * losses.pixel_error(drawn.removal, drawn.twin)).mean(),
         "structure": losses.gaussian_kl(*drawn.structure).mean() / pixels,
         "severity": (drawn.positive * losses.gaussian_kl(*drawn.severity)).mean() / pixels,
@@ -248,7 +261,7 @@ def generator_loss(
         "adversarial": losses.generator_logistic(judged),
     }
     loss = sum(getattr(weights, name) * term for name, term in terms.items())
-    real_grade = grading.grade(scale, margin, networks.discriminator.num_grades)
+    real_grade = grading.grade(scale, decided, networks.discriminator.num_grades)
     read = drawn.z_structure, drawn.positive
     return loss, (terms, (fake, grade), read, real_grade, margin)
 

@@ -75,6 +75,12 @@ def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) ->
     return total / max(len(features), 1)
 
 
+def roughness(image: Image) -> Float[Array, "b"]:
+    """Mean absolute difference of neighbouring pixels of each image: its total variation."""
+    down, across = jnp.diff(image, axis=1), jnp.diff(image, axis=2)
+    return (jnp.abs(down).mean(axis=(1, 2, 3)) + jnp.abs(across).mean(axis=(1, 2, 3))) / 2
+
+
 def change(image: Image, other: Image) -> Float[Array, "b"]:
     """Mean absolute difference of each image: the locality penalty."""
     return jnp.abs(image - other).mean(axis=(1, 2, 3))

@@ -58,6 +58,13 @@ def r_squared(predicted: np.ndarray, truth: np.ndarray) -> float:
     return float(1 - np.square(predicted - truth).sum() / spread) if spread > 0 else float("nan")
 
 
+def spearman(values: np.ndarray, others: np.ndarray) -> float | None:
+    """Rank correlation; None where it is undefined."""
+    if len(values) < 3 or np.ptp(values) == 0 or np.ptp(others) == 0:
+        return None
+    return float(stats.spearmanr(values, others).statistic)
+
+
 # Maps against masks. A map is |change|, a gradient, ...: [h, w, 1], never negative; only
 # `completeness` is of a signed one.
 

@@ -131,3 +131,54 @@ def changes(
     for panel, text in zip(axes[0], titles, strict=True):
         panel.set_title(text, fontsize=9)
     return figure
+
+
+def audit(
+    image: np.ndarray,
+    other: np.ndarray,
+    regions: Mapping[str, np.ndarray],
+    each: Mapping[str, Mapping[str, np.ndarray]],
+    table: Mapping,
+    rows: int,
+) -> Figure:
+    """What the classifier's answer rests on: films with their evidence, the bars, and the verdict.
+
+    Args:
+      image, other: films and counterfactuals [N, h, w, 1].
+      regions: masks by name [N, h, w, 1]; `each`: per-film evidence, and truth where it is known.
+      table: the `audit` of metrics.json.
+    """
+    figure = Figure(figsize=(2.1 * rows + 5.2, 4.9), layout="constrained")
+    films, bars = figure.subfigures(1, 2, width_ratios=[2.1 * rows, 5.2])
+    axes = films.subplots(2, rows, squeeze=False)
+    strength = {name: values["evidence"] for name, values in each.items()}
+    limit = max(np.abs(values).max() for values in strength.values())
+    for row in range(rows):
+        _show(axes[0, row], image[row])
+        _show(axes[1, row], other[row])
+        tint = sum(mask[row] * strength[name][row] for name, mask in regions.items())
+        _show(axes[0, row], tint, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.45)
+        strongest = max(strength, key=lambda name: strength[name][row])
+        text = f"mostly {strongest}: {strength[strongest][row]:+.1f}"
+        axes[0, row].set_xlabel(text, fontsize=8.5)
+        axes[1, row].set_xlabel("as the classifier's negative", fontsize=8.5)
+    _bars(bars.subplots(), table, list(regions))
+    figure.suptitle(table["verdict"], fontsize=11.5, wrap=True)
+    return figure
+
+
+def _bars(axes, table: Mapping, names: Sequence[str]) -> None:
+    """Mean evidence of each region with its interval; the truth, where it is known, as a line."""
+    means = [table["evidence"][name]["mean"] for name in names]
+    intervals = [table["evidence"][name]["ci95"] for name in names]
+    sizes = [[mean - low, high - mean] for mean, (low, high) in zip(means, intervals, strict=True)]
+    axes.barh(names, means, xerr=np.transpose(sizes), color="tab:orange", ecolor="dimgray")
+    if "truth" in table:
+        truth = [table["truth"][name]["mean"] for name in names]
+        axes.plot(
+            truth, names, "k|", markersize=26, markeredgewidth=2, label="truth, by re-drawing"
+        )
+        axes.legend(fontsize=8)
+    axes.axvline(0, color="black", linewidth=0.7)
+    axes.invert_yaxis()
+    axes.set_xlabel("what the region adds to the answer (logits, mean over films)")

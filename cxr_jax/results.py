@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from cxr_jax import plots, scores
+from cxr_jax.explained import Group
 from cxr_jax.films import Thresholds
 from cxr_jax.maps import BASELINES
 from cxr_jax.paths import DIRECTIONS
+from cxr_jax.tables import Audited
 
 STRIP_FRAMES = 8
+AUDIT_FILMS = 4
 
 
 def list_rejected(
@@ -44,13 +47,15 @@ def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarra
     """Writes the walks as arrays.
 
     `rows`: rows of the test split; `covered`: whether each passed the gate. For each direction D:
-    D/image [n, h, w, 1] in [-1, 1]; D/z_structure [n, s]; masks such as D/lesion_mask as far as the
-    data set knows them. For each path P: D/P/z_class [n, k, c]; D/P/margin and D/P/judged [n, k], f
-    and h on the carried frames; D/P/carried [n, k, h, w, 1], the frames as uint8. `linear` from a
-    negative is the walk to the first of the training positives.
+    D/row [n] of the test split; D/image [n, h, w, 1] in [-1, 1]; D/z_structure [n, s]; masks such
+    as D/lesion_mask as far as the data set knows them. For each path P: D/P/z_class [n, k, c];
+    D/P/margin and D/P/judged [n, k], f and h on the carried frames; D/P/carried [n, k, h, w, 1],
+    the frames as uint8. `linear` from a negative is the walk to the first of the training
+    positives.
     """
     arrays = {"rows": rows, "covered": covered}
     for direction, group in groups.items():
+        arrays[f"{direction}/row"] = group.truth["row"]
         arrays[f"{direction}/image"] = group.films.image
         arrays[f"{direction}/z_structure"] = group.films.structure
         masks = {name: mask for name, mask in group.truth.items() if name.endswith("_mask")}
@@ -61,6 +66,12 @@ def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarra
             arrays[f"{direction}/{name}/judged"] = walk.judged
             arrays[f"{direction}/{name}/carried"] = np.uint8((walk.carried + 1) * 127.5 + 0.5)
     np.savez_compressed(path, **arrays)
+
+
+def save_maps(path: Path, maps: Mapping[str, np.ndarray], rows: np.ndarray) -> None:
+    """Writes the maps by name [n, h, w, 1] as float16, and `row` [n] of the test split."""
+    half = {name: saliency.astype(np.float16) for name, saliency in maps.items()}
+    np.savez_compressed(path, row=rows, **half)
 
 
 def save_figures(
@@ -88,3 +99,12 @@ def save_figures(
     others = {name: saliency for name, saliency in maps.items() if name in BASELINES}
     figure = plots.changes(group.films, walk, ended, lesions, others, rows)
     plots.save(figure, directory / "changes.png")
+
+
+def save_audit(path: Path, group: Group, audited: Audited, count: int) -> None:
+    """The figure of the audit, unless there is no verdict."""
+    if audited.regions is not None:
+        rows = min(count, AUDIT_FILMS, len(group.films.image))
+        images = group.films.image, audited.other
+        figure = plots.audit(*images, audited.regions, audited.each, audited.table, rows)
+        plots.save(figure, path)

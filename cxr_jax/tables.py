@@ -1,10 +1,11 @@
-"""The tables of metrics.json: every path, every map, and the latents."""
+"""The tables of metrics.json: every path, every map, the latents, and the audit."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from cxr_jax import evaluate, scores
+from cxr_jax import audit, evaluate, metrics, scores
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
 from cxr_jax.paths import DIRECTIONS
@@ -15,6 +16,7 @@ NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' s
 NOT_WALKED = "not walked in this direction"
 NONE_COVERED = "no film of this direction passed the gate"
 FIRST_WALK = "judged for `linear` only, whose walks these are"
+NO_LUNGS = "nobody knows where the lungs are: add 'segmenter' to config.evaluators.names"
 NO_STRAIGHT = "no straight path with the same ends was walked"
 # A path and the straight one between the same ends.
 STRAIGHT = {"geodesic": "linear", "geodesic_pixel": "linear", "aligned": "chord"}
@@ -137,6 +139,63 @@ def disentangle(tools: Tools, explained: Explained) -> dict:
     masks = None
     if tools.lungs is not None:
         masks = tools.lungs(drawn).reshape(rows, columns, *drawn.shape[1:])
-    positives = explained.groups["pos_to_neg"]
-    rise = positives.films.drawn_margin - tools.classify(positives.films.origin)
-    return evaluate.disentanglement(margin, masks, rise, positives.truth.get("severity"))
+    table = evaluate.disentanglement(margin, masks)
+    groups = [explained.groups[direction] for direction in DIRECTIONS]
+    if all("severity" in group.truth for group in groups):
+        films = [group.films for group in groups]
+        severity = np.concatenate([group.truth["severity"] for group in groups])
+        rise = [some.drawn_margin - tools.classify(some.origin) for some in films]
+        margin = np.concatenate([some.margin for some in films])
+        table |= evaluate.severity_ranks(np.concatenate(rise), margin, severity)
+    return table
+
+
+class Audited(NamedTuple):
+    """The audit of the positives.
+
+    Attributes:
+      other: their counterfactuals.
+      regions: masks by name; None where nobody knows the lungs.
+      each: per-film `evidence` of each region; its `truth` where the data set can re-render a film;
+        by name of a map, the share of that map that falls on the region.
+      table: the `audit` of metrics.json.
+    """
+
+    other: Image
+    regions: audit.Regions | None
+    each: dict[str, Scores]
+    table: dict
+
+
+def audit_films(
+    tools: Tools,
+    group: Group,
+    known: Calibration,
+    made: Mapping[str, np.ndarray],
+    share_covered: float,
+    bootstrap: tuple[int, int],
+) -> Audited:
+    """Which regions f's answers come from; `made`: the maps by name, judged as auditors too."""
+    image, truth = group.films.image, group.truth
+    ended = scores.end_walk(group.walks[known.path][0], known.thresholds, DIRECTIONS["pos_to_neg"])
+    other = image + ended.change
+    if {"lesion_mask", "marker_mask", "lung_mask"} <= truth.keys():
+        regions = audit.phantom_regions(truth)
+    elif tools.lungs is not None:
+        regions = audit.film_regions(tools.lungs(image))
+    else:
+        return Audited(other, None, {}, audit.no_verdict(NO_LUNGS))
+    if share_covered == 0:
+        return Audited(other, None, {}, audit.no_verdict(NONE_COVERED))
+    found = audit.evidence(tools.classify, image, other, regions)
+    each = {name: {"evidence": values} for name, values in found.items()}
+    if "without_both" in truth:
+        pictures = (truth[name] for name in ("twin", "without_marker", "without_both"))
+        margins = [tools.classify(picture) for picture in (image, *pictures)]
+        for name, values in audit.true_evidence(*margins).items():
+            each[name]["truth"] = values
+    for name, region in regions.items():
+        for method, saliency in made.items():
+            pairs = zip(saliency, region, strict=True)
+            each[name][method] = np.array([metrics.share_on(*pair) for pair in pairs])
+    return Audited(other, regions, each, audit.summarise(each, bootstrap))

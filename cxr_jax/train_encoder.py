@@ -65,10 +65,11 @@ def make_train_step(
     weights: gan_objective.Weights,
     augmentation: Augmentation,
     seed: int,
+    by_label: bool = False,
 ) -> Callable:
     """Builds the pure step (state, batch, gan, classifier, scale) -> (state, metrics).
 
-    `gan` holds the parameters {"generator", "discriminator"}.
+    `gan` holds the parameters {"generator", "discriminator"}; `by_label` as in `train_gan`.
     """
     sizes = gan_objective.latent_sizes(networks.generator)
 
@@ -82,7 +83,10 @@ def make_train_step(
         def loss_fn(encoder: Params) -> jax.Array:
             params = {"generator": gan["generator"], "encoder": encoder}
             frozen = gan["discriminator"], classifier, scale
-            return gan_objective.generator_loss(networks, weights, params, frozen, image, draw)[0]
+            label = batch["label"] if by_label else None
+            return gan_objective.generator_loss(
+                networks, weights, params, frozen, image, draw, label
+            )[0]
 
         loss, gradient = parallel.mean(jax.value_and_grad(loss_fn)(state.encoder))
         moves, optimizer_state = optimizer.update(gradient, state.optimizer)
@@ -111,6 +115,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             gan_objective.Weights(**config.gan.weights),
             Augmentation(**config.gan.augmentation),
             config.seed + config.gan.seed,
+            by_label=config.gan.conditioning == "label",
         ),
         num_frozen=3,
     )

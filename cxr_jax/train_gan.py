@@ -68,6 +68,7 @@ class GanMetrics(clu_metrics.Collection):
     feature: clu_metrics.Average.from_output("feature")
     margin: clu_metrics.Average.from_output("margin")
     locality: clu_metrics.Average.from_output("locality")
+    smoothness: clu_metrics.Average.from_output("smoothness")
     removal: clu_metrics.Average.from_output("removal")
     structure: clu_metrics.Average.from_output("structure")
     severity: clu_metrics.Average.from_output("severity")
@@ -82,6 +83,7 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
     channels = dict(
         structure_channels=tuple(gan.structure_channels),
         severity_channels=tuple(gan.severity_channels),
+        severity_is_placed=gan.severity_is_placed,
     )
     return Networks(
         generator=Generator(
@@ -140,10 +142,14 @@ def make_train_step(
     augmentation: Augmentation,
     average_half_life: float,
     seed: int,
+    by_label: bool = False,
 ) -> Callable:
     """Builds the pure step (state, batch, classifier, scale) -> (state, metrics).
 
     Generator and encoder move first; the discriminator then learns from the same drawn images.
+
+    Args:
+      by_label: whether the label conditions in the classifier's stead.
     """
     sizes = latent_sizes(networks.generator)
 
@@ -156,7 +162,8 @@ def make_train_step(
 
         def loss_fn(params: Params):
             frozen = state.discriminator, classifier, scale
-            return generator_loss(networks, weights, params, frozen, image, draw)
+            label = batch["label"] if by_label else None
+            return generator_loss(networks, weights, params, frozen, image, draw, label)
 
         (loss, (terms, fake, read, real_grade, margin)), generator_gradient = jax.value_and_grad(
             loss_fn, has_aux=True
@@ -180,7 +187,10 @@ def make_train_step(
 
 
 def make_penalty_step(
-    networks: Networks, optimizer: optax.GradientTransformation, weight: float
+    networks: Networks,
+    optimizer: optax.GradientTransformation,
+    weight: float,
+    by_label: bool = False,
 ) -> Callable:
     """Builds the pure step (state, batch, classifier, scale) -> (state, penalty): R1 alone.
 
@@ -194,7 +204,8 @@ def make_penalty_step(
     ) -> tuple[GanState, jax.Array]:
         image = to_unit_range(batch["image"])
         margin, _ = networks.classifier.apply({"params": classifier}, image)
-        grade = grading.grade(scale, margin, networks.discriminator.num_grades)
+        decided = grading.by_label(scale, batch["label"]) if by_label else margin
+        grade = grading.grade(scale, decided, networks.discriminator.num_grades)
 
         def penalty(params: Params) -> jax.Array:
             def discriminate(image: Image) -> Margin:
@@ -258,6 +269,7 @@ def map_train_step(
         Augmentation(**gan.augmentation),
         gan.average_half_life,
         config.seed + config.gan.seed,
+        by_label=gan.conditioning == "label",
     )
     return parallel.pmap_step(step, num_frozen=2)
 
@@ -267,7 +279,8 @@ def map_penalty_step(
 ) -> Callable:
     """`make_penalty_step` of a config, on every device."""
     weight = config.gan.r1_weight * config.gan.r1_every
-    step = make_penalty_step(networks, optimizers.discriminator, weight)
+    by_label = config.gan.conditioning == "label"
+    step = make_penalty_step(networks, optimizers.discriminator, weight, by_label)
     return parallel.pmap_step(step, num_frozen=2)
 
 
@@ -392,7 +405,7 @@ def load_frozen(
         config.classifier, config.data.image_size, workdir / "classifier"
     )
     margin = train_classifier.margins(network, params, splits["train"]["image"])
-    return params, grading.fit_scale(margin)
+    return params, grading.fit_scale(margin, graded=config.gan.conditioning == "graded")
 
 
 def load(networks: Networks, workdir: Path) -> Params:

@@ -14,6 +14,7 @@ Image = Float[Array, "b h w 1"]  # in [-1, 1]
 Mask = Bool[Array, "b h w 1"]
 LungLogit = Float[Array, "b h w 1"]  # logit of "this pixel is lung"
 Margin = Float[Array, "b"]  # logit of "COVID-19": positive means the classifier says so
+Label = Int[Array, "b"]  # 1 where the film was labelled COVID-19, else 0
 Structure = Float[Array, "b s"]  # z_structure
 Severity = Float[Array, "b n"]  # z_class; the origin is a negative film
 Index = Int[Array, "b"]  # position in the global batch, see parallel.example_keys

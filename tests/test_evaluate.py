@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cxr_jax import evaluate, metrics
 from cxr_jax.film_parameters import LUNGS
@@ -153,7 +154,7 @@ def test_f_that_depends_on_one_latent_is_due_to_it_alone(governor):
     value = np.random.default_rng(0).normal(size=5)
     margin = np.repeat(value[:, None], 4, axis=1)
     margin = margin if governor == "z_structure" else margin.T
-    table = evaluate.disentanglement(margin, None, value, None)
+    table = evaluate.disentanglement(margin, None)
     expected = {name: float(name == governor) for name in ("z_structure", "z_class", "both")}
     assert table == {"margin": pytest.approx(expected, abs=1e-12)}
 
@@ -165,7 +166,7 @@ def test_each_number_of_the_lungs_has_its_shares():
         for j in range(2):
             masks[i, j, 2 + j : 4 + i + j + i, 2:5] = True
             masks[i, j, 2 + j : 4 + i + j + i, 7:10] = True
-    table = evaluate.disentanglement(np.zeros((3, 2)), masks, np.zeros(2), None)
+    table = evaluate.disentanglement(np.zeros((3, 2)), masks)
     assert table.keys() == {"margin", *LUNGS}
     ours, theirs = table["lung_area"], table["left_lung_height"]
     assert ours == theirs == pytest.approx({"z_structure": 1, "z_class": 0, "both": 0})
@@ -176,21 +177,29 @@ def test_each_number_of_the_lungs_has_its_shares():
 
 
 def test_severity_is_compared_by_rank():
-    margin = np.arange(6.0).reshape(2, 3)
     severity = np.array([0.1, 0.4, 0.3, 0.9])
-    rank = lambda rise: evaluate.disentanglement(margin, None, rise, severity)["severity_spearman"]
-    assert rank(severity**3) == pytest.approx(1.0)
-    assert rank(-severity) == pytest.approx(-1.0)
+    assert metrics.spearman(severity**3, severity) == pytest.approx(1.0)
+    assert metrics.spearman(-severity, severity) == pytest.approx(-1.0)
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 (1 + 1) / (4 * 15).
-    assert rank(np.arange(4.0)) == pytest.approx(0.8)
+    assert metrics.spearman(np.arange(4.0), severity) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("rise", [np.zeros(4), np.arange(2.0)], ids=["constant", "two films"])
 def test_a_rank_correlation_that_is_undefined_is_null(rise):
-    severity = np.linspace(0, 1, len(rise))
-    table = evaluate.disentanglement(np.arange(6.0).reshape(2, 3), None, rise, severity)
-    assert table["severity_spearman"] is None
-    json.dumps(table, allow_nan=False)
+    assert metrics.spearman(rise, np.linspace(0, 1, len(rise))) is None
+    assert metrics.spearman(np.linspace(0, 1, len(rise)), 0 * rise) is None
+
+
+def test_severity_ranks_are_of_all_films_and_of_those_called_positive():
+    severity = np.array([0.0, 0.0, 0.2, 0.5, 0.9])
+    margin = np.array([-2.0, -1.0, 3.0, 1.0, 2.0])
+    rise = np.array([0.0, 0.0, 5.0, 4.0, 6.0])
+    ranks = evaluate.severity_ranks(rise, margin, severity)
+    assert ranks["severity_spearman_among_positives"] == pytest.approx(0.5)
+    assert ranks["severity_spearman_of_f_among_positives"] == pytest.approx(-0.5)
+    # Ties share their rank: 1.5 1.5 4 3 5 against 1.5 1.5 3 4 5.
+    assert ranks["severity_spearman"] == pytest.approx(8.5 / 9.5)
+    assert ranks["severity_spearman_of_f"] == pytest.approx(stats.spearmanr(margin, severity)[0])
 
 
 def test_realism_asks_for_the_nearer_decision():

@@ -127,8 +127,11 @@ def test_lungs_are_the_whole_film_where_none_are_known():
 
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
     twin = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1)
-    truth = explain.truth_of({"twin": twin, "severity": np.arange(3.0)}, np.array([2, 0]))
-    np.testing.assert_allclose(truth["twin"].ravel(), [-0.6, -1.0], atol=1e-6)
+    arrays = {"twin": twin, "without_marker": twin, "severity": np.arange(3.0)}
+    truth = explain.truth_of(arrays, np.array([2, 0]))
+    for name in ("twin", "without_marker"):
+        np.testing.assert_allclose(truth[name].ravel(), [-0.6, -1.0], atol=1e-6)
+    np.testing.assert_array_equal(truth["row"], [2, 0])
     np.testing.assert_array_equal(truth["severity"], [2, 0])
     assert "twin" not in explain.truth_of({"severity": np.arange(3.0)}, np.array([0]))
 
@@ -156,6 +159,9 @@ def make_split(positive, seed: int) -> dict[str, np.ndarray]:
         "lesion_mask": lesion,
         "lung_mask": np.full_like(twin, 255),
         "lookalike_mask": np.zeros_like(twin),
+        "marker_mask": np.zeros_like(twin),
+        "without_marker": image,
+        "without_both": twin,
         "patient_id": np.array([f"patient{i}".encode() for i in range(rows)]),
     }
 
@@ -524,6 +530,11 @@ def test_a_run_writes_tables_that_hold_together(run, tmp_path):
     assert list(report["maps"]) == ["latent", "gradient", "prior", "shuffled", "oracle"]
     assert report["maps"]["latent"]["on_target"]["mean"] == pytest.approx(1.0)
     assert report["disentanglement"]["margin"].keys() == {"z_structure", "z_class", "both"}
+    # f sees nothing but the square, and the walks that are audited change nothing else.
+    audited = report["audit"]
+    assert not audited["flagged"] and audited["outside_share"]["mean"] == pytest.approx(0)
+    assert audited["evidence"]["lesions"]["mean"] > 1
+    assert audited["agreement"]["rank_correlation"] > 0.9
     # What is kept film by film is what the tables are means of.
     with np.load(directory / "scores.npz") as kept:
         for name, map_table in report["maps"].items():
@@ -539,6 +550,11 @@ def test_a_run_writes_tables_that_hold_together(run, tmp_path):
     with np.load(directory / "walks.npz") as walks:
         np.testing.assert_array_equal(walks["rows"], np.arange(8))
         np.testing.assert_array_equal(walks["covered"], np.arange(8) != 0)
+        np.testing.assert_array_equal(walks["pos_to_neg/row"], [1, 3, 5, 6])
+        np.testing.assert_array_equal(walks["neg_to_pos/row"], [2, 4, 7])
+    with np.load(directory / "maps.npz") as kept:
+        np.testing.assert_array_equal(kept["row"], [1, 3, 5, 6])
+        assert kept["latent"].shape == (4, SIDE, SIDE, 1)
     # Nothing to do until something was trained anew.
     assert run() == 1
     os.utime(tmp_path / "gan" / "done.json", ns=(1, 1))

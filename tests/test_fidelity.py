@@ -15,7 +15,7 @@ from cxr_jax.metrics import summarise
 with warnings.catch_warnings():
     # The flag's default config is loaded by ml_collections in a way that Python deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from benchmarks import fidelity
+    from benchmarks import fidelity, runs
 
 BOOTSTRAP = (50, 0)
 FILMS = (3, 5)  # of each decision in each run
@@ -81,7 +81,7 @@ def make_report(seed: int, each: dict) -> dict:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def finished(tmp_path_factory):
     """Two finished runs with their per-film scores, and those scores."""
     root, every = tmp_path_factory.mktemp("fidelity"), []
     for seed in range(2):
@@ -100,8 +100,8 @@ def joined(every, group: str, name: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("group", ["pos_to_neg", "neg_to_pos", "maps"])
-def test_the_films_of_the_runs_are_put_after_each_other(runs, group):
-    workdirs, every = runs
+def test_the_films_of_the_runs_are_put_after_each_other(finished, group):
+    workdirs, every = finished
     found = fidelity.load_group(workdirs, group)
     assert found.keys() == every[0][group].keys()
     for name, metrics in found.items():
@@ -111,8 +111,8 @@ def test_the_films_of_the_runs_are_put_after_each_other(runs, group):
             np.testing.assert_array_equal(values, expected[metric])
 
 
-def test_the_pooled_tables_are_those_of_all_films_together(runs):
-    workdirs, every = runs
+def test_the_pooled_tables_are_those_of_all_films_together(finished):
+    workdirs, every = finished
     table = fidelity.pool(workdirs)
     for direction, share in (("pos_to_neg", 0.5), ("neg_to_pos", 1.0)):
         for path in every[0][direction]:
@@ -131,8 +131,8 @@ def test_the_pooled_tables_are_those_of_all_films_together(runs):
     assert rate["flip_rate_all"]["mean"] == pytest.approx(0.5 * linear.mean())
 
 
-def test_what_is_known_for_whole_runs_is_averaged_over_them(runs):
-    table = fidelity.pool(runs[0])
+def test_what_is_known_for_whole_runs_is_averaged_over_them(finished):
+    table = fidelity.pool(finished[0])
     realism = table["paths"]["aligned"]["pos_to_neg"]["realism"]
     assert realism == {"mean": pytest.approx(1.2), "ci95": None, "each_seed": [0.7, 1.7]}
     assert table["paths"]["linear_best"]["neg_to_pos"]["realism"] == NULL
@@ -143,8 +143,8 @@ def test_what_is_known_for_whole_runs_is_averaged_over_them(runs):
     assert table["disentanglement"] == {"margin": shares, "severity_spearman": None}
 
 
-def test_each_run_is_reported_beside_the_pool(runs):
-    workdirs, every = runs
+def test_each_run_is_reported_beside_the_pool(finished):
+    workdirs, every = finished
     table = fidelity.pool(workdirs)["each_seed"]
     for metric in ("on_target", "pixel_auroc_lung"):
         expected = [each["maps"]["latent"][metric].mean() for each in every]
@@ -154,8 +154,8 @@ def test_each_run_is_reported_beside_the_pool(runs):
         assert table[metric] == pytest.approx(expected)
 
 
-def test_differences_are_paired_by_film(runs):
-    workdirs, every = runs
+def test_differences_are_paired_by_film(finished):
+    workdirs, every = finished
     table = fidelity.pool(workdirs)["comparisons"]
     assert table["pos_to_neg"].keys() == {"aligned - linear", "natural - linear"}
     assert table["neg_to_pos"].keys() == {
@@ -235,8 +235,8 @@ def test_markdown_table():
     ]
 
 
-def test_the_pool_is_json_and_markdown(runs):
-    table = fidelity.pool(runs[0])
+def test_the_pool_is_json_and_markdown(finished):
+    table = fidelity.pool(finished[0])
     text = json.dumps(table, allow_nan=False)
     document = fidelity.to_markdown("phantom", json.loads(text))
     assert document.startswith("## phantom: 2 GANs, 8 covered positives, coverage 55%")
@@ -247,9 +247,9 @@ def test_the_pool_is_json_and_markdown(runs):
     assert widths == {len(fidelity.PATH_COLUMNS) + 2}
 
 
-def test_a_data_set_without_masks_has_no_maps(runs, tmp_path):
+def test_a_data_set_without_masks_has_no_maps(finished, tmp_path):
     workdirs = []
-    for workdir in runs[0]:
+    for workdir in finished[0]:
         shutil.copytree(workdir, tmp_path / workdir.name)
         workdirs.append(tmp_path / workdir.name)
         with np.load(workdir / "explain" / "scores.npz") as arrays:
@@ -271,7 +271,7 @@ def test_a_seed_is_run_by_the_command_line_with_what_is_shared(tmp_path, monkeyp
         (first / task).mkdir(parents=True)
         (first / task / file).write_text("{}")
     commands = []
-    monkeypatch.setattr(fidelity.subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(runs.subprocess, "run", lambda command, check: commands.append(command))
     argv = ["fidelity.py", "--seeds=3", "--config.explain.images=8"]
     monkeypatch.setattr(sys, "argv", argv)
     fidelity.run_seed(2, tmp_path / "seed2", first, skip=8)

@@ -20,7 +20,7 @@ LAYERS = [
     ["results.py"],
     ["tables.py"],
     ["tools.py", "explained.py"],
-    ["evaluate.py", "maps.py"],
+    ["evaluate.py", "maps.py", "audit.py"],
     ["scores.py"],
     ["paths.py"],
     ["films.py"],

@@ -25,13 +25,14 @@ class Encoder(nn.Module):
     """Means and log standard deviations of z_structure, and of z_class before its scaling.
 
     Attributes:
-      structure_channels, severity_channels: as in the generator.
+      structure_channels, severity_channels, severity_is_placed: as in the generator.
       widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image size.
     """
 
     structure_channels: Sequence[int]
     severity_channels: Sequence[int]
     widths: Sequence[int]
+    severity_is_placed: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -51,6 +52,8 @@ class Encoder(nn.Module):
             context = jnp.concatenate([features, upsample(context)], axis=-1)
             context = nn.silu(Conv3(self.widths[-2], dtype=self.dtype)(context))
             contexts.append(context)
+        if not self.severity_is_placed:
+            contexts = [context.mean(axis=(1, 2), keepdims=True) for context in contexts]
         return structure, self._gaussians(contexts, self.severity_channels)
 
     def _gaussians(self, maps: Sequence[Map], channels: Sequence[int]) -> tuple[Latents, Latents]:

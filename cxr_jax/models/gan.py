@@ -29,11 +29,16 @@ def structure_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, .
     return tuple((image_size >> 4 << i, image_size >> 4 << i, c) for i, c in enumerate(channels))
 
 
-def severity_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, ...]:
+def severity_shapes(
+    image_size: int, channels: Sequence[int], placed: bool = True
+) -> tuple[Shape, ...]:
     """Shapes of the maps in z_class: `channels[i]` at 1/8, 1/4, ... of the image size.
 
-    A cell every 8 or 4 pixels, so that it can place a lesion and give it an outline.
+    A cell every 8 or 4 pixels, so that it can place a lesion and give it an outline. If not
+    `placed`, there is one cell for the whole image, as in modulation by a style vector.
     """
+    if not placed:
+        return tuple((1, 1, c) for c in channels)
     return tuple((image_size >> 3 << i, image_size >> 3 << i, c) for i, c in enumerate(channels))
 
 
@@ -89,12 +94,14 @@ class Generator(nn.Module):
     Attributes:
       structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
       widths: channels of each of those levels, and of the two layers after them.
+      severity_is_placed: False for a z_class without maps, with which ablations compare.
     """
 
     image_size: int
     structure_channels: Sequence[int]
     severity_channels: Sequence[int]
     widths: Sequence[int]
+    severity_is_placed: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -117,10 +124,12 @@ class Generator(nn.Module):
 
     def _conditions(self, severity: Severity) -> list[Map]:
         """What modulates each level: the class maps of its size and coarser ones, joined."""
-        shapes = severity_shapes(self.image_size, self.severity_channels)
+        shapes = severity_shapes(self.image_size, self.severity_channels, self.severity_is_placed)
         branches = [
             ClassBranch(self.widths[-1], dtype=self.dtype)(u) for u in unpack(severity, shapes)
         ]
+        if not self.severity_is_placed:
+            return [sum(branches)] * len(self.structure_channels)
         conditions = [downsample(branches[0]), branches[0]]
         while len(conditions) < len(self.structure_channels):
             finer = branches[len(conditions) - 1] if len(conditions) <= len(branches) else 0.0

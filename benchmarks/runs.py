@@ -1,0 +1,33 @@
+"""Runs of `main.py`, as a user would start them, that may share finished tasks."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
+    """Copies what is finished in `source` and not yet there; a killed copy is begun anew."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        if not (workdir / task).exists() and (source / task / "done.json").exists():
+            shutil.copytree(source / task, workdir / f"{task}.copying", dirs_exist_ok=True)
+            (workdir / f"{task}.copying").rename(workdir / task)
+
+
+def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
+    """Runs `main.py` to its end.
+
+    Raises:
+      subprocess.CalledProcessError: if it fails; what went wrong is on the terminal.
+    """
+    main = [sys.executable, str(ROOT / "main.py")]
+    subprocess.run([*main, f"--config={config}", f"--workdir={workdir}", *flags], check=True)
+
+
+def config_flags(argv: Sequence[str]) -> list[str]:
+    """The `--config.field=value` among a benchmark's own arguments, to be handed on."""
+    return [arg for arg in argv if arg.startswith("--config.")]

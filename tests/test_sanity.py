@@ -1,0 +1,84 @@
+"""The sanity check of maps, on maps that are made up."""
+
+import numpy as np
+import pytest
+
+from benchmarks import runs, sanity
+from cxr_jax import results
+
+BOOTSTRAP = (50, 0)
+SIDE = 6
+
+
+def save(workdir, rows, maps, images):
+    """A finished run, as far as the check reads it."""
+    directory = workdir / "explain"
+    directory.mkdir(parents=True)
+    results.save_maps(directory / "maps.npz", {"latent": maps}, np.array(rows))
+    arrays = {"pos_to_neg/row": np.array(rows), "pos_to_neg/image": images}
+    np.savez(directory / "walks.npz", **arrays)
+    return workdir
+
+
+def draw(rng, rows):
+    return rng.uniform(size=(rows, SIDE, SIDE, 1))
+
+
+def test_films_are_matched_by_their_row_and_air_does_not_count(tmp_path):
+    rng = np.random.default_rng(0)
+    images = np.full((3, SIDE, SIDE, 1), -1.0)
+    images[:, :3] = 0.2
+    maps = draw(rng, 3)
+    other = maps[[2, 0]] ** 3  # the same ranks, films in another order, one missing
+    other[:, 3:] = draw(rng, 2)[:, 3:]  # air
+    one = save(tmp_path / "a", [4, 7, 9], maps, images)
+    two = save(tmp_path / "b", [9, 4], other, images[:2])
+    found = sanity.correlations(
+        sanity.load_maps(one), sanity.load_maps(two), sanity.load_bodies(one)
+    )
+    assert found == pytest.approx({4: 1.0, 9: 1.0}, abs=1e-3)
+
+
+def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
+    table = sanity.summarise({1: 0.8, 2: 0.6, 5: 0.1}, {1: 0.3, 2: -0.4, 3: 1.0}, BOOTSTRAP)
+    # Films 1 and 2 alone are in both; an opposite map resembles as much.
+    assert table["sanity"]["mean"] == pytest.approx(0.35 / 0.7)
+    assert table["sanity"]["images"] == 2
+    assert table["sanity"]["ci95"] == pytest.approx([0.3 / 0.8, 0.4 / 0.6])
+    assert table["sanity_between_seeds"]["mean"] == pytest.approx(0.7)
+    assert table["sanity_to_shuffled"]["mean"] == pytest.approx(0.35)
+
+
+def test_nothing_in_common_is_null_with_a_reason():
+    table = sanity.summarise({1: 0.8}, {2: 0.3}, BOOTSTRAP)
+    assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
+
+
+def test_the_whole_measure(tmp_path):
+    rng = np.random.default_rng(0)
+    images, maps = np.zeros((20, SIDE, SIDE, 1)), draw(rng, 20)
+    rows = range(20)
+    first = save(tmp_path / "first", rows, maps, images)
+    again = save(tmp_path / "again", rows, maps + 0.1 * draw(rng, 20), images)
+    shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
+    sane = sanity.measure(first, again, shuffled, BOOTSTRAP)["sanity"]
+    insane = sanity.measure(first, again, again, BOOTSTRAP)["sanity"]
+    assert insane["mean"] == pytest.approx(1.0)
+    assert sane["ci95"][1] < 0.3
+
+
+def test_the_controls_are_a_second_gan_on_the_same_films_and_one_of_shuffled_labels(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "seed1" / "gan").mkdir(parents=True)
+    (tmp_path / "seed1" / "gan" / "done.json").write_text("{}")
+    calls = []
+    monkeypatch.setattr(runs, "run_main", lambda config, workdir, flags: calls.append(flags))
+    again, _ = sanity.run_controls(
+        "c.py", tmp_path, tmp_path / "seed1", ["--config.explain.images=8"]
+    )
+    assert (again / "gan" / "done.json").exists()
+    one, two = calls
+    assert "--config.gan.seed=1" in one and not any("skip" in flag for flag in one)
+    assert "--config.data.shuffle_labels=True" in two
+    assert all("--config.explain.images=8" in flags for flags in calls)
