@@ -36,6 +36,14 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "smoothness 0": {"gan.weights.smoothness": 0.0},
     "classifier weight 0": {"gan.weights.margin": 0.0, "gan.weights.feature": 0.0},
     "no grafts": {"gan.weights.removal": 0.0},
+    "the paper's objective": {
+        "gan.objective": "paper",
+        "gan.conditioning": "binary",
+        "gan.num_grades": 1,
+        "encoder.num_steps": 0,
+        "explain.inversion_start": "origin",
+        "explain.inversion_steps": 300,
+    },
     "no critic": {"gan.weights.confusion": 0.0},
 }
 # (column, where it stands in metrics.json)

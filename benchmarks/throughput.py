@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cxr_jax import (  # noqa: E402
     averaged,
     gan_objective,
+    gan_state,
     parallel,
     train_classifier,
     train_encoder,
@@ -89,16 +90,19 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the GAN's step, the R1 penalty's share included."""
     gan = config.gan
     networks = train_gan.make_networks(config)
-    optimizers = train_gan.make_optimizers(gan)
+    optimizers = gan_state.make_optimizers(gan)
     step = train_gan.map_train_step(config, networks, optimizers)
     penalty = train_gan.map_penalty_step(config, networks, optimizers)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     frozen = parallel.replicate((classifier, SCALE))
     batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
-    state = parallel.replicate(train_gan.init_state(networks, optimizers, config.seed))
-    main = seconds(lambda state: step(state, batch, *frozen)[0], state, calls)
-    state = parallel.replicate(train_gan.init_state(networks, optimizers, config.seed))
-    lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], state, calls)
+
+    def fresh():
+        players = train_gan.init_params(networks, config.seed)
+        return parallel.replicate(gan_state.init_state(*players, optimizers))
+
+    main = seconds(lambda state: step(state, batch, *frozen)[0], fresh(), calls)
+    lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], fresh(), calls)
     return gan.batch_size / (main + lazy / gan.r1_every)
 
 

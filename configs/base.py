@@ -52,6 +52,8 @@ def get_gan() -> ConfigDict:
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
+            objective="ours",  # or "paper": see cxr_jax/paper_objective.py
+            entropy_weight=1.0,  # objective "paper": w, of the classifier's cross-entropy
             conditioning="graded",  # by f's margin; "binary": by its decision; "label"
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",
@@ -170,6 +172,7 @@ def get_explain() -> ConfigDict:
             skip=0,  # test films of each decision left out before those
             validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,
+            inversion_start="encoder",  # or "origin": without one, z_structure of positives free
             inversion_steps=40,
             inversion_learning_rate=0.03,
             inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),

@@ -8,7 +8,18 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from cxr_jax import films, maps, metrics, paths, records, results, scores, tables, train_classifier
+from cxr_jax import (
+    films,
+    maps,
+    metrics,
+    paths,
+    records,
+    results,
+    scores,
+    tables,
+    train_classifier,
+    train_gan,
+)
 from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
@@ -45,11 +56,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             raise InputError(f"config.explain.paths lacks {name!r}, which {user} needs")
     if "geodesic" in section.paths and "robust" not in config.evaluators.names:
         raise InputError("path 'geodesic' needs 'robust' among config.evaluators.names")
-    if config.gan.conditioning not in CONDITIONINGS:
-        raise InputError(
-            f"config.gan.conditioning is {config.gan.conditioning!r}; "
-            f"choose of {', '.join(CONDITIONINGS)}"
-        )
+    chosen = [
+        ("gan.objective", config.gan.objective, train_gan.OBJECTIVES),
+        ("gan.conditioning", config.gan.conditioning, CONDITIONINGS),
+        ("explain.inversion_start", section.inversion_start, films.STARTS),
+    ]
+    for field, value, known in chosen:
+        if value not in known:
+            raise InputError(f"config.{field} is {value!r}; choose of {', '.join(known)}")
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 

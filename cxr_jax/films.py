@@ -19,6 +19,8 @@ from cxr_jax.grading import Scale
 from cxr_jax.train_encoder import first_guess, make_target
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 
+STARTS = ("encoder", "origin")  # of an inversion
+
 
 class Trained(NamedTuple):
     """Everything that was learned before explaining, as arrays.
@@ -89,8 +91,14 @@ def make_invert(
     num_steps: int,
     learning_rate: float,
     batch_size: int,
+    start: str = "encoder",
 ) -> Callable[[Trained, Pixels], Films]:
-    """A function that inverts any number of films."""
+    """A function that inverts any number of films.
+
+    Args:
+      start: "encoder"; or "origin", from which both latents of every film are fitted.
+    """
+    by_encoder = start == "encoder"
 
     def invert_batch(trained: Trained, pixels: Pixels) -> Films:
         def render(*latents: jax.Array) -> Image:
@@ -104,8 +112,9 @@ def make_invert(
 
         image = to_unit_range(pixels)
         target = make_target(networks, trained.classifier, trained.scale, image)
+        first = first_guess(networks.encoder, trained.encoder, image)
         latents, _ = invert.refine(
-            first_guess(networks.encoder, trained.encoder, image),
+            first if by_encoder else jax.tree.map(jnp.zeros_like, first),
             target,
             render,
             classify,
@@ -113,6 +122,7 @@ def make_invert(
             weights,
             num_steps,
             learning_rate,
+            hold_structure=by_encoder,
         )
         severity = latents.severity(target.radius)
         drawn = render(latents.structure, severity)

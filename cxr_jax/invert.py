@@ -83,15 +83,19 @@ def refine(
     weights: Weights,
     num_steps: int,
     learning_rate: float,
+    hold_structure: bool = True,
 ) -> tuple[Latents, Float[Array, "t b"]]:
     """Adam from a first guess, its rate falling to zero.
+
+    Args:
+      hold_structure: whether a positive's z_structure stays as it is.
 
     Returns:
       The refined latents, and the error of each image before each step.
     """
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, max(num_steps, 1)))
 
-    positive = (target.radius > 0)[:, None]
+    held = (target.radius > 0)[:, None] & hold_structure
 
     def total(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
         each = error(latents, target, render, classify, span, weights)
@@ -100,7 +104,7 @@ def refine(
     def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
         latents, state = carry
         gradient, each = jax.grad(total, has_aux=True)(latents)
-        gradient = gradient._replace(structure=jnp.where(positive, 0.0, gradient.structure))
+        gradient = gradient._replace(structure=jnp.where(held, 0.0, gradient.structure))
         moves, state = optimizer.update(gradient, state)
         return (optax.apply_updates(latents, moves), state), each
 

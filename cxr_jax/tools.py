@@ -126,6 +126,7 @@ def make_tools(
         section.inversion_steps,
         section.inversion_learning_rate,
         section.batch_size,
+        section.inversion_start,
     )
     named = paths.make_paths(networks, judge, robust, section)
     draw = bind(

@@ -107,7 +107,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)
-    optimizer = optax.adam(optax.cosine_decay_schedule(section.learning_rate, section.num_steps))
+    schedule = optax.cosine_decay_schedule(section.learning_rate, max(section.num_steps, 1))
+    optimizer = optax.adam(schedule)
     step = parallel.pmap_step(
         make_train_step(
             networks,
@@ -123,6 +124,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     checkpoints = Checkpoints(directory)
     state = EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"]))
     state = checkpoints.newest(parallel.replicate(state))
+    if section.num_steps == 0:  # the GAN's own encoder, as it is
+        checkpoints.save(0, state, state.encoder, score=0)
     start = int(state.step)
     recorder = Recorder(directory, "encoder", section.num_steps, section.batch_size, start)
     batches = train_batches(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import flax
 import jax
@@ -13,7 +12,7 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import grading, losses, parallel, plots, train_classifier
+from cxr_jax import grading, losses, parallel, plots, train_classifier, train_paper_gan
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
@@ -24,6 +23,14 @@ from cxr_jax.gan_objective import (
     draw_noise,
     generator_loss,
     latent_sizes,
+)
+from cxr_jax.gan_state import (
+    GanState,
+    Optimizers,
+    init_state,
+    make_optimizers,
+    update_discriminator,
+    update_generator,
 )
 from cxr_jax.grading import Scale
 from cxr_jax.models.encoder import Encoder
@@ -38,24 +45,8 @@ from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-
-class Optimizers(NamedTuple):
-    """One for generator and encoder together, one for the discriminator."""
-
-    generator: optax.GradientTransformation
-    discriminator: optax.GradientTransformation
-
-
-@flax.struct.dataclass
-class GanState:
-    """Everything that training changes; `average` is that of generator and encoder."""
-
-    step: jax.Array
-    generator: Params  # {"generator", "encoder"}: one optimiser drives both
-    discriminator: Params  # {"image", "latent"}: the discriminator and the critic of z_structure
-    average: Params
-    generator_optimizer: optax.OptState
-    discriminator_optimizer: optax.OptState
+OBJECTIVES = ("ours", "paper")
+NUM_PRIOR = 3  # chests from N(0, I) on a sample sheet
 
 
 @flax.struct.dataclass
@@ -119,20 +110,6 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
         "latent": networks.critic.init(keys[3], latents[0])["params"],
     }
     return generator, discriminator
-
-
-def make_optimizer(
-    config: ml_collections.ConfigDict, learning_rate: float
-) -> optax.GradientTransformation:
-    """Adam, warmed up and, over the last fifth of the run, brought down to a tenth."""
-    schedule = optax.join_schedules(
-        [
-            optax.linear_schedule(0.0, learning_rate, max(config.num_steps // 50, 1)),
-            optax.linear_schedule(learning_rate, learning_rate / 10, max(config.num_steps // 5, 1)),
-        ],
-        [config.num_steps * 4 // 5],
-    )
-    return optax.adam(schedule, b1=config.beta1, b2=config.beta2)
 
 
 def make_train_step(
@@ -220,55 +197,23 @@ def make_penalty_step(
     return step
 
 
-def update_generator(
-    state: GanState,
-    gradient: Params,
-    optimizer: optax.GradientTransformation,
-    average_half_life: float,
-) -> GanState:
-    """Moves generator and encoder, and their average after them."""
-    moves, optimizer_state = optimizer.update(gradient, state.generator_optimizer)
-    generator = optax.apply_updates(state.generator, moves)
-    # The average's memory grows with the run, so that an early checkpoint is not mostly noise.
-    half_life = jnp.clip(0.1 * state.step, 1e-3, average_half_life)
-    return state.replace(
-        generator=generator,
-        average=optax.incremental_update(generator, state.average, 1 - 0.5 ** (1 / half_life)),
-        generator_optimizer=optimizer_state,
-    )
-
-
-def update_discriminator(
-    state: GanState, gradient: Params, optimizer: optax.GradientTransformation
-) -> GanState:
-    """Moves the discriminator."""
-    moves, optimizer_state = optimizer.update(gradient, state.discriminator_optimizer)
-    return state.replace(
-        discriminator=optax.apply_updates(state.discriminator, moves),
-        discriminator_optimizer=optimizer_state,
-    )
-
-
-def make_optimizers(config: ml_collections.ConfigDict) -> Optimizers:
-    """The optimisers of a `config.gan` section."""
-    return Optimizers(
-        make_optimizer(config, config.generator_learning_rate),
-        make_optimizer(config, config.discriminator_learning_rate),
-    )
-
-
 def map_train_step(
     config: ml_collections.ConfigDict, networks: Networks, optimizers: Optimizers
 ) -> Callable:
-    """`make_train_step` of a config, on every device."""
-    gan = config.gan
+    """The train step of a config's objective, on every device."""
+    gan, seed = config.gan, config.seed + config.gan.seed
+    if gan.objective == "paper":
+        step = train_paper_gan.make_train_step(
+            networks, optimizers, gan.entropy_weight, gan.average_half_life, seed
+        )
+        return parallel.pmap_step(step, num_frozen=2)
     step = make_train_step(
         networks,
         optimizers,
         Weights(**gan.weights),
         Augmentation(**gan.augmentation),
         gan.average_half_life,
-        config.seed + config.gan.seed,
+        seed,
         by_label=gan.conditioning == "label",
     )
     return parallel.pmap_step(step, num_frozen=2)
@@ -299,19 +244,6 @@ def check_batch_size(section: str, batch_size: int) -> None:
         )
 
 
-def init_state(networks: Networks, optimizers: Optimizers, seed: int) -> GanState:
-    """A fresh state."""
-    generator, discriminator = init_params(networks, seed)
-    return GanState(
-        step=jnp.int32(0),
-        generator=generator,
-        discriminator=discriminator,
-        average=jax.tree.map(jnp.copy, generator),
-        generator_optimizer=optimizers.generator.init(generator),
-        discriminator_optimizer=optimizers.discriminator.init(discriminator),
-    )
-
-
 def save_samples(
     path: Path,
     networks: Networks,
@@ -326,8 +258,7 @@ def save_samples(
       lungs: films whose z_structure the lower rows have; that of the upper three is from N(0, I).
       lenders: films that lend their class latents, the columns.
     """
-    num_prior, shares, (classifier, scale) = 3, (0.5, 1.0), frozen
-    num_structure, num_severity = latent_sizes(networks.generator)
+    (classifier, scale), (num_structure, _) = frozen, latent_sizes(networks.generator)
 
     def encode(pixels: Pixels) -> tuple[Structure, Severity]:
         image = to_unit_range(pixels)
@@ -337,10 +268,31 @@ def save_samples(
         )
         return structure, grading.film_radius(scale, margin)[:, None] * direction
 
-    prior = jax.random.normal(jax.random.key(0), (num_prior, num_structure))
+    prior = jax.random.normal(jax.random.key(0), (NUM_PRIOR, num_structure))
     structure = jnp.concatenate([prior, encode(lungs)[0]])
-    scaled = [share * z for z in encode(lenders)[1] for share in shares]
-    severity = jnp.stack([jnp.zeros(num_severity), *scaled])
+    save_sheet(path, networks, average, structure, encode(lenders)[1], "film")
+
+
+def save_prior_samples(path: Path, networks: Networks, average: Params) -> None:
+    """The same from the prior alone, for an objective that knows nothing else."""
+    keys = jax.random.split(jax.random.key(0))
+    num_structure, num_severity = latent_sizes(networks.generator)
+    structure = jax.random.normal(keys[0], (2 * NUM_PRIOR, num_structure))
+    severity = jax.random.normal(keys[1], (NUM_PRIOR, num_severity))
+    save_sheet(path, networks, average, structure, severity, "draw")
+
+
+def save_sheet(
+    path: Path,
+    networks: Networks,
+    average: Params,
+    structure: Structure,
+    lent: Severity,
+    title: str,
+) -> None:
+    """Every z_structure, a row, with no class latent and with each of some at two severities."""
+    shares = (0.5, 1.0)
+    severity = jnp.stack([0 * lent[0], *(share * z for z in lent for share in shares)])
     rows, columns = len(structure), len(severity)
     sheet = networks.generator.apply(
         {"params": average["generator"]},
@@ -349,7 +301,7 @@ def save_samples(
     )
     sheet = np.asarray(sheet).reshape(rows, columns, *sheet.shape[1:3])
     titles = ["z_class = 0"]
-    titles += [f"film {i + 1}, t = {share}" for i in range(len(lenders)) for share in shares]
+    titles += [f"{title} {i + 1}, t = {share}" for i in range(len(lent)) for share in shares]
     plots.save(plots.image_grid(sheet, titles), path)
 
 
@@ -364,16 +316,18 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))
     step = map_train_step(config, networks, optimizers)
+    paper = gan.objective == "paper"
     penalty_step = map_penalty_step(config, networks, optimizers)
     checkpoints = Checkpoints(directory)
-    state = parallel.replicate(init_state(networks, optimizers, config.seed + config.gan.seed))
-    state = checkpoints.newest(state)
+    players = init_params(networks, config.seed + config.gan.seed)
+    state = checkpoints.newest(parallel.replicate(init_state(*players, optimizers)))
     start = int(state.step)
     recorder = Recorder(directory, "gan", gan.num_steps, gan.batch_size, start)
     batches = train_batches(
         splits["train"], gan.batch_size, config.seed + config.gan.seed, start, paired=True
     )
-    collected = GanMetrics.empty()
+    empty = (train_paper_gan.PaperMetrics if paper else GanMetrics).empty()
+    collected = empty
     (directory / "samples").mkdir(exist_ok=True)
     films, label = splits["validation"]["image"], splits["validation"]["label"]
     shown = films[np.flatnonzero(label == 0)[:3]], films[np.flatnonzero(label == 1)[:3]]
@@ -381,17 +335,20 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         batch = parallel.shard(next(batches))
         state, new = step(state, batch, *frozen)
         collected = collected.merge(new)
-        if number % gan.r1_every == 0:
+        if gan.r1_weight > 0 and number % gan.r1_every == 0:
             state, _ = penalty_step(state, batch, *frozen)
         last = number == gan.num_steps
         if number % gan.log_every == 0 or last:
             recorder.write(number, collected.compute())
-            collected = GanMetrics.empty()
+            collected = empty
         if number % gan.save_every == 0 or last:
             variables = {**state.average, "discriminator": state.discriminator}
             checkpoints.save(number, state, variables, score=number)
             sheet = directory / "samples" / f"{number:06d}.png"
-            save_samples(sheet, networks, state.average, frozen, *shown)
+            if paper:
+                save_prior_samples(sheet, networks, state.average)
+            else:
+                save_samples(sheet, networks, state.average, frozen, *shown)
     recorder.close()
     checkpoints.close()
     mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)

@@ -154,3 +154,26 @@ def test_paired_batches_hold_the_same_films():
     np.testing.assert_array_equal(paired["index"], np.arange(16))
     order = data.in_pairs(plain["label"])
     np.testing.assert_array_equal(paired["row"], plain["row"][order])
+
+
+def test_shuffled_labels_are_the_same_labels_and_mean_nothing():
+    label = np.arange(1000) % 2
+    one, again, other = (data.shuffled(label, 0, number) for number in (0, 0, 1))
+    assert one.sum() == 500
+    np.testing.assert_array_equal(one, again)
+    for shuffled in (one, other):
+        assert abs(np.corrcoef(label, shuffled)[0, 1]) < 0.1
+    assert (one != other).any()
+
+
+def test_train_and_validation_labels_are_shuffled_if_asked(tmp_path):
+    config = base.get_config().data
+    config.update(dict(num_train=64, num_validation=32, num_test=32, image_size=32))
+    config.cache_dir = str(tmp_path)
+    plain, _ = data.load_splits(config, seed=0)
+    config.shuffle_labels = True
+    mixed, _ = data.load_splits(config, seed=0)
+    for split, changed in (("train", True), ("validation", True), ("test", False)):
+        np.testing.assert_array_equal(plain[split]["image"], mixed[split]["image"])
+        assert (plain[split]["label"] != mixed[split]["label"]).any() == changed
+        assert plain[split]["label"].sum() == mixed[split]["label"].sum()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import gan_objective, train_gan
+from cxr_jax import gan_objective, gan_state, train_gan
 from cxr_jax.grading import Scale
 from datasets.errors import InputError
 
@@ -35,7 +35,7 @@ def test_margin_error_by_hand():
 def rates(tiny_config, num_steps: int) -> np.ndarray:
     """The learning rate of every step: what Adam moves a parameter with a constant gradient."""
     tiny_config.gan.num_steps = num_steps
-    optimizer = train_gan.make_optimizer(tiny_config.gan, 1.0)
+    optimizer = gan_state.make_optimizer(tiny_config.gan, 1.0)
     params = jnp.zeros(())
     state, moves = optimizer.init(params), []
     for _ in range(num_steps):

@@ -58,3 +58,29 @@ def test_every_grade_is_used_in_order(num_grades):
     assert (np.diff(grade) >= 0).all()
     assert set(grade) == set(range(num_grades))
     assert ((grade > 0) == np.asarray(MARGINS > 0)).all()
+
+
+UNGRADED = SCALE._replace(graded=jnp.float32(0))
+
+
+def test_a_film_is_asked_for_its_own_margin_or_for_that_of_its_decision():
+    margin = jnp.array([-9.0, 0.0, 1.0, 9.0])
+    np.testing.assert_array_equal(grading.wanted(SCALE, margin), [-2, -2, 1, 9])
+    np.testing.assert_array_equal(grading.wanted(UNGRADED, margin), [-2, -2, 6, 6])
+
+
+def test_an_ungraded_scale_knows_two_answers():
+    margin = jnp.array([-9.0, 0.0, 0.1, 9.0])
+    np.testing.assert_array_equal(grading.film_radius(UNGRADED, margin), [0, 0, 1, 1])
+    np.testing.assert_array_equal(grading.grade(UNGRADED, margin, 5), [0, 0, 4, 4])
+    np.testing.assert_array_equal(grading.grade(UNGRADED, margin, 2), [0, 0, 1, 1])
+
+
+def test_labels_may_speak_in_f_s_stead():
+    said = grading.by_label(SCALE, jnp.array([0, 1]))
+    np.testing.assert_array_equal(said, [-2, 6])
+    np.testing.assert_array_equal(grading.film_radius(SCALE, said), [0, 1])
+
+
+def test_one_grade_is_no_condition():
+    assert not np.asarray(grading.grade(SCALE, MARGINS, 1)).any()

@@ -26,7 +26,8 @@ LAYERS = [
     ["films.py"],
     ["train_encoder.py", "train_evaluators.py"],
     ["train_gan.py"],
-    ["gan_objective.py", "train_classifier.py"],
+    ["train_paper_gan.py"],
+    ["gan_objective.py", "paper_objective.py", "gan_state.py", "train_classifier.py"],
     ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
     + ["attack.py", "film_parameters.py"],
     [

@@ -39,12 +39,11 @@ def origin_like(latents: Latents) -> Latents:
     return jax.tree.map(jnp.zeros_like, latents)
 
 
-def refine(render, target, first, weights, num_steps=600, learning_rate=0.1):
-    return jax.jit(
-        lambda first, target: invert.refine(
-            first, target, render, classify, jnp.float32(4.0), weights, num_steps, learning_rate
-        )
-    )(first, target)
+def refine(render, target, first, weights, num_steps=600, learning_rate=0.1, **more):
+    settings = classify, jnp.float32(4.0), weights, num_steps, learning_rate
+    return jax.jit(lambda first, target: invert.refine(first, target, render, *settings, **more))(
+        first, target
+    )
 
 
 def test_a_positive_is_inverted_in_its_class_latent(render, truth):
@@ -122,3 +121,13 @@ def test_no_steps_return_the_first_guess(render, truth):
     found, history = refine(render, target, truth, ALL, 0)
     np.testing.assert_array_equal(found.structure, truth.structure)
     assert history.shape == (0, 4)
+
+
+def test_both_latents_are_found_from_the_origin_if_none_is_held(render, truth):
+    radius = jnp.array([1.0, 0.5, 0.0, 1.0])
+    target = target_of(render(truth.structure, truth.severity(radius)), radius)
+    found, _ = refine(
+        render, target, origin_like(truth), PIXEL_ONLY, num_steps=2000, hold_structure=False
+    )
+    np.testing.assert_allclose(found.structure, truth.structure, atol=0.02)
+    np.testing.assert_allclose(found.severity(radius), truth.severity(radius), atol=0.02)

@@ -139,3 +139,15 @@ def test_confusion_is_least_where_the_critic_cannot_tell():
     )
     pull = jax.grad(losses.confusion)(jnp.array([2.0, -2.0]))
     assert pull[0] > 0 > pull[1]  # descent takes both towards the fair coin
+
+
+def test_roughness_by_hand():
+    image = jnp.array([[0.0, 1.0], [0.0, 3.0]]).reshape(1, 2, 2, 1)
+    # Down: 0 and 2; across: 1 and 3.
+    assert float(losses.roughness(image)[0]) == pytest.approx((1 + 2) / 2)
+
+
+def test_roughness_does_not_see_brightness_but_sees_a_checkerboard():
+    image = jnp.stack([jnp.full((4, 4, 1), 7.0), (-1.0) ** jnp.indices((4, 4)).sum(0)[..., None]])
+    np.testing.assert_allclose(losses.roughness(image), [0, 2])
+    np.testing.assert_allclose(losses.roughness(3 * image), [0, 6])

@@ -182,3 +182,18 @@ def test_every_config_builds_networks_that_fit_together(name):
     assert [margin.shape for margin in margins] == [(2,)] * 3
     num_structure, num_severity = gan_objective.latent_sizes(networks.generator)
     assert num_severity >= 32 and num_structure > num_severity
+
+
+def test_a_class_latent_without_maps_changes_every_level_alike(networks, latents, random_params):
+    loose = dict(severity_channels=(5, 2), severity_is_placed=False)
+    generator, encoder = (net.clone(**loose) for net in (networks.generator, networks.encoder))
+    structure, severity = latents[0], 0.5 * jnp.ones((BATCH, 7))
+    params = random_params(generator, structure, severity)
+    draw = jax.jit(lambda severity: generator.apply({"params": params}, structure, severity))
+    assert draw(severity).shape == (BATCH, SIZE, SIZE, 1)
+    for component in (0, 6):
+        moved = draw(severity.at[:, component].add(1.0)) - draw(severity)
+        assert float(jnp.abs(moved).max()) > 1e-4
+    image = draw(severity)
+    _, (mean, log_std) = encoder.apply({"params": random_params(encoder, image)}, image)
+    assert mean.shape == log_std.shape == severity.shape

@@ -19,11 +19,13 @@ from cxr_jax import (
     data,
     film_parameters,
     gan_objective,
+    gan_state,
     parallel,
     train_classifier,
     train_encoder,
     train_evaluators,
     train_gan,
+    train_paper_gan,
 )
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation
@@ -105,8 +107,8 @@ def classifier_task(config, networks, random_like) -> Task:
 def gan_parts(networks, random_like) -> tuple:
     """(optimisers, a state, frozen): a classifier whose answers differ among the films."""
     generator, discriminator = random_like(lambda: train_gan.init_params(networks, 0))
-    optimizers = train_gan.Optimizers(optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
-    state = train_gan.GanState(
+    optimizers = gan_state.Optimizers(optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
+    state = gan_state.GanState(
         step=np.int32(0),
         generator=generator,
         discriminator=discriminator,
@@ -129,6 +131,22 @@ def gan_task(config, networks, random_like) -> Task:
     weights = gan_objective.Weights(**config.gan.weights)
     step = train_gan.make_train_step(networks, optimizers, weights, AUGMENTATION, 50.0, SEED)
     return Task(step, state, frozen)
+
+
+def paper_task(config, networks, random_like) -> Task:
+    optimizers, state, frozen = gan_parts(networks, random_like)
+    step = train_paper_gan.make_train_step(networks, optimizers, 1.0, 50.0, SEED)
+    return Task(step, state, frozen)
+
+
+def label_task(config, networks, random_like) -> Task:
+    """The GAN whose class latents follow the labels."""
+    optimizers, state, (classifier, scale) = gan_parts(networks, random_like)
+    weights = gan_objective.Weights(**config.gan.weights)
+    step = train_gan.make_train_step(
+        networks, optimizers, weights, AUGMENTATION, 50.0, SEED, by_label=True
+    )
+    return Task(step, state, (classifier, scale._replace(graded=np.float32(0))))
 
 
 def penalty_task(config, networks, random_like) -> Task:
@@ -181,6 +199,8 @@ def robust_task(config, networks, random_like) -> Task:
 TASKS = {
     "classifier": classifier_task,
     "gan": gan_task,
+    "gan by label": label_task,
+    "paper": paper_task,
     "penalty": penalty_task,
     "encoder": encoder_task,
     "segmenter": segmenter_task,
@@ -234,7 +254,7 @@ def scalar_of(name: str, metrics) -> float:
     """What ought to fall."""
     if name == "penalty":
         return float(metrics)
-    field = {"gan": "pixel", "encoder": "error"}
+    field = {"gan": "pixel", "gan by label": "pixel", "paper": "entropy", "encoder": "error"}
     return float(metrics.compute()[field[name] if name in field else "loss"])
 
 
