@@ -19,11 +19,7 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
-from benchmarks.fidelity import cell  # noqa: E402
-
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/ablations", "Where the runs are kept.")
-_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
+from benchmarks.markdown import cell  # noqa: E402
 
 # Each row's difference from the config.
 ROWS: Mapping[str, Mapping[str, object]] = {
@@ -96,10 +92,17 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str
     return "\n".join(lines) + "\n"
 
 
+def define_flags() -> None:
+    """Those of the command line; not when imported, since other benchmarks define the same."""
+    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
+    flags.DEFINE_string("workdir", "runs/ablations", "Where the runs are kept.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
+
+
 def main(argv: list[str]) -> None:
     """Runs what is missing and writes the results."""
     del argv
-    base, chosen = Path(_WORKDIR.value), runs.config_flags(sys.argv)
+    base, chosen = Path(flags.FLAGS.workdir), runs.config_flags(sys.argv)
     only = ["--config.explain.paths=('linear',)", "--config.explain.maps=('latent',)"]
     for name, changes in ROWS.items():
         workdir = base / folder(name)
@@ -107,9 +110,9 @@ def main(argv: list[str]) -> None:
         config = flags.FLAGS["config"].config_filename
         runs.run_main(config, workdir, [*chosen, *only, *flags_of(changes)])
     rows = {name: read(base / folder(name)) for name in ROWS}
-    gan = _CONFIG.value.gan
+    gan = flags.FLAGS.config.gan
     settings = f"{gan.num_steps} steps of {gan.batch_size} films"
-    out = Path(_OUT.value)
+    out = Path(flags.FLAGS.out)
     out.mkdir(parents=True, exist_ok=True)
     content = {"num_steps": gan.num_steps, "rows": rows}
     (out / "ablations.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
@@ -119,4 +122,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

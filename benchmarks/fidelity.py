@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import runs, sanity  # noqa: E402
+from benchmarks.markdown import markdown_table  # noqa: E402
 from cxr_jax import metrics, scores  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
@@ -128,23 +129,6 @@ def pool(workdirs: Sequence[Path]) -> dict:
             for name in ("flip_rate", "twin_error")
         },
     }
-
-
-def cell(entry: Mapping | None) -> str:
-    """A mean and its interval, for a table."""
-    if entry is None or entry["mean"] is None:
-        return "–"
-    interval = entry.get("ci95")
-    return f"{entry['mean']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-
-
-def markdown_table(rows: Mapping[str, Mapping], columns: Sequence[str], first: str) -> str:
-    """Rows of entries as a Markdown table."""
-    lines = [f"| {first} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, entries in rows.items():
-        cells = [cell(entries.get(column)) for column in columns]
-        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def to_markdown(name: str, table: Mapping) -> str:

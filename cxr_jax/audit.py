@@ -21,6 +21,8 @@ from cxr_jax.types import Image
 # is more than this share of the whole, and the lower end of its 95% interval too.
 OUTSIDE_SHARE = 0.2
 OUTSIDE = ("marker", "elsewhere", "border", "rest")
+RENDERED = ("lesions", "marker")  # what the phantom can be drawn without
+RANK_DECIMALS = 4  # of a logit
 BORDER = 0.1  # of the film's side
 MARKER_MARGIN = 2  # pixels: no generator draws lead to the pixel
 
@@ -149,17 +151,23 @@ def verdict(share: Mapping, found: Mapping[str, np.ndarray]) -> str:
     return f"No shortcut found: {text}."
 
 
-def agreement(found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """How well evidence tells the truth, over all films and regions.
+def agreement(
+    found: Mapping[str, np.ndarray], truth: Mapping[str, np.ndarray]
+) -> dict[str, float | None]:
+    """How well evidence tells the truth, over the films and the regions that can be re-rendered.
 
     Returns:
-      rank_correlation: Spearman's, over every region of every film. slope: of evidence on truth
+      rank_correlation: Spearman's, over both regions of every film. slope: of evidence on truth
       through the origin (1 is exact). error: mean absolute difference in logits.
     """
-    one = np.concatenate([found[name] for name in truth])
-    other = np.concatenate([truth[name] for name in truth])
+    one, other = (
+        np.concatenate([values[name] for name in RENDERED if name in truth])
+        for values in (found, truth)
+    )
+    # What is absent from a film is exactly tied, not ordered by the noise of arithmetic.
+    ranked = np.round(one, RANK_DECIMALS), np.round(other, RANK_DECIMALS)
     return {
-        "rank_correlation": metrics.spearman(one, other),
+        "rank_correlation": metrics.spearman(*ranked),
         "slope": float(one @ other / (other @ other)) if other.any() else None,
         "error": float(np.abs(one - other).mean()),
     }

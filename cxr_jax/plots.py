@@ -157,7 +157,8 @@ def audit(
         _show(axes[0, row], image[row])
         _show(axes[1, row], other[row])
         tint = sum(mask[row] * strength[name][row] for name, mask in regions.items())
-        _show(axes[0, row], tint, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=0.45)
+        shade = 0.55 * np.squeeze(np.abs(tint)) / limit
+        _show(axes[0, row], tint, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=shade)
         strongest = max(strength, key=lambda name: strength[name][row])
         text = f"mostly {strongest}: {strength[strongest][row]:+.1f}"
         axes[0, row].set_xlabel(text, fontsize=8.5)
@@ -178,7 +179,7 @@ def _bars(axes, table: Mapping, names: Sequence[str]) -> None:
         axes.plot(
             truth, names, "k|", markersize=26, markeredgewidth=2, label="truth, by re-drawing"
         )
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower right")
     axes.axvline(0, color="black", linewidth=0.7)
     axes.invert_yaxis()
     axes.set_xlabel("what the region adds to the answer (logits, mean over films)")

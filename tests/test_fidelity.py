@@ -15,7 +15,7 @@ from cxr_jax.metrics import summarise
 with warnings.catch_warnings():
     # The flag's default config is loaded by ml_collections in a way that Python deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from benchmarks import fidelity, runs
+    from benchmarks import fidelity, markdown, runs
 
 BOOTSTRAP = (50, 0)
 FILMS = (3, 5)  # of each decision in each run
@@ -221,12 +221,12 @@ def test_average():
     ],
 )
 def test_cell(entry, text):
-    assert fidelity.cell(entry) == text
+    assert markdown.cell(entry) == text
 
 
 def test_markdown_table():
     rows = {"linear": {"length": {"mean": 1.0}}, "pixel": {"length": NULL, "other": {"mean": 2}}}
-    text = fidelity.markdown_table(rows, ("length", "structure"), "path")
+    text = markdown.markdown_table(rows, ("length", "structure"), "path")
     assert text.splitlines() == [
         "| path | length | structure |",
         "|---|---|---|",
