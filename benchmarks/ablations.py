@@ -40,7 +40,6 @@ ROWS: Mapping[str, Mapping[str, object]] = {
         "explain.inversion_start": "origin",
         "explain.inversion_steps": 300,
     },
-    "no critic": {"gan.weights.confusion": 0.0},
 }
 # (column, where it stands in metrics.json)
 COLUMNS = (
