@@ -122,6 +122,7 @@ def get_segmenter() -> ConfigDict:
     """Of the lungs."""
     segmenter = get_evaluator()
     segmenter.num_steps = 400
+    segmenter.only_label = -1  # 0 or 1: learn from the masks of one class alone
     segmenter.widths = (16, 24, 32, 48)  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
     return segmenter
 

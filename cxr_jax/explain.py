@@ -84,8 +84,13 @@ def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
     return np.sort(np.concatenate([positive, negative]))
 
 
-def lungs_of(arrays: Arrays, rows: np.ndarray) -> np.ndarray:
-    """Lung masks [N, h, w, 1] bool; the whole image where a film has none."""
+def lungs_of(tools: Tools, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
+    """Lung masks [N, h, w, 1] bool; the whole image where nobody knows.
+
+    Where only some films have masks, or by other hands, the segmenter's are taken for all.
+    """
+    if tools.lungs is not None and "has_lung_mask" in arrays:
+        return tools.lungs(to_unit_range(arrays["image"][rows]))
     shape = arrays["image"][rows].shape
     if "lung_mask" not in arrays:
         return np.ones(shape, bool)
@@ -108,7 +113,7 @@ def calibrate(
     margin, judged = tools.margins(arrays["image"])
     rows = choose(margin, section.validation_images)
     inverted = tools.invert(arrays["image"][rows])
-    errors = films.lung_error(inverted, lungs_of(arrays, rows))
+    errors = films.lung_error(inverted, lungs_of(tools, arrays, rows))
     thresholds = films.set_thresholds(
         margin, judged, arrays["label"], errors, section.gate_percentile
     )
@@ -165,7 +170,7 @@ def explain_test(
     """
     rows = choose(tools.margins(test["image"])[0], section.images, section.skip)
     inverted = tools.invert(test["image"][rows])
-    errors = films.lung_error(inverted, lungs_of(test, rows))
+    errors = films.lung_error(inverted, lungs_of(tools, test, rows))
     reasons = films.reasons_to_reject(inverted, errors, known.thresholds, section.gate_margin)
     covered = accepted(reasons)
     logger.info("%d of %d films pass the gate", covered.sum(), len(covered))

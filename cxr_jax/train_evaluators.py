@@ -41,6 +41,7 @@ Loss = Callable[[Params, Arrays, jax.Array, jax.Array], jax.Array]
 
 # The truths of train that each is taught by, and which seed is its own: f and h have the first two.
 TRUTHS = {"segmenter": ("lung_mask", "has_lung_mask"), "regressor": SOURCES, "robust": ()}
+ANY_LABEL = -1
 SEEDS = {"segmenter": 2, "regressor": 3, "robust": 4}
 
 
@@ -170,9 +171,14 @@ def find_lungs(
     return parallel.in_batches(find, 1, batch_size)(params, pixels)
 
 
-def with_lungs(arrays: Arrays) -> Arrays:
-    """`image` and `lung_mask` of the films whose lungs are known."""
-    known = arrays.get("has_lung_mask", np.ones(len(arrays["image"]), bool))
+def with_lungs(arrays: Arrays, only_label: int = ANY_LABEL) -> Arrays:
+    """`image` and `lung_mask` of the films whose lungs are known, of one label or of any.
+
+    Where masks were drawn for each class by another group, one class is one convention.
+    """
+    known = arrays.get("has_lung_mask", np.ones(len(arrays["image"]), bool)).astype(bool)
+    if only_label != ANY_LABEL:
+        known = known & (arrays["label"] == only_label)
     return {name: arrays[name][known] for name in ("image", "lung_mask")}
 
 
@@ -187,7 +193,7 @@ def run_segmenter(
     section = config.evaluators.segmenter
     if "lung_mask" not in splits["train"]:
         raise Untaught("the data set has no lung masks")
-    films, test = with_lungs(splits["train"]), with_lungs(splits["test"])
+    films, test = (with_lungs(splits[name], section.only_label) for name in ("train", "test"))
     if len(films["image"]) < section.batch_size or len(test["image"]) == 0:
         raise Untaught(
             f"{len(films['image'])} training and {len(test['image'])} test films have a lung mask; "

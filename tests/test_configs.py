@@ -85,5 +85,7 @@ def test_numbers_fit_together(name, variant):
 
 def test_only_the_full_comparison_trains_the_networks_that_judge():
     for name, variant in CASES:
-        names = MODULES[name].get_config(variant).evaluators.names
-        assert set(names) == (set(train_evaluators.TRUTHS) if variant == "full" else set())
+        names = set(MODULES[name].get_config(variant).evaluators.names)
+        expected = set(train_evaluators.TRUTHS) if variant == "full" else set()
+        # The audit of real films asks where the lungs are.
+        assert names == ({"segmenter"} if name == "covid" else expected)

@@ -119,10 +119,10 @@ def test_lungs_are_the_whole_film_where_none_are_known():
     masks = np.zeros((3, SIDE, SIDE, 1), np.uint8)
     masks[1, 2:4] = 255
     arrays = {"image": masks, "lung_mask": masks}
-    lungs = explain.lungs_of(arrays, np.array([2, 1]))
+    lungs = explain.lungs_of(make_tools(), arrays, np.array([2, 1]))
     assert lungs.dtype == bool and lungs[0].all()
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
-    assert explain.lungs_of({"image": masks}, np.array([0, 1])).all()
+    assert explain.lungs_of(make_tools(), {"image": masks}, np.array([0, 1])).all()
 
 
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
@@ -134,6 +134,17 @@ def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
     np.testing.assert_array_equal(truth["row"], [2, 0])
     np.testing.assert_array_equal(truth["severity"], [2, 0])
     assert "twin" not in explain.truth_of({"severity": np.arange(3.0)}, np.array([0]))
+
+
+def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs():
+    masks = np.zeros((3, 4, 4, 1), np.uint8)
+    masks[1, :2] = 255
+    bright = lambda image: image > 0
+    arrays = {"image": 255 - masks, "lung_mask": masks}
+    mixed = arrays | {"has_lung_mask": np.array([False, True, False])}
+    rows, tools = np.array([1, 2]), make_tools(lungs=bright)
+    np.testing.assert_array_equal(explain.lungs_of(tools, mixed, rows), arrays["image"][rows] > 0)
+    np.testing.assert_array_equal(explain.lungs_of(tools, arrays, rows)[0], masks[1] > 0)
 
 
 # A data set and tools for it.

@@ -251,3 +251,14 @@ def test_the_explained_classifier_meets_the_same_attack(config, splits, tmp_path
     train_evaluators.run(config, tmp_path, splits)
     figures = recorded(tmp_path)["robust"]
     assert figures["auroc_attacked_classifier"] == figures["auroc_attacked"]
+
+
+def test_one_convention_is_that_of_one_class():
+    arrays = {
+        "image": np.arange(4),
+        "lung_mask": np.arange(4),
+        "label": np.array([0, 1, 0, 1]),
+        "has_lung_mask": np.array([True, True, False, True]),
+    }
+    for label, rows in ((-1, [0, 1, 3]), (0, [0]), (1, [1, 3])):
+        np.testing.assert_array_equal(train_evaluators.with_lungs(arrays, label)["image"], rows)
