@@ -72,8 +72,8 @@ def to_markdown(table: Mapping[str, Mapping], count: int) -> str:
     lines = [
         f"## Inversion of {count} test films",
         "",
-        "`flips_at_origin`: share of positives whose G(z_structure, 0) f calls negative; without it",
-        "an inversion cannot be walked, however well it reconstructs.",
+        "`flips_at_origin`: share of positives whose G(z_structure, 0) f calls negative; without",
+        "it an inversion cannot be walked, however well it reconstructs.",
         "",
         "| | " + " | ".join(COLUMNS) + " | ms a film |",
         "|---" * (len(COLUMNS) + 2) + "|",
