@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell, markdown_table  # noqa: E402
+from benchmarks.pooling import load_group  # noqa: E402
 from cxr_jax import audit  # noqa: E402
 
 CONFIGS = {
@@ -38,25 +39,10 @@ BUDGET = (
 BOOTSTRAP = (2000, 0)
 
 
-def load_audit(workdirs: Sequence[Path]) -> dict[str, dict[str, np.ndarray]]:
-    """Per-film evidence, truth and map shares by region, the runs' films after each other."""
-    parts: dict[str, dict[str, list[np.ndarray]]] = {}
-    for workdir in workdirs:
-        with np.load(workdir / "explain" / "scores.npz") as arrays:
-            for key in arrays:
-                group, region, column = key.split("/")
-                if group == "audit":
-                    parts.setdefault(region, {}).setdefault(column, []).append(arrays[key])
-    return {
-        region: {column: np.concatenate(values) for column, values in each.items()}
-        for region, each in parts.items()
-    }
-
-
 def pool(workdirs: Sequence[Path]) -> dict:
     """One config's entry: how many runs were flagged, and the evidence of all their films."""
     reports = [json.loads((w / "explain" / "metrics.json").read_text()) for w in workdirs]
-    table = audit.summarise(load_audit(workdirs), BOOTSTRAP)
+    table = audit.summarise(load_group(workdirs, "audit"), BOOTSTRAP)
     kept = ("evidence", "truth", "outside_share", "map_shares", "agreement", "rule")
     return {
         "seeds": len(reports),

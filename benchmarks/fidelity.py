@@ -23,7 +23,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import runs, sanity  # noqa: E402
 from benchmarks.markdown import markdown_table  # noqa: E402
-from cxr_jax import metrics, scores  # noqa: E402
+from benchmarks.pooling import PerFilm, average, load_group, mean_tree  # noqa: E402
+from cxr_jax import audit, metrics, scores, tables  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py:full", "The experiment.")
@@ -37,8 +38,6 @@ COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
 MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
 
-PerFilm = dict[str, dict[str, np.ndarray]]  # by name of a path or map, then by metric
-
 
 def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
     """Runs `main.py` for one GAN seed to its end."""
@@ -46,21 +45,6 @@ def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
     own = [f"--config.gan.seed={seed}", f"--config.explain.skip={skip}"]
     chosen = runs.config_flags(sys.argv)
     runs.run_main(flags.FLAGS["config"].config_filename, workdir, [*own, *chosen])
-
-
-def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
-    """The per-film scores of a group (a direction, or `maps`), the runs' films after each other."""
-    parts: dict[str, dict[str, list[np.ndarray]]] = {}
-    for workdir in workdirs:
-        with np.load(workdir / "explain" / "scores.npz") as arrays:
-            for key in arrays:
-                head, name, metric = key.split("/")
-                if head == group:
-                    parts.setdefault(name, {}).setdefault(metric, []).append(arrays[key])
-    return {
-        name: {metric: np.concatenate(values) for metric, values in each.items()}
-        for name, each in parts.items()
-    }
 
 
 def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
@@ -80,24 +64,6 @@ def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
     return table
 
 
-def average(reports: Sequence[Mapping], *keys: str) -> dict:
-    """An entry that is known only for whole runs: its mean over them, and each run's own."""
-    entries = reports
-    for key in keys:
-        entries = [entry[key] for entry in entries]
-    means = [entry["mean"] for entry in entries]
-    if None in means:
-        return next(entry for entry in entries if entry["mean"] is None)
-    return {"mean": float(np.mean(means)), "ci95": None, "each_seed": means}
-
-
-def mean_tree(trees: Sequence) -> dict | float | None:
-    """The mean of equal trees of numbers; None where one is missing."""
-    if isinstance(trees[0], Mapping):
-        return {key: mean_tree([tree[key] for tree in trees]) for key in trees[0]}
-    return None if None in trees else float(np.mean(trees))
-
-
 def pool(workdirs: Sequence[Path]) -> dict:
     """The tables over all runs."""
     reports = [json.loads((w / "explain" / "metrics.json").read_text()) for w in workdirs]
@@ -111,14 +77,20 @@ def pool(workdirs: Sequence[Path]) -> dict:
             entry["realism"] = average(reports, "paths", path, direction, "realism")
             table["paths"].setdefault(path, {})[direction] = entry
         table["comparisons"][direction] = compare(each, bootstrap)
-    by_map = load_group(workdirs, "maps")
+    for entry in table["paths"].values():
+        for direction in DIRECTIONS:
+            metrics_of = table["paths"]["linear"][direction]
+            nothing = {"mean": None, "reason": tables.NOT_WALKED}
+            entry.setdefault(direction, dict.fromkeys(metrics_of, nothing))
+    by_map, by_region = load_group(workdirs, "maps"), load_group(workdirs, "audit")
     return table | {
         "seeds": len(reports),
         "coverage": float(np.mean([report["coverage"] for report in reports])),
         "latent_path": [report["latent_path"] for report in reports],
         "classifier": reports[0]["classifier"],
         "reconstruction_rmse": average(reports, "reconstruction_rmse"),
-        "maps": scores.summarise_maps(by_map, bootstrap) if by_map else {},
+        "maps": scores.summarise_maps(by_map, bootstrap) if by_map else reports[0]["maps"],
+        "audit": audit.summarise(by_region, bootstrap) if by_region else reports[0]["audit"],
         "disentanglement": mean_tree([report["disentanglement"] for report in reports]),
         "each_seed": {
             name: [report["maps"]["latent"][name]["mean"] for report in reports]
@@ -145,8 +117,9 @@ def to_markdown(name: str, table: Mapping) -> str:
         rows = table["comparisons"][direction]
         if rows:
             parts.append(markdown_table(rows, COMPARED, "paired difference"))
-    if table["maps"]:
+    if table["maps"]["latent"]["on_target"]["mean"] is not None:
         parts += ["### Maps", markdown_table(table["maps"], MAP_COLUMNS, "map")]
+    parts.append(f"Audit: {table['audit']['verdict']}")
     parts.append(f"Disentanglement: `{json.dumps(table['disentanglement'])}`")
     return "\n\n".join(parts) + "\n"
 
@@ -168,9 +141,7 @@ def main(argv: list[str]) -> None:
         config = flags.FLAGS["config"].config_filename
         controls = sanity.run_controls(config, base, workdirs[1], chosen)
         bootstrap = (_CONFIG.value.explain.bootstrap, 0)
-        table["maps"].setdefault("latent", {}).update(
-            sanity.measure(workdirs[0], *controls, bootstrap)
-        )
+        table["maps"]["latent"] |= sanity.measure(workdirs[0], *controls, bootstrap)
     results[_NAME.value] = table
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = "\n".join(to_markdown(name, table) for name, table in results.items())

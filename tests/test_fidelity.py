@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from absl import flags
 
-from cxr_jax import results, scores
+from cxr_jax import audit, results, scores, tables
 from cxr_jax.metrics import summarise
 
 with warnings.catch_warnings():
     # The flag's default config is loaded by ml_collections in a way that Python deprecates.
     warnings.simplefilter("ignore", DeprecationWarning)
-    from benchmarks import fidelity, markdown, runs
+    from benchmarks import fidelity, markdown, pooling, runs
 
 BOOTSTRAP = (50, 0)
 FILMS = (3, 5)  # of each decision in each run
@@ -51,6 +51,9 @@ def make_scores(seed: int) -> dict:
         "pos_to_neg": down,
         "neg_to_pos": up,
         "maps": {name: map_scores(rng, rows - 1) for name in ("latent", "prior")},
+        "audit": {
+            region: {"evidence": rng.uniform(1, 2, rows)} for region in ("lesions", "elsewhere")
+        },
     }
 
 
@@ -64,7 +67,9 @@ def make_report(seed: int, each: dict) -> dict:
             entry |= scores.summarise_paths(each[direction][path], 1.0, BOOTSTRAP)
             paths.setdefault(path, {})[direction] = entry
     paths["linear_best"]["neg_to_pos"]["realism"] = NULL
+    audited = audit.summarise(each["audit"], BOOTSTRAP)
     return {
+        "audit": audited,
         "config": {"explain": {"bootstrap": BOOTSTRAP[0]}},
         "coverage": 0.5 + 0.1 * seed,
         "coverage_by_direction": {"pos_to_neg": 0.25 + 0.5 * seed, "neg_to_pos": 1.0},
@@ -102,7 +107,7 @@ def joined(every, group: str, name: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("group", ["pos_to_neg", "neg_to_pos", "maps"])
 def test_the_films_of_the_runs_are_put_after_each_other(finished, group):
     workdirs, every = finished
-    found = fidelity.load_group(workdirs, group)
+    found = pooling.load_group(workdirs, group)
     assert found.keys() == every[0][group].keys()
     for name, metrics in found.items():
         expected = joined(every, group, name)
@@ -141,6 +146,19 @@ def test_what_is_known_for_whole_runs_is_averaged_over_them(finished):
     assert table["latent_path"] == ["linear", "aligned"]
     shares = {"z_structure": pytest.approx(0.3), "z_class": 0.5, "both": None}
     assert table["disentanglement"] == {"margin": shares, "severity_spearman": None}
+
+
+def test_the_audit_is_of_all_films_together(finished):
+    workdirs, every = finished
+    table = fidelity.pool(workdirs)["audit"]
+    both = {name: joined(every, "audit", name) for name in ("lesions", "elsewhere")}
+    assert table == audit.summarise(both, BOOTSTRAP)
+    assert table["evidence"]["lesions"]["images"] == sum(FILMS) and table["flagged"]
+
+
+def test_a_direction_that_no_run_walked_says_so(finished):
+    entry = fidelity.pool(finished[0])["paths"]["natural"]["neg_to_pos"]
+    assert entry["flip_rate"] == {"mean": None, "reason": tables.NOT_WALKED}
 
 
 def test_each_run_is_reported_beside_the_pool(finished):
@@ -195,19 +213,19 @@ def test_a_path_that_was_compared_with_itself_gains_nothing():
 
 def test_mean_tree():
     trees = [{"a": {"b": 1.0}, "c": 2.0, "d": None}, {"a": {"b": 3.0}, "c": None, "d": 1.0}]
-    assert fidelity.mean_tree(trees) == {"a": {"b": 2.0}, "c": None, "d": None}
-    assert fidelity.mean_tree(trees[:1]) == trees[0]
+    assert pooling.mean_tree(trees) == {"a": {"b": 2.0}, "c": None, "d": None}
+    assert pooling.mean_tree(trees[:1]) == trees[0]
 
 
 def test_average():
     reports = [{"a": {"b": {"mean": value}}} for value in (1.0, 2.0, 6.0)]
-    assert fidelity.average(reports, "a", "b") == {
+    assert pooling.average(reports, "a", "b") == {
         "mean": 3.0,
         "ci95": None,
         "each_seed": [1.0, 2.0, 6.0],
     }
     reports[1]["a"]["b"] = NULL
-    assert fidelity.average(reports, "a", "b") == NULL
+    assert pooling.average(reports, "a", "b") == NULL
 
 
 @pytest.mark.parametrize(
@@ -260,7 +278,7 @@ def test_a_data_set_without_masks_has_no_maps(finished, tmp_path):
         report["maps"] = scores.undefined_maps(["latent", "prior"], "no mask")
         path.write_text(json.dumps(report))
     table = fidelity.pool(workdirs)
-    assert table["maps"] == {}
+    assert table["maps"]["prior"]["on_target"] == {"mean": None, "reason": "no mask"}
     assert table["each_seed"]["on_target"] == [None, None]
     assert "### Maps" not in fidelity.to_markdown("covid", table)
 
