@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 import numpy as np
@@ -230,25 +231,38 @@ def make_maps(
     return {name: made[name] for name in maps.NAMES if name in names and name in made}, incomplete
 
 
-def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
-    """Explains the test films; writes metrics.json, figures/, and arrays film by film (.npz)."""
-    directory, section = workdir / "explain", config.explain
-    trained = {name: records.finished(workdir / name) for name in TRAINED}
-    if records.is_done(directory, explain=section.to_dict(), trained=trained):
-        logger.info("explain: complete, skipped")
-        return
-    tools = make_tools(config, workdir, splits)
-    known = calibrate(tools, splits, section, config.seed)
-    explained = explain_test(tools, splits["test"], known, section)
-    positives = explained.groups["pos_to_neg"]
+class Measured(NamedTuple):
+    """What is said of the explained films.
+
+    Attributes:
+      report: metrics.json.
+      scores: the same film by film, see `results.save_scores`.
+      maps: of the positives, by name.
+      audited: which regions the classifier's answers come from.
+    """
+
+    report: dict
+    scores: dict
+    maps: dict[str, np.ndarray]
+    audited: tables.Audited
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    tools: Tools,
+    splits: dict[str, Arrays],
+    known: Calibration,
+    explained: Explained,
+    figures: dict,
+) -> Measured:
+    """Every table; `figures`: the test figures of `classifier` and `judge`."""
+    section, bootstrap = config.explain, (config.explain.bootstrap, config.seed)
+    positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
     made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
-    bootstrap = (section.bootstrap, config.seed)
     real = other_films(tools, splits["test"], explained.rows) if tools.features else ()
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
-    share = explained.shares["pos_to_neg"]
     map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
     audited = tables.audit_films(tools, positives, known, made, share, bootstrap)
-    figures = train_classifier.test_figures(workdir)
     report = {
         "config": config.to_dict(),
         "images": len(explained.rows),
@@ -265,16 +279,38 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "disentanglement": tables.disentangle(tools, explained),
         "audit": audited.table,
     }
-    shutil.rmtree(directory / "figures", ignore_errors=True)  # of an earlier choice of paths
-    (directory / "figures").mkdir(parents=True)
-    records.write_json(directory / "metrics.json", report)
-    every_score = {**path_scores, "maps": map_scores, "audit": audited.each}
-    results.save_scores(directory / "scores.npz", every_score)
+    film_scores = {**path_scores, "maps": map_scores, "audit": audited.each}
+    return Measured(report, film_scores, made, audited)
+
+
+def write(
+    directory: Path, strips: int, known: Calibration, explained: Explained, measured: Measured
+) -> None:
+    """Writes metrics.json, figures/, and arrays film by film (.npz)."""
+    figures, groups = directory / "figures", explained.groups
+    shutil.rmtree(figures, ignore_errors=True)  # of an earlier choice of paths
+    figures.mkdir(parents=True)
+    records.write_json(directory / "metrics.json", measured.report)
+    results.save_scores(directory / "scores.npz", measured.scores)
     covered = accepted(explained.reasons)
-    results.save_walks(directory / "walks.npz", explained.groups, explained.rows, covered)
-    results.save_maps(directory / "maps.npz", made, positives.truth["row"])
-    results.save_figures(
-        directory / "figures", explained.groups, known.thresholds, known.path, made, section.strips
-    )
-    results.save_audit(directory / "figures" / "audit.png", positives, audited, section.strips)
+    results.save_walks(directory / "walks.npz", groups, explained.rows, covered)
+    positives, maps = groups["pos_to_neg"], measured.maps
+    results.save_maps(directory / "maps.npz", maps, positives.truth["row"])
+    results.save_figures(figures, groups, known.thresholds, known.path, maps, strips)
+    results.save_audit(figures / "audit.png", positives, measured.audited, strips)
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Explains the test films."""
+    directory, section = workdir / "explain", config.explain
+    trained = {name: records.finished(workdir / name) for name in TRAINED}
+    if records.is_done(directory, explain=section.to_dict(), trained=trained):
+        logger.info("explain: complete, skipped")
+        return
+    tools = make_tools(config, workdir, splits)
+    known = calibrate(tools, splits, section, config.seed)
+    explained = explain_test(tools, splits["test"], known, section)
+    figures = train_classifier.test_figures(workdir)
+    measured = measure(config, tools, splits, known, explained, figures)
+    write(directory, section.strips, known, explained, measured)
     records.mark_done(directory, explain=section.to_dict(), trained=trained)
