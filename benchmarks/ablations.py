@@ -28,10 +28,8 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "label conditioning": {"gan.conditioning": "label", "gan.num_grades": 2},
     "modulation only": {"gan.severity_is_placed": False, "gan.severity_channels": (64,)},
     "locality 0": {"gan.weights.locality": 0.0},
-    "locality 4": {"gan.weights.locality": 4.0},
     "smoothness 0": {"gan.weights.smoothness": 0.0},
     "classifier weight 0": {"gan.weights.margin": 0.0, "gan.weights.feature": 0.0},
-    "no grafts": {"gan.weights.removal": 0.0},
     "the paper's objective": {
         "gan.objective": "paper",
         "gan.conditioning": "binary",
@@ -60,7 +58,7 @@ def flags_of(changes: Mapping[str, object]) -> list[str]:
 
 def folder(name: str) -> str:
     """A row's work directory."""
-    return name.replace(" ", "_")
+    return name.replace(" ", "_").replace("'", "")
 
 
 def read(workdir: Path) -> dict[str, dict]:
