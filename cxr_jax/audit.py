@@ -141,14 +141,12 @@ def verdict(share: Mapping, found: Mapping[str, np.ndarray]) -> str:
     if share["mean"] is None:
         return f"No verdict: {share['reason']}."
     low, high = share["ci95"]
-    strongest = max(found, key=lambda name: found[name].mean())
-    text = (
-        f"{share['mean']:.0%} [{low:.0%}, {high:.0%}] of the evidence lies outside the lungs, "
-        f"most of all in region '{strongest}'"
-    )
-    if is_flagged(share):
-        return f"Shortcut: {text}."
-    return f"No shortcut found: {text}."
+    text = f"{share['mean']:.0%} [{low:.0%}, {high:.0%}] of the evidence lies outside the lungs"
+    if not is_flagged(share):
+        return f"No shortcut found: {text}."
+    outside = [name for name in found if name in OUTSIDE]
+    strongest = max(outside, key=lambda name: found[name].mean())
+    return f"Shortcut: {text}, most of that in region '{strongest}'."
 
 
 def agreement(
