@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -26,14 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cxr_jax import (  # noqa: E402
     averaged,
-    gan_objective,
     gan_state,
     parallel,
     train_classifier,
     train_encoder,
     train_gan,
 )
-from cxr_jax.augment import Augmentation  # noqa: E402
 from cxr_jax.grading import Scale  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
@@ -69,16 +66,7 @@ def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     section = config.classifier
     network = train_classifier.make_classifier(section)
     optimizer = train_classifier.make_optimizer(section)
-    step = parallel.pmap_step(
-        train_classifier.make_train_step(
-            network,
-            optimizer,
-            Augmentation(**section.augmentation),
-            section.label_smoothing,
-            section.average_decay,
-            config.seed,
-        )
-    )
+    step = train_classifier.map_train_step(section, network, optimizer, config.seed)
     params = train_classifier.init_params(network, config.data.image_size, config.seed)
     state = averaged.init_state(params, optimizer)
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
@@ -110,17 +98,8 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the encoder's own step."""
     section = config.encoder
     networks = train_gan.make_networks(config)
-    optimizer = optax.adam(section.learning_rate)
-    step = parallel.pmap_step(
-        train_encoder.make_train_step(
-            networks,
-            optimizer,
-            gan_objective.Weights(**config.gan.weights),
-            Augmentation(**config.gan.augmentation),
-            config.seed,
-        ),
-        num_frozen=3,
-    )
+    optimizer = train_encoder.make_optimizer(section)
+    step = train_encoder.map_train_step(config, networks, optimizer)
     params, discriminator = train_gan.init_params(networks, config.seed)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     gan = {**params, "discriminator": discriminator}

@@ -5,7 +5,7 @@ a mesh of the local devices. pmap does not check that an output is the same ever
 a step returns must have gone through `mean`; `is_synced` is the test for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -15,6 +15,7 @@ from cxr_jax.types import Index, Params
 from datasets.errors import InputError
 
 AXIS = "devices"
+Devices = Sequence[jax.Device]
 
 
 def num_devices() -> int:
@@ -51,13 +52,24 @@ def shard(batch: Params) -> Params:
     return _placed(jax.tree.map(split, batch), PartitionSpec(AXIS))
 
 
-def pmap_step(step: Callable, num_frozen: int = 0) -> Callable:
-    """Maps `step(state, batch, *frozen) -> (state, metrics)` over the local devices.
+def pmap_step(step: Callable, num_frozen: int = 0, devices: Devices | None = None) -> Callable:
+    """Maps `step(state, batch, *frozen) -> (state, metrics)` over the devices.
 
     The state is donated. `frozen` arguments (a trained classifier, say) are left untouched.
+
+    Args:
+      devices: to map over instead of all that there are, such as those of a machine that is only
+        compiled for.
     """
     in_axes = (None, 0, *(None,) * num_frozen)
-    return jax.pmap(step, axis_name=AXIS, in_axes=in_axes, out_axes=None, donate_argnums=0)
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=in_axes,
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
+    )
 
 
 def mean(tree: Params) -> Params:

@@ -79,6 +79,25 @@ def make_train_step(
     return step
 
 
+def map_train_step(
+    config: ml_collections.ConfigDict,
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    devices: parallel.Devices | None = None,
+) -> Callable:
+    """`make_train_step` of a section of the config, on every device or on those given."""
+    step = make_train_step(
+        network,
+        optimizer,
+        Augmentation(**config.augmentation),
+        config.label_smoothing,
+        config.average_decay,
+        seed,
+    )
+    return parallel.pmap_step(step, devices=devices)
+
+
 def make_margins(network: nn.Module, batch_size: int = 128) -> Callable:
     """A function (params, stored images [N, h, w, 1] uint8) -> logit margins [N], compiled once."""
 
@@ -103,16 +122,7 @@ def train(
     """Trains one classifier to its end, resuming where a killed run was."""
     network = make_classifier(config)
     optimizer = make_optimizer(config)
-    step = parallel.pmap_step(
-        make_train_step(
-            network,
-            optimizer,
-            Augmentation(**config.augmentation),
-            config.label_smoothing,
-            config.average_decay,
-            seed,
-        )
-    )
+    step = map_train_step(config, network, optimizer, seed)
     params = init_params(network, image_size, seed)
     checkpoints = Checkpoints(directory)
     state = averaged.init_state(params, optimizer)

@@ -97,6 +97,29 @@ def make_train_step(
     return step
 
 
+def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Adam with a cosine decay to zero, of the section `encoder`."""
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, max(config.num_steps, 1)))
+
+
+def map_train_step(
+    config: ml_collections.ConfigDict,
+    networks: Networks,
+    optimizer: optax.GradientTransformation,
+    devices: parallel.Devices | None = None,
+) -> Callable:
+    """`make_train_step` of a config, on every device or on those given."""
+    step = make_train_step(
+        networks,
+        optimizer,
+        gan_objective.Weights(**config.gan.weights),
+        Augmentation(**config.gan.augmentation),
+        config.seed + config.gan.seed,
+        by_label=config.gan.conditioning == "label",
+    )
+    return parallel.pmap_step(step, num_frozen=3, devices=devices)
+
+
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
     """Trains the encoder to its end, resuming where a killed run was."""
     directory, section = workdir / "encoder", config.encoder
@@ -107,19 +130,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)
-    schedule = optax.cosine_decay_schedule(section.learning_rate, max(section.num_steps, 1))
-    optimizer = optax.adam(schedule)
-    step = parallel.pmap_step(
-        make_train_step(
-            networks,
-            optimizer,
-            gan_objective.Weights(**config.gan.weights),
-            Augmentation(**config.gan.augmentation),
-            config.seed + config.gan.seed,
-            by_label=config.gan.conditioning == "label",
-        ),
-        num_frozen=3,
-    )
+    optimizer = make_optimizer(section)
+    step = map_train_step(config, networks, optimizer)
     frozen = parallel.replicate((gan, classifier, scale))
     checkpoints = Checkpoints(directory)
     state = EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"]))

@@ -88,6 +88,18 @@ def make_train_step(
     return step
 
 
+def map_train_step(
+    config: ml_collections.ConfigDict,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    devices: parallel.Devices | None = None,
+) -> Callable:
+    """`make_train_step` of a section of the config, on every device or on those given."""
+    step = make_train_step(loss, optimizer, config.average_decay, seed)
+    return parallel.pmap_step(step, devices=devices)
+
+
 def train(
     config: ml_collections.ConfigDict,
     network: nn.Module,
@@ -102,7 +114,7 @@ def train(
       The averaged parameters.
     """
     optimizer = train_classifier.make_optimizer(config)
-    step = parallel.pmap_step(make_train_step(loss, optimizer, config.average_decay, seed))
+    step = map_train_step(config, loss, optimizer, seed)
     params = train_classifier.init_params(network, arrays["image"].shape[1], seed)
     checkpoints = Checkpoints(directory)
     state = averaged.init_state(params, optimizer)

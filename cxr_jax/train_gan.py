@@ -198,15 +198,18 @@ def make_penalty_step(
 
 
 def map_train_step(
-    config: ml_collections.ConfigDict, networks: Networks, optimizers: Optimizers
+    config: ml_collections.ConfigDict,
+    networks: Networks,
+    optimizers: Optimizers,
+    devices: parallel.Devices | None = None,
 ) -> Callable:
-    """The train step of a config's objective, on every device."""
+    """The train step of a config's objective, on every device or on those given."""
     gan, seed = config.gan, config.seed + config.gan.seed
     if gan.objective == "paper":
         step = train_paper_gan.make_train_step(
             networks, optimizers, gan.entropy_weight, gan.average_half_life, seed
         )
-        return parallel.pmap_step(step, num_frozen=2)
+        return parallel.pmap_step(step, num_frozen=2, devices=devices)
     step = make_train_step(
         networks,
         optimizers,
@@ -216,17 +219,20 @@ def map_train_step(
         seed,
         by_label=gan.conditioning == "label",
     )
-    return parallel.pmap_step(step, num_frozen=2)
+    return parallel.pmap_step(step, num_frozen=2, devices=devices)
 
 
 def map_penalty_step(
-    config: ml_collections.ConfigDict, networks: Networks, optimizers: Optimizers
+    config: ml_collections.ConfigDict,
+    networks: Networks,
+    optimizers: Optimizers,
+    devices: parallel.Devices | None = None,
 ) -> Callable:
-    """`make_penalty_step` of a config, on every device."""
+    """`make_penalty_step` of a config, on every device or on those given."""
     weight = config.gan.r1_weight * config.gan.r1_every
     by_label = config.gan.conditioning == "label"
     step = make_penalty_step(networks, optimizers.discriminator, weight, by_label)
-    return parallel.pmap_step(step, num_frozen=2)
+    return parallel.pmap_step(step, num_frozen=2, devices=devices)
 
 
 def check_batch_size(section: str, batch_size: int) -> None:
