@@ -77,6 +77,11 @@ def mean(tree: Params) -> Params:
     return jax.lax.pmean(tree, AXIS)
 
 
+def total(tree: Params) -> Params:
+    """Sums over all devices, inside a mapped step."""
+    return jax.lax.psum(tree, AXIS)
+
+
 def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
     """One random key for each example, folded from (seed, step, position in the global batch).
 

@@ -7,7 +7,7 @@ Axes:  b batch   h, w image rows and columns   c channels   s, n components of z
 from collections.abc import Callable
 from typing import Any
 
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, UInt8
 
 Pixels = UInt8[Array, "b h w 1"]  # as stored
 Image = Float[Array, "b h w 1"]  # in [-1, 1]
@@ -18,6 +18,8 @@ Label = Int[Array, "b"]  # 1 where the film was labelled COVID-19, else 0
 Structure = Float[Array, "b s"]  # z_structure
 Severity = Float[Array, "b n"]  # z_class; the origin is a negative film
 Index = Int[Array, "b"]  # position in the global batch, see parallel.example_keys
+
+Keys = Key[Array, "b"]  # one for each example, see parallel.example_keys
 
 Params = Any  # a pytree of arrays
 Classify = Callable[[Image], Margin]

@@ -40,7 +40,9 @@ LAYERS = [
         "plots.py",
     ],
     ["models/classifier.py", "models/encoder.py", "models/gan.py"]
-    + ["models/segmenter.py", "models/regressor.py"],
+    + ["models/segmenter.py", "models/regressor.py"]
+    + ["models/densenet.py", "models/resnet.py", "models/vgg.py"],
+    ["models/torch_layers.py"],
     ["models/blocks.py"],
     ["types.py"],
     ["__init__.py", "models/__init__.py"],
