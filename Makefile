@@ -11,7 +11,7 @@ run: .venv/.installed  ## The phantom experiment, end to end; about 10 minutes o
 test: .venv/.tested  ## The test suite
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-all: .venv/.tested  ## The test suite with its slow part
+test-all: .venv/.compared  ## The test suite with its slow part
 	$(BIN)/python -m pytest -n 2
 
 lint: .venv/.tested  ## Style
@@ -31,4 +31,8 @@ format: .venv/.tested
 
 .venv/.tested: requirements-dev.txt .venv/.installed
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	@touch $@
+
+.venv/.compared: requirements-torch.txt .venv/.tested
+	$(BIN)/python -m pip install --quiet -r requirements-torch.txt
 	@touch $@
