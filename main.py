@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from cxr_jax import (
     data,
     explain,
+    precision,
     records,
     train_classifier,
     train_encoder,
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     explain.check_config(config)
+    precision.check_config(config)
     records.check_workdir(workdir, config)
     records.log_to(workdir)
     truths = train_evaluators.needed_truths(config.evaluators.names)

@@ -17,7 +17,8 @@ def get_classifier() -> ConfigDict:
     return ConfigDict(
         dict(
             widths=(16, 32, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
-            dtype="float32",  # of the computation; parameters and losses are float32
+            # Of the computation, or bfloat16; parameters, losses and statistics are float32.
+            dtype="float32",
             batch_size=64,
             num_steps=1000,
             eval_every=200,  # steps; validation AUROC picks the best
@@ -56,7 +57,7 @@ def get_gan() -> ConfigDict:
             entropy_weight=1.0,  # objective "paper": w, of the classifier's cross-entropy
             conditioning="graded",  # by f's margin; "binary": by its decision; "label"
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
-            dtype="float32",
+            dtype="float32",  # of generator, encoder and discriminator, as in `get_classifier`
             seed=0,  # added to the seed of everything: another GAN of the same classifier
             batch_size=32,
             num_steps=1400,
@@ -225,6 +226,13 @@ def get_config() -> ConfigDict:
             explain=get_explain(),
         )
     )
+
+
+def set_dtype(config: ConfigDict, dtype: str) -> None:
+    """The numeric type in which every network computes."""
+    evaluators = [config.evaluators[name] for name in ("segmenter", "regressor", "robust")]
+    for section in (config.classifier, config.judge, config.gan, *evaluators):
+        section.dtype = dtype
 
 
 def shrink(config: ConfigDict) -> None:

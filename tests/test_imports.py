@@ -32,6 +32,7 @@ LAYERS = [
     + ["attack.py", "film_parameters.py"],
     [
         "averaged.py",
+        "precision.py",
         "losses.py",
         "parallel.py",
         "checkpoint.py",

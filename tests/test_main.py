@@ -44,6 +44,7 @@ def assert_refused(result: subprocess.CompletedProcess, *named: str) -> None:
         pytest.param([PHANTOM, "--config.gan.nonsense=1"], ["gan.nonsense"], id="unknown field"),
         pytest.param([PHANTOM, "--config.nonsense.x=1"], ["nonsense"], id="unknown section"),
         pytest.param([PHANTOM, "--config.explain.paths=('linear','up')"], ["'up'"], id="path"),
+        pytest.param([PHANTOM, "--config.gan.dtype=half"], ["gan.dtype", "'half'"], id="dtype"),
         pytest.param([PHANTOM, "--config.gan.num_steps=many"], ["num_steps", "many"], id="type"),
         pytest.param(["--config=configs/nowhere.py"], ["configs/nowhere.py"], id="no config"),
         pytest.param(["--config=configs/phantom.py:huge"], ["huge", "tiny"], id="unknown variant"),

@@ -95,6 +95,11 @@ def upsample(x: Map) -> Map:
     return x.reshape(b, 2 * h, 2 * w, c)
 
 
+def full_precision(x: Array) -> Array:
+    """At least float32: for statistics, and for what a network returns."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 class PixelNorm(nn.Module):
     """RMS norm over channels, pixel by pixel (Karras et al., 2018), with a learned gain.
 
@@ -104,8 +109,9 @@ class PixelNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Map) -> Map:
         gain = self.param("gain", nn.initializers.ones_init(), (x.shape[-1],))
-        scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-        return x * scale * gain.reshape(1, 1, 1, -1)
+        y = full_precision(x)
+        scale = jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + 1e-6)
+        return (y * scale * gain.reshape(1, 1, 1, -1)).astype(x.dtype)
 
 
 class ResidualBlock(nn.Module):

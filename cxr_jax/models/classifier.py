@@ -7,7 +7,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample
+from cxr_jax.models.blocks import (
+    PixelNorm,
+    ResidualBlock,
+    Stem,
+    downsample,
+    full_precision,
+)
 from cxr_jax.types import Image, Margin
 
 
@@ -35,7 +41,7 @@ class Classifier(nn.Module):
             x = ResidualBlock(width, dtype=self.dtype)(x)
             if not self.is_initializing():  # which would list the perturbations beside the params
                 x = self.perturb(f"stage_{stage}", x)
-            features[f"stage_{stage}"] = x
-        x = nn.silu(PixelNorm()(x))
+            features[f"stage_{stage}"] = full_precision(x)
+        x = full_precision(nn.silu(PixelNorm()(x)))
         margin = nn.Dense(1, dtype=jnp.float32)(x.mean(axis=(1, 2)))
         return margin[:, 0], features
