@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     explain.check_config(config)
     precision.check_config(config)
+    train_classifier.check_config(config, workdir)
     records.check_workdir(workdir, config)
     records.log_to(workdir)
     truths = train_evaluators.needed_truths(config.evaluators.names)

@@ -12,15 +12,43 @@ def get_augmentation() -> ConfigDict:
     )
 
 
+def get_convention() -> ConfigDict:
+    """What a published classifier expects, and which of its answers is explained.
+
+    TorchXRayVision: input_size=224, black=(-1024.0,), white=(1024.0,), outputs=18. ImageNet's:
+    channels=3 and, for each of them, (0 - mean) / std and (1 - mean) / std.
+    """
+    return ConfigDict(
+        dict(
+            input_size=0,  # pixels, to which films are resized; 0: their own size
+            channels=1,
+            black=(-1.0,),  # what a black and a white pixel become: one number,
+            white=(1.0,),  # or one for each channel
+            outputs=1,  # logits
+            positive_output=0,  # the logit that is explained,
+            negative_output=-1,  # less this one; -1 for none
+            threshold=0.5,  # probability from which the classifier says so
+        )
+    )
+
+
 def get_classifier() -> ConfigDict:
     """The explained classifier."""
     return ConfigDict(
         dict(
-            widths=(16, 32, 64, 96),  # channels at 1/2, 1/4, 1/8, 1/16 of the image size
+            architecture="compact",  # or vgg16, densenet121, resnet50
+            # of compact: channels at 1/2, 1/4, 1/8, 1/16 of the image size
+            widths=(16, 32, 64, 96),
+            convention=get_convention(),  # of all others
+            # "package.module:function", images [b, h, w, 1] in [-1, 1] to margins [b] or logits:
+            # a classifier of your own, in place of any that is trained here
+            module="",
+            weights="",  # .safetensors, or a .pth state dict, to begin with; "": from scratch
+            new_head=False,  # the last layers begin afresh, whatever `weights` holds
             # Of the computation, or bfloat16; parameters, losses and statistics are float32.
             dtype="float32",
             batch_size=64,
-            num_steps=1000,
+            num_steps=1000,  # 0: `weights` are used as they are
             eval_every=200,  # steps; validation AUROC picks the best
             learning_rate=2e-3,
             weight_decay=1e-3,

@@ -1,5 +1,9 @@
 """Parameters in training beside their running average, which is what is used afterwards."""
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -18,6 +22,7 @@ class AveragedState:
     optimizer: optax.OptState
 
 
+@functools.partial(jax.jit, static_argnums=1)  # a large network has a thousand arrays
 def init_state(params: Params, optimizer: optax.GradientTransformation) -> AveragedState:
     """The state before the first step."""
     return AveragedState(
@@ -28,15 +33,29 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> Avera
     )
 
 
+def replace(params: Params, new: Mapping[str, Params]) -> Params:
+    """Nested dictionaries with the leaves of `new` in their places."""
+    if not isinstance(params, Mapping):
+        return new
+    return {
+        name: replace(value, new[name]) if name in new else value for name, value in params.items()
+    }
+
+
 def update(
     state: AveragedState,
     gradient: Params,
     optimizer: optax.GradientTransformation,
     average_decay: float,
+    statistics: Params = MappingProxyType({}),
 ) -> AveragedState:
-    """One step down the gradient; the average follows by 1 - `average_decay`."""
+    """One step down the gradient; the average follows by 1 - `average_decay`.
+
+    Args:
+      statistics: parameters that are measured, not learned, with their new values.
+    """
     moves, optimizer_state = optimizer.update(gradient, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, moves)
+    params = replace(optax.apply_updates(state.params, moves), statistics)
     return AveragedState(
         step=state.step + 1,
         params=params,

@@ -263,6 +263,8 @@ def measure(
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
     map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
     audited = tables.audit_films(tools, positives, known, made, share, bootstrap)
+    for name, reason in tools.no_map.items():
+        map_table |= scores.undefined_maps([name], reason)
     report = {
         "config": config.to_dict(),
         "images": len(explained.rows),

@@ -65,13 +65,16 @@ def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:
 
 
 def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) -> Float[Array, "b"]:
-    """Squared distance of f's feature maps, over their mean square, averaged over the maps."""
+    """Squared distance of f's feature maps, over their mean square, averaged over the maps.
+
+    A classifier without maps has none: 0.
+    """
 
     def relative(name: str) -> Float[Array, "b"]:
         energy = jnp.square(target[name]).mean(axis=(1, 2, 3)) + 1e-6
         return jnp.square(features[name] - target[name]).mean(axis=(1, 2, 3)) / energy
 
-    total = sum(relative(name) for name in features)
+    total = sum((relative(name) for name in features), start=jnp.zeros(()))
     return total / max(len(features), 1)
 
 

@@ -3,7 +3,7 @@
 Every map is [N, h, w, 1] and never negative: signed attributions enter by their size.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -49,12 +49,19 @@ def baselines(
                 noise = section.smoothgrad_noise * jax.random.normal(jax.random.key(seed), shape)
                 noise = jnp.broadcast_to(noise, (len(noise), *image.shape))
                 return jnp.abs(attribution.smooth_grad(classify, image, noise))
-            stage = f"stage_{len(network.widths) - 1}"
-            return attribution.grad_cam(network, params, image, stage)
+            return attribution.grad_cam(network, params, image, network.last_stage)
 
         return saliency
 
-    return {name: make(name) for name in BASELINES if name in section.maps}
+    missing = reasons(network, section.maps)
+    return {name: make(name) for name in BASELINES if name in section.maps and name not in missing}
+
+
+def reasons(network: nn.Module, names: Sequence[str]) -> dict[str, str]:
+    """By name of the map, why it cannot be made of this classifier."""
+    if "grad_cam" in names and not network.last_stage:
+        return {"grad_cam": "the classifier is a function that shows no feature maps"}
+    return {}
 
 
 def along_walk(network: nn.Module) -> Callable[[Params, tuple[Walk, np.ndarray]], Image]:

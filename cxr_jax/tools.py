@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -44,6 +45,7 @@ class Tools(NamedTuple):
       lungs, features: images to lung masks, and to the regressor's features; None where the
         evaluator was not trained.
       reasons: by name of the evaluator, why it was not; "" where it was.
+      no_map: by name of a map that was asked for, why it cannot be made.
     """
 
     margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
@@ -58,6 +60,7 @@ class Tools(NamedTuple):
     lungs: Callable[[Image], np.ndarray] | None
     features: Callable[[Image], np.ndarray] | None
     reasons: Mapping[str, str]
+    no_map: Mapping[str, str] = MappingProxyType({})
 
 
 class Classifiers(NamedTuple):
@@ -155,4 +158,5 @@ def make_tools(
             name: train_evaluators.missing_reason(workdir, name)
             for name in ("segmenter", "regressor")
         },
+        no_map=maps.reasons(networks.classifier, section.maps),
     )

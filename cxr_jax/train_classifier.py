@@ -7,7 +7,6 @@ from pathlib import Path
 import flax
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
@@ -17,12 +16,20 @@ from cxr_jax import averaged, losses, metrics, parallel
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.classifiers import (
+    check,
+    first_params,
+    init_params,  # noqa: F401  (part of this module for those who train on it)
+    make_classifier,
+    shapes,
+)
 from cxr_jax.data import Arrays, to_unit_range, train_batches
-from cxr_jax.models.classifier import Classifier
 from cxr_jax.records import Recorder, is_done, mark_done, read_json
-from cxr_jax.types import Params
+from cxr_jax.types import Keys, Params
 
 logger = logging.getLogger(__name__)
+
+NETWORK = 1 << 20  # folded into an example's key; augmentation splits the key into a few
 
 
 @flax.struct.dataclass
@@ -33,21 +40,18 @@ class ClassifierMetrics(clu_metrics.Collection):
     accuracy: clu_metrics.Average.from_output("accuracy")
 
 
-def make_classifier(config: ml_collections.ConfigDict) -> Classifier:
-    """The network of a `config.classifier` or `config.judge` section."""
-    return Classifier(widths=tuple(config.widths), dtype=config.dtype)
-
-
-def init_params(network: nn.Module, image_size: int, seed: int) -> Params:
-    """Fresh parameters."""
-    image = jnp.zeros((1, image_size, image_size, 1))
-    return network.init(jax.random.key(seed), image)["params"]
+def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Raises `InputError` if f or h cannot be made; called before anything is trained."""
+    trained = is_done(workdir / "classifier")  # the files that it began with may be gone
+    for name, section in (("classifier", config.classifier), ("judge", config.judge)):
+        if section.module or not trained:
+            check(name, section, config.data.image_size)
 
 
 def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """AdamW with a warm-up and a cosine decay to zero."""
     schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, config.num_steps // 20, config.num_steps
+        0.0, config.learning_rate, config.num_steps // 20, max(config.num_steps, 1)
     )
     return optax.adamw(schedule, weight_decay=config.weight_decay)
 
@@ -67,13 +71,18 @@ def make_train_step(
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
 
         def loss_fn(params: Params):
-            margin, _ = network.apply({"params": params}, image)
-            return losses.classification(margin, batch["label"], smoothing), margin
+            (margin, _), changed = network.apply(
+                {"params": params}, image, network_keys(keys), mutable=["statistics"]
+            )
+            loss = losses.classification(margin, batch["label"], smoothing)
+            return loss, (margin, changed.get("statistics", {}))
 
-        (loss, margin), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        (loss, (margin, statistics)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
         accuracy = ((margin > 0) == batch["label"]).mean()
         gradient, loss, accuracy = parallel.mean((gradient, loss, accuracy))
-        state = averaged.update(state, gradient, optimizer, average_decay)
+        state = averaged.update(state, gradient, optimizer, average_decay, statistics)
         return state, ClassifierMetrics.single_from_model_output(loss=loss, accuracy=accuracy)
 
     return step
@@ -96,6 +105,11 @@ def map_train_step(
         seed,
     )
     return parallel.pmap_step(step, devices=devices)
+
+
+def network_keys(keys: Keys) -> Keys:
+    """Keys for what a network draws in training, other than those of the films' augmentation."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, NETWORK))(keys)
 
 
 def make_margins(network: nn.Module, batch_size: int = 128) -> Callable:
@@ -123,7 +137,7 @@ def train(
     network = make_classifier(config)
     optimizer = make_optimizer(config)
     step = map_train_step(config, network, optimizer, seed)
-    params = init_params(network, image_size, seed)
+    params = first_params(config, network, image_size, seed)
     checkpoints = Checkpoints(directory)
     state = averaged.init_state(params, optimizer)
     state = checkpoints.newest(parallel.replicate(state))
@@ -140,17 +154,22 @@ def train(
             recorder.write(number, {**collected.compute(), "validation_auroc": auroc})
             collected = ClassifierMetrics.empty()
             checkpoints.save(number, state, state.average, score=auroc)
+    if config.num_steps == 0:
+        checkpoints.save(0, state, state.average, score=0.0)
     recorder.close()
     checkpoints.close()
 
 
 def load(
     config: ml_collections.ConfigDict, image_size: int, directory: Path
-) -> tuple[Classifier, Params]:
-    """The network and the parameters of its best checkpoint."""
+) -> tuple[nn.Module, Params]:
+    """The network and the parameters of its best checkpoint; {} of a function of one's own."""
     network = make_classifier(config)
+    if config.module:
+        return network, {}
     checkpoints = Checkpoints(directory)
-    params = checkpoints.best(parallel.replicate(init_params(network, image_size, seed=0)))
+    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes(network, image_size))
+    params = checkpoints.best(parallel.replicate(like))
     checkpoints.close()
     return network, params
 
@@ -166,7 +185,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         ("classifier", config.classifier, config.seed, directory),
         ("judge", config.judge, config.seed + 1, directory / "judge"),
     ]:
-        train(section, config.data.image_size, seed, place, splits)
+        if not section.module:
+            train(section, config.data.image_size, seed, place, splits)
         network, params = load(section, config.data.image_size, place)
         margin = margins(network, params, splits["test"]["image"])
         figures[name] = metrics.classification(margin, splits["test"]["label"])

@@ -25,6 +25,7 @@ from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation, augment, augment_mask
 from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.classifiers import make_compact
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.film_parameters import NAMES, SOURCES, film_parameters
 from cxr_jax.models.classifier import Classifier
@@ -307,7 +308,7 @@ def run_regressor(
 
 def load_robust(config: ml_collections.ConfigDict, workdir: Path) -> tuple[Classifier, Params]:
     """The adversarially trained classifier."""
-    network = train_classifier.make_classifier(config.evaluators.robust)
+    network = make_compact(config.evaluators.robust)
     return network, load(config, network, "robust", workdir)
 
 
@@ -382,7 +383,7 @@ def run_robust(config: ml_collections.ConfigDict, workdir: Path, splits: dict[st
     The explained classifier's under the same attack stands beside them, if it has been trained.
     """
     section, test = config.evaluators.robust, splits["test"]
-    network = train_classifier.make_classifier(section)
+    network = make_compact(section)
     strength, seed = Attack(**section.attack), config.seed + SEEDS["robust"]
     loss = robust_loss(
         network,

@@ -30,6 +30,7 @@ LAYERS = [
     ["gan_objective.py", "paper_objective.py", "gan_state.py", "train_classifier.py"],
     ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
     + ["attack.py", "film_parameters.py"],
+    ["classifiers.py"],
     [
         "averaged.py",
         "precision.py",
@@ -43,8 +44,8 @@ LAYERS = [
     ],
     ["models/classifier.py", "models/encoder.py", "models/gan.py"]
     + ["models/segmenter.py", "models/regressor.py"]
-    + ["models/densenet.py", "models/resnet.py", "models/vgg.py"],
-    ["models/torch_layers.py"],
+    + ["models/densenet.py", "models/resnet.py", "models/vgg.py", "models/external.py"],
+    ["models/torch_layers.py", "models/conventions.py"],
     ["models/blocks.py"],
     ["types.py"],
     ["__init__.py", "models/__init__.py"],

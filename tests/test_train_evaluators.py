@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import losses, train_classifier, train_evaluators
+from cxr_jax import classifiers, losses, train_classifier, train_evaluators
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation
 from cxr_jax.film_parameters import NAMES, SOURCES
@@ -200,7 +200,7 @@ def test_a_parameter_that_never_varies_keeps_its_unit():
 @pytest.fixture
 def classifier(config, random_like, splits):
     """A classifier whose answers differ among the films."""
-    network = train_classifier.make_classifier(config.evaluators.robust)
+    network = classifiers.make_compact(config.evaluators.robust)
     params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
     return network, params
 

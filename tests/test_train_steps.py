@@ -32,6 +32,9 @@ from cxr_jax.augment import Augmentation
 from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.grading import Scale
+from cxr_jax.models.conventions import Adapted
+from cxr_jax.models.densenet import DenseNet
+from cxr_jax.models.vgg import VGG
 
 ROWS, SIZE, SEED = 16, 16, 3
 AUGMENTATION = Augmentation(
@@ -102,6 +105,33 @@ def classifier_task(config, networks, random_like) -> Task:
     )
     step = train_classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
     return Task(step, state, ())
+
+
+def published_task(backbone, networks) -> Task:
+    """A network with batch statistics, or with dropout, behind its convention."""
+    network = Adapted(
+        backbone.clone(dtype=networks.classifier.dtype),
+        *(24, 2, (-2.0,), (3.0,)),
+        positive_output=1,
+        negative_output=0,
+        threshold=0.5,
+    )
+    optimizer = optax.adamw(1e-3, weight_decay=1e-2)
+    params = train_classifier.init_params(network, SIZE, 0)
+    state = AveragedState(
+        np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
+    )
+    step = train_classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
+    return Task(step, state, ())
+
+
+def densenet_task(config, networks, random_like) -> Task:
+    backbone = DenseNet(2, blocks=(1, 1), growth=4, stem=8, total=parallel.total)
+    return published_task(backbone, networks)
+
+
+def vgg_task(config, networks, random_like) -> Task:
+    return published_task(VGG(2, hidden=(8,), blocks=(1, 1), widths=(4, 8)), networks)
 
 
 def gan_parts(networks, random_like) -> tuple:
@@ -198,6 +228,8 @@ def robust_task(config, networks, random_like) -> Task:
 
 TASKS = {
     "classifier": classifier_task,
+    "densenet": densenet_task,
+    "vgg": vgg_task,
     "gan": gan_task,
     "gan by label": label_task,
     "paper": paper_task,

@@ -14,7 +14,7 @@ from cxr_jax.models.blocks import (
     downsample,
     full_precision,
 )
-from cxr_jax.types import Image, Margin
+from cxr_jax.types import Image, Keys, Margin
 
 
 class Classifier(nn.Module):
@@ -27,13 +27,24 @@ class Classifier(nn.Module):
     widths: Sequence[int]
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def last_stage(self) -> str:
+        """The name of the feature map before the logit."""
+        return f"stage_{len(self.widths) - 1}"
+
     @nn.compact
-    def __call__(self, image: Image) -> tuple[Margin, dict[str, Float[Array, "b h w c"]]]:
+    def __call__(
+        self, image: Image, keys: Keys | None = None
+    ) -> tuple[Margin, dict[str, Float[Array, "b h w c"]]]:
         """Returns the logit margin and the feature maps `stage_1`, `stage_2`, ... by name.
 
         The collection `perturbations`, where given, is added to the maps of the same names: a
         gradient with respect to it is one with respect to the maps.
+
+        Args:
+          keys: given to any network in training; this one draws nothing.
         """
+        del keys
         features = {}
         x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
         for stage, width in enumerate(self.widths[1:], start=1):
