@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> ConfigDict:
     base.set_dtype(config, "bfloat16")  # half the memory traffic of a GPU or TPU; see docs/tpu.md
     # What tells these classes apart is everywhere in the film (contrast, border, where it was
     # taken): at the phantom's prices the class latent would take over the whole chest.
-    config.gan.weights.update(dict(severity=1.0, locality=3.0))
+    config.gan.weights.update(dict(severity=1.0, locality=3.0, smoothness=0.0))
     # The masks of the two classes follow two conventions, which a classifier could read: the lungs
     # of all films are found by one segmenter that has learned one of them.
     config.evaluators.names = ("segmenter",)
