@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -96,9 +97,20 @@ def define_flags() -> None:
     flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
 
 
+def write(out: Path, rows: Mapping[str, Mapping], gan: ml_collections.ConfigDict) -> None:
+    """Writes the rows so far."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = {"num_steps": gan.num_steps, "rows": rows}
+    (out / "ablations.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    text = to_markdown(rows, f"{gan.num_steps} steps of {gan.batch_size} films")
+    (out / "ablations.md").write_text(text)
+    print(text)
+
+
 def main(argv: list[str]) -> None:
     """Runs what is missing and writes the results."""
     del argv
+    rows: dict[str, dict] = {}
     base, chosen = Path(flags.FLAGS.workdir), runs.config_flags(sys.argv)
     only = ["--config.explain.paths=('linear',)", "--config.explain.maps=('latent',)"]
     for name, changes in ROWS.items():
@@ -106,16 +118,8 @@ def main(argv: list[str]) -> None:
         runs.copy_finished(["classifier"], base / folder("ours"), workdir)
         config = flags.FLAGS["config"].config_filename
         runs.run_main(config, workdir, [*chosen, *only, *flags_of(changes)])
-    rows = {name: read(base / folder(name)) for name in ROWS}
-    gan = flags.FLAGS.config.gan
-    settings = f"{gan.num_steps} steps of {gan.batch_size} films"
-    out = Path(flags.FLAGS.out)
-    out.mkdir(parents=True, exist_ok=True)
-    content = {"num_steps": gan.num_steps, "rows": rows}
-    (out / "ablations.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    text = to_markdown(rows, settings)
-    (out / "ablations.md").write_text(text)
-    print(text)
+        rows[name] = read(workdir)
+        write(Path(flags.FLAGS.out), rows, flags.FLAGS.config.gan)
 
 
 if __name__ == "__main__":
