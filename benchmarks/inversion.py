@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -87,6 +87,7 @@ def to_markdown(table: Mapping[str, Mapping], count: int) -> str:
 def main(argv: list[str]) -> None:
     """Measures and writes."""
     del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
     count, out = flags.FLAGS.images, Path(flags.FLAGS.out)
     table = run(flags.FLAGS.config, Path(flags.FLAGS.workdir), count)
     out.mkdir(parents=True, exist_ok=True)
