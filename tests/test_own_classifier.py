@@ -186,8 +186,6 @@ def test_a_densenet_trained_here_is_explained(tmp_path):
     arguments = [
         "--config.classifier.architecture=densenet121",
         "--config.classifier.convention.input_size=32",
-        "--config.classifier.num_steps=8",
-        "--config.classifier.eval_every=4",
     ]
     test_end_to_end.finish(test_end_to_end.start(tmp_path, "run", *arguments))
     test_end_to_end.assert_contract(tmp_path / "run")
