@@ -32,6 +32,7 @@ from datasets.errors import InputError
 logger = logging.getLogger(__name__)
 
 TRAINED = ("classifier", "gan", "encoder", "evaluators")  # tasks that explaining builds on
+NO_MAP = "needs a truth that the data set lacks, or another film that passed the gate"
 RENDERINGS = ("twin", "without_marker", "without_both")
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
@@ -263,8 +264,10 @@ def measure(
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
     map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
     audited = tables.audit_films(tools, positives, known, made, share, bootstrap)
-    for name, reason in tools.no_map.items():
-        map_table |= scores.undefined_maps([name], reason)
+    for name in section.maps:
+        if name not in map_table:
+            reason = tools.no_map[name] if name in tools.no_map else NO_MAP
+            map_table |= scores.undefined_maps([name], reason)
     report = {
         "config": config.to_dict(),
         "images": len(explained.rows),
