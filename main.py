@@ -8,12 +8,14 @@ import re
 import sys
 from pathlib import Path
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from cxr_jax import (
     data,
     explain,
+    parallel,
     precision,
     records,
     train_classifier,
@@ -38,6 +40,16 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and 
 _TASK = flags.DEFINE_enum(
     "task", "all", ["all", *TASKS], "What to run; `all` runs what is missing."
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "This is one of several processes; JAX finds them on TPU and SLURM."
+)
+_JOINED = {
+    "coordinator_address": flags.DEFINE_string(
+        "coordinator_address", None, "With --distributed elsewhere: host:port of process 0."
+    ),
+    "num_processes": flags.DEFINE_integer("num_processes", None, "Likewise, how many."),
+    "process_id": flags.DEFINE_integer("process_id", None, "Likewise, which one this is."),
+}
 
 
 def main(argv: list[str]) -> int:
@@ -48,10 +60,17 @@ def main(argv: list[str]) -> int:
         if flags.FLAGS[flag].value is None:
             raise InputError(f"--{flag} is missing; see README.md for the commands")
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+    if "://" in _WORKDIR.value:
+        raise InputError(
+            f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "
+            "bucket cannot be; mount the bucket and name the folder, see docs/tpu.md"
+        )
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     explain.check_config(config)
     precision.check_config(config)
+    join_processes()
     train_classifier.check_config(config, workdir)
+    check_batches(config)
     records.check_workdir(workdir, config)
     records.log_to(workdir)
     truths = train_evaluators.needed_truths(config.evaluators.names)
@@ -61,7 +80,34 @@ def main(argv: list[str]) -> int:
     for name, run in TASKS.items():
         if _TASK.value in ("all", name):
             run(config, workdir, splits)
+            parallel.wait(name)  # until what the first process has written is there for the others
     return 0
+
+
+def check_batches(config: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if a batch of what is to run cannot be split over the devices."""
+    if _TASK.value in ("all", "classifier"):
+        for name in ("classifier", "judge"):
+            parallel.check_batch_size(name, config[name].batch_size)
+    for name in ("gan", "encoder"):
+        if _TASK.value in ("all", name):
+            train_gan.check_batch_size(name, config[name].batch_size)
+
+
+def join_processes() -> None:
+    """Does what --distributed and the flags beside it say.
+
+    Raises:
+      InputError: if they contradict each other.
+    """
+    given = [name for name, flag in _JOINED.items() if flag.value is not None]
+    if given and not _DISTRIBUTED.value:
+        raise InputError(f"--{given[0]} needs --distributed")
+    if given and len(given) < len(_JOINED):
+        missing = next(name for name in _JOINED if name not in given)
+        raise InputError(f"--{missing} is missing; --{given[0]} needs it")
+    if _DISTRIBUTED.value:
+        parallel.initialize(*(flag.value for flag in _JOINED.values()))
 
 
 def parse_flags(argv: list[str]) -> list[str]:

@@ -1,9 +1,14 @@
-"""Checkpoints over Orbax: what a resumed run needs, beside what other tasks load."""
+"""Checkpoints over Orbax: what a resumed run needs, beside what other tasks load.
+
+Several processes save and load jointly, in a directory that they all see. How many there were when
+it was saved does not matter.
+"""
 
 from pathlib import Path
 
 from orbax.checkpoint import v1 as ocp
 
+from cxr_jax import parallel
 from cxr_jax.types import Params
 from datasets.errors import InputError
 
@@ -28,7 +33,7 @@ class Checkpoints:
         """Saves a step; `score` decides which checkpoint is the best (highest, then newest)."""
         self._checkpointer.save_checkpointables(
             step,
-            {"training": state, "variables": variables},
+            parallel.to_global({"training": state, "variables": variables}),
             metrics={"score": float(score)},
             force=True,
             overwrite=True,
@@ -56,7 +61,8 @@ class Checkpoints:
 
     def _load(self, step: int | None, part: str, like: Params) -> Params:
         try:
-            return self._checkpointer.load_checkpointables(step, {part: like})[part]
+            wanted = {part: parallel.to_global(like)}
+            return parallel.to_local(self._checkpointer.load_checkpointables(step, wanted)[part])
         except (
             ValueError,
             KeyError,

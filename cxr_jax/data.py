@@ -16,6 +16,7 @@ import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
 
+from cxr_jax import parallel
 from cxr_jax.types import Image, Pixels
 from datasets import cxr_folder
 from datasets.cxr_phantom import cxr_phantom_dataset_builder
@@ -143,6 +144,20 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 
 
+def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
+    """The builder of a `config.data` section, its data set prepared if it was not.
+
+    The first process goes before the others, which find on a common disk what it has prepared.
+    """
+    if not parallel.is_first():
+        parallel.wait("data")
+    builder = make_builder(config, seed)
+    builder.download_and_prepare()
+    if parallel.is_first():
+        parallel.wait("data")
+    return builder
+
+
 def load_splits(
     config: ml_collections.ConfigDict, seed: int, train_truths: Sequence[str] = ()
 ) -> tuple[dict[str, Arrays], str]:
@@ -159,8 +174,7 @@ def load_splits(
     Returns:
       The splits, and the prepared data set's name, which changes with its contents.
     """
-    builder = make_builder(config, seed)
-    builder.download_and_prepare()
+    builder = prepare(config, seed)
     truths = [name for name in TRUTHS if name in builder.info.features]
     fields = {
         "train": ["image", "label", *(t for t in truths if t in {"lesion_mask", *train_truths})],

@@ -13,6 +13,7 @@ from cxr_jax import (
     films,
     maps,
     metrics,
+    parallel,
     paths,
     records,
     results,
@@ -306,7 +307,10 @@ def write(
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
-    """Explains the test films."""
+    """Explains the test films.
+
+    Of several processes each explains all of them on its own devices, and the first writes.
+    """
     directory, section = workdir / "explain", config.explain
     trained = {name: records.finished(workdir / name) for name in TRAINED}
     if records.is_done(directory, explain=section.to_dict(), trained=trained):
@@ -317,5 +321,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     explained = explain_test(tools, splits["test"], known, section)
     figures = train_classifier.test_figures(workdir)
     measured = measure(config, tools, splits, known, explained, figures)
+    if not parallel.is_first():
+        return
     write(directory, section.strips, known, explained, measured)
     records.mark_done(directory, explain=section.to_dict(), trained=trained)

@@ -1,14 +1,18 @@
-"""The one place that knows about devices: pmapped steps, replicated state, sharded batches.
+"""The one place that knows about devices and processes: pmapped steps, replicated state, batches.
 
 A state is never stacked: it enters and leaves `jax.pmap` with axis `None` and lives, replicated, on
 a mesh of the local devices. pmap does not check that an output is the same everywhere, so whatever
 a step returns must have gone through `mean`; `is_synced` is the test for it.
+
+Of several processes each holds the state on its own devices and reads its own rows of a batch. Only
+training steps reach over to the others; whatever is computed `in_batches` stays within a process.
 """
 
 from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cxr_jax.types import Index, Params
@@ -18,9 +22,50 @@ AXIS = "devices"
 Devices = Sequence[jax.Device]
 
 
+def initialize(address: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the other processes of a run; to be called before anything asks for a device.
+
+    Args:
+      address: host:port of the first process; all three are None where JAX finds them by itself, on
+        Cloud TPU and under SLURM.
+
+    Raises:
+      InputError: if there is nothing to join.
+    """
+    try:
+        # A process that ends by an error does not wait five minutes for the others to end too.
+        jax.distributed.initialize(address, num_processes, process_id, shutdown_timeout_seconds=30)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"--distributed: {str(error).strip().splitlines()[0]} Except on Cloud TPU and under "
+            "SLURM, give --coordinator_address, --num_processes and --process_id"
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes what is written once."""
+    return jax.process_index() == 0
+
+
+def wait(name: str) -> None:
+    """Until every process has come to the point of this name."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
 def num_devices() -> int:
     """Of all processes."""
     return jax.device_count()
+
+
+def check_batch_size(section: str, batch_size: int) -> None:
+    """Raises `InputError` if a section's batch cannot be split over the devices."""
+    devices = num_devices()
+    if batch_size % devices:
+        raise InputError(
+            f"config.{section}.batch_size is {batch_size}; with {devices} devices it must be a "
+            f"multiple of {devices}"
+        )
 
 
 def _placed(tree: Params, spec: PartitionSpec) -> Params:
@@ -33,8 +78,29 @@ def replicate(tree: Params) -> Params:
     return _placed(tree, PartitionSpec())
 
 
+def _held_by(tree: Params, devices: Devices) -> Params:
+    """The same copies as an array that lies, replicated, on `devices`; nothing is moved."""
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+    def regard(array: jax.Array) -> jax.Array:
+        copies = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(copies[0].shape, sharding, copies)
+
+    return jax.tree.map(regard, tree)
+
+
+def to_global(tree: Params) -> Params:
+    """Replicated arrays of each process as arrays of all, which is how Orbax saves them jointly."""
+    return _held_by(tree, jax.devices()) if jax.process_count() > 1 else tree
+
+
+def to_local(tree: Params) -> Params:
+    """The inverse of `to_global`."""
+    return _held_by(tree, jax.local_devices()) if jax.process_count() > 1 else tree
+
+
 def shard(batch: Params) -> Params:
-    """Splits the leading axes over the local devices: [b, ...] -> [devices, b/devices, ...].
+    """Splits this process's rows over its devices: [b, ...] -> [devices, b/devices, ...].
 
     Raises:
       InputError: if the batch does not divide evenly.
@@ -95,6 +161,8 @@ def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
 def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
     """Maps `fn(*frozen, batch)`, an example-by-example function, over devices and over batches.
 
+    Over the devices of this process alone: of several processes each computes everything.
+
     Args:
       fn: from `num_frozen` pytrees and a batch [b, ...] to a pytree of arrays [b, ...].
       num_frozen: leading arguments, the same for every example.
@@ -105,7 +173,8 @@ def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
     """
     devices = jax.local_device_count()
     size = -(-batch_size // devices) * devices
-    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=(*(None,) * num_frozen, 0))
+    in_axes = (*(None,) * num_frozen, 0)
+    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=in_axes, devices=jax.local_devices())
 
     def call(*arguments: Params) -> Params:
         frozen, arrays = replicate(arguments[:-1]), arguments[-1]

@@ -1,7 +1,11 @@
-"""What a run writes about itself: config.json, metrics.jsonl, done.json, and a progress line."""
+"""What a run writes about itself: config.json, metrics.jsonl, done.json, and a progress line.
+
+Of several processes only the first writes.
+"""
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -9,6 +13,7 @@ from pathlib import Path
 
 import ml_collections
 
+from cxr_jax import parallel
 from datasets.errors import InputError
 
 
@@ -82,6 +87,8 @@ def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Writes through a temporary file, so that a killed run never leaves half a file."""
+    if not parallel.is_first():
+        return
     temporary = path.with_suffix(path.suffix + ".tmp")
     temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
@@ -93,13 +100,15 @@ def read_json(path: Path) -> dict:
 
 
 def log_to(workdir: Path) -> None:
-    """Sends this package's log to run.log and to the terminal."""
-    handlers = [logging.FileHandler(workdir / "run.log"), logging.StreamHandler(sys.stderr)]
+    """Sends this package's log to run.log and to the terminal; of other processes the warnings."""
+    first, handlers = parallel.is_first(), [logging.StreamHandler(sys.stderr)]
+    if first:
+        handlers.append(logging.FileHandler(workdir / "run.log"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger = logging.getLogger("cxr_jax")
     logger.handlers = handlers
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if first else logging.WARNING)
     logger.propagate = False
 
 
@@ -113,7 +122,8 @@ class Recorder:
         self, directory: Path, task: str, num_steps: int, batch_size: int, start_step: int
     ):
         directory.mkdir(parents=True, exist_ok=True)
-        self._file = (directory / "metrics.jsonl").open("a")
+        self._first = parallel.is_first()
+        self._file = (directory / "metrics.jsonl" if self._first else Path(os.devnull)).open("a")
         self._task, self._num_steps, self._batch_size = task, num_steps, batch_size
         self._clock, self._step = time.monotonic(), start_step
 
@@ -126,7 +136,8 @@ class Recorder:
         line = {"step": step, "images_per_second": round(rate, 1), **scalars}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        self._show(step, rate, scalars)
+        if self._first:
+            self._show(step, rate, scalars)
 
     def _show(self, step: int, rate: float, scalars: Mapping[str, float]) -> None:
         eta = (self._num_steps - step) * self._batch_size / max(rate, 1e-9)

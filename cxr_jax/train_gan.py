@@ -334,7 +334,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     )
     empty = (train_paper_gan.PaperMetrics if paper else GanMetrics).empty()
     collected = empty
-    (directory / "samples").mkdir(exist_ok=True)
+    (directory / "samples").mkdir(parents=True, exist_ok=True)
     films, label = splits["validation"]["image"], splits["validation"]["label"]
     shown = films[np.flatnonzero(label == 0)[:3]], films[np.flatnonzero(label == 1)[:3]]
     for number in range(start + 1, gan.num_steps + 1):
@@ -351,6 +351,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             variables = {**state.average, "discriminator": state.discriminator}
             checkpoints.save(number, state, variables, score=number)
             sheet = directory / "samples" / f"{number:06d}.png"
+            if not parallel.is_first():
+                continue
             if paper:
                 save_prior_samples(sheet, networks, state.average)
             else:

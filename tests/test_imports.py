@@ -35,13 +35,13 @@ LAYERS = [
         "averaged.py",
         "precision.py",
         "losses.py",
-        "parallel.py",
         "checkpoint.py",
         "data.py",
         "records.py",
         "plots.py",
         "torch_weights.py",
     ],
+    ["parallel.py"],
     ["models/classifier.py", "models/encoder.py", "models/gan.py"]
     + ["models/segmenter.py", "models/regressor.py"]
     + ["models/densenet.py", "models/resnet.py", "models/vgg.py", "models/external.py"],

@@ -49,6 +49,13 @@ def assert_refused(result: subprocess.CompletedProcess, *named: str) -> None:
         pytest.param(["--config=configs/nowhere.py"], ["configs/nowhere.py"], id="no config"),
         pytest.param(["--config=configs/phantom.py:huge"], ["huge", "tiny"], id="unknown variant"),
         pytest.param([], ["--config"], id="config not given"),
+        pytest.param([PHANTOM, "--num_processes=2"], ["--distributed"], id="not distributed"),
+        pytest.param(
+            [PHANTOM, "--distributed", "--process_id=0"], ["coordinator_address"], id="no address"
+        ),
+        pytest.param(
+            [PHANTOM, "--distributed"], ["--distributed", "--num_processes"], id="nothing to join"
+        ),
     ],
 )
 def test_a_wrong_command_line(tmp_path, arguments, named):
@@ -59,6 +66,29 @@ def test_a_wrong_command_line(tmp_path, arguments, named):
 
 def test_no_workdir():
     assert_refused(run(PHANTOM), "--workdir")
+
+
+def test_a_workdir_in_a_bucket():
+    assert_refused(run(PHANTOM, "--workdir=gs://bucket/run"), "gs://bucket/run", "docs/tpu.md")
+    assert not (ROOT / "gs:").exists()
+
+
+@pytest.mark.parametrize("section", ["judge", "encoder"])
+def test_a_batch_that_cannot_be_split_over_the_devices(tmp_path, section):
+    size, devices = f"--config.{section}.batch_size=42", {"JAX_NUM_CPU_DEVICES": "5"}
+    result = run(
+        PHANTOM,
+        f"--workdir={tmp_path / 'run'}",
+        size,
+        "--config.gan.batch_size=40",
+        "--config.classifier.batch_size=40",
+        "--config.judge.batch_size=40",
+        size,
+        JAX_PLATFORMS="cpu",
+        **devices,
+    )
+    assert_refused(result, f"config.{section}.batch_size is 42", "5 devices")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_file_in_the_way(tmp_path):
