@@ -2,7 +2,7 @@ PYTHON ?= python3
 WORKDIR ?= runs/phantom
 BIN := .venv/bin
 
-.PHONY: run test test-all lint format
+.PHONY: run test test-all tpu-check lint format
 
 run: .venv/.installed  ## The phantom experiment, end to end; about 10 minutes on two cores
 	$(BIN)/python main.py --config=configs/phantom.py --workdir=$(WORKDIR)
@@ -13,6 +13,9 @@ test: .venv/.tested  ## The test suite
 
 test-all: .venv/.compared  ## The test suite with its slow part
 	$(BIN)/python -m pytest -n 2
+
+tpu-check: .venv-tpu/.installed  ## Compiles every training step for TPU v5e, without one
+	.venv-tpu/bin/python benchmarks/tpu_check.py
 
 lint: .venv/.tested  ## Style
 	$(BIN)/ruff check .
@@ -27,6 +30,11 @@ format: .venv/.tested
 
 .venv/.installed: requirements.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	@touch $@
+
+.venv-tpu/.installed: requirements.txt
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet -r requirements.txt "jax[tpu]"
 	@touch $@
 
 .venv/.tested: requirements-dev.txt .venv/.installed

@@ -1,0 +1,162 @@
+"""What the TPU check reads off a compiled program, and the steps that it compiles."""
+
+import importlib
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import hlo, steps, tpu_check
+
+DEVICES = 4
+
+PROGRAM = """
+HloModule jit_step
+
+%region_0.0 (a: f32[], b: f32[]) -> f32[] {
+  ROOT %add = f32[] add(%a, %b)
+}
+
+%fused (p: f32[32,8]) -> f32[32,8] {
+  ROOT %copy.9 = f32[32,8]{0,1:T(8,128)} copy(%p)
+}
+
+ENTRY %main.1_spmd (param.0: f32[128,64]) -> (f32[128,64], s32[]) {
+  %param.0 = f32[128,64]{1,0:T(8,128)} parameter(0)
+  %fusion = f32[16,5]{1,0:T(8,128)S(1)} fusion(%param.0), kind=kLoop, calls=%fused
+  %both = (bf16[8,128]{1,0:T(8,128)(2,1)}, f32[3]{0:T(128)}) fusion(%fusion), kind=kLoop
+  %psum = (f32[128,64]{0,1:T(8,128)}, f32[]) all-reduce(%fusion, %both), to_apply=%region_0.0
+  %start = (f32[4], f32[16]) all-gather-start(%psum), dimensions={0}
+  %done = f32[16]{0} all-gather-done(%start)
+  %custom-call.4 = f32[8,128] custom-call(%done), custom_call_target="ConcatBitcast"
+  ROOT %tuple = (f32[128,64], s32[]) tuple(%psum, %custom-call.4)
+}
+"""
+
+
+def test_collectives_are_counted_with_their_bytes():
+    assert hlo.collectives(PROGRAM) == {
+        "all-reduce": (1, (128 * 64 + 1) * 4),
+        "all-gather": (1, 16 * 4),
+    }
+
+
+def test_padding_fills_the_fastest_axes_to_whole_tiles():
+    (one,) = hlo.arrays_in("f32[16,5]{1,0:T(8,128)S(1)}")
+    assert one.logical_bytes() == 16 * 5 * 4 and one.stored_bytes() == 16 * 128 * 4
+    (turned,) = hlo.arrays_in("f32[16,5]{0,1:T(8,128)}")
+    assert turned.stored_bytes() == 128 * 8 * 4
+    (half,) = hlo.arrays_in("bf16[2,3,130]{2,1,0:T(8,128)(2,1)}")
+    assert half.stored_bytes() == 2 * 8 * 256 * 2
+    (scalar,) = hlo.arrays_in("s32[]")
+    assert scalar.stored_bytes() == scalar.logical_bytes() == 4
+
+
+def test_padding_is_that_of_what_the_entry_computation_writes():
+    program = "\n".join(line for line in PROGRAM.splitlines() if "all-" not in line)
+    program = "\n".join(line for line in program.splitlines() if "custom-call." not in line)
+    logical = 16 * 5 * 4 + 8 * 128 * 2 + 3 * 4
+    stored = 16 * 128 * 4 + 8 * 128 * 2 + 128 * 4
+    assert hlo.padding(program) == pytest.approx(stored / logical)
+
+
+def test_what_is_unknown_does_not_count_as_a_second_less():
+    assert tpu_check.estimated_seconds({"optimal_seconds": -0.75}, PROGRAM) == 0.25
+    assert math.isnan(tpu_check.estimated_seconds({"optimal_seconds": -3.75}, PROGRAM))
+
+
+def test_every_byte_is_sent_twice_but_for_a_single_chip():
+    found = {"all-reduce": hlo.Collective(2, 10**9)}
+    assert tpu_check.link_seconds(found, 1) == 0
+    assert tpu_check.link_seconds(found, 8) == pytest.approx(2 * 7 / 8 * 1e9 / 200e9)
+
+
+@pytest.mark.parametrize("name", steps.STEPS)
+def test_every_step_has_the_shapes_that_it_is_called_with(name, tiny_config):
+    step = steps.STEPS[name](tiny_config, jax.local_devices())
+    lowered = step.lower(DEVICES, tiny_config.data.image_size)
+    (state, batch, *_), _ = lowered.in_avals
+    assert batch["image"].shape == (DEVICES, step.images, 16, 16, 1)
+    found, _ = lowered.out_info
+    shapes = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+    assert shapes(found) == shapes(state) == shapes(step.state)
+
+
+def test_gradients_are_what_goes_over_the_links(tiny_config):
+    """One device's classifier against four: the parameters' bytes and the two averages'."""
+    step = steps.STEPS["classifier"](tiny_config, jax.local_devices())
+    text = step.lower(DEVICES, tiny_config.data.image_size).compile().as_text()
+    (found,) = hlo.collectives(text).items()
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(step.state.params))
+    assert found[0] == "all-reduce" and found[1].bytes == 4 * (size + 2)
+
+
+class Compiled:
+    """Stands in for what the TPU's compiler returns."""
+
+    def __init__(self, memory: int):
+        self.memory = memory
+
+    def compile(self):
+        return self
+
+    def as_text(self) -> str:
+        return PROGRAM
+
+    def cost_analysis(self) -> dict:
+        return {"flops": 1e9, "bytes accessed": 1e8, "optimal_seconds": -0.999}
+
+    def memory_analysis(self):
+        sizes = dict.fromkeys(("output", "alias", "temp", "generated_code"), 0)
+        sizes = {f"{name}_size_in_bytes": size for name, size in sizes.items()}
+        return type("Memory", (), sizes | {"argument_size_in_bytes": self.memory})
+
+
+@pytest.fixture
+def check(monkeypatch, tmp_path, tiny_config):
+    """Runs the check with a stand-in for the compiler: to (exit status, rows, compilations)."""
+
+    def run(memory: int) -> tuple[int, list[dict], list]:
+        compiled = []
+
+        def lower(step, chips, size):
+            made = Compiled(memory)
+            made.compile = lambda: compiled.append(chips) or made
+            return made
+
+        monkeypatch.setattr(steps.Step, "lower", lower)
+        monkeypatch.setattr(tpu_check, "chips_of", lambda chips: jax.local_devices())
+        monkeypatch.setattr(tpu_check, "load_config", lambda name: tiny_config)
+        monkeypatch.setattr(tpu_check, "compiler", lambda: "made up 1.0")
+        monkeypatch.setattr(tpu_check, "use_absent_chips", lambda: None)
+        flags = dict(_CONFIGS=["phantom"], _STEPS=["classifier"], _CHIPS=["1", "8"], _OUT=tmp_path)
+        for name, value in flags.items():
+            monkeypatch.setattr(tpu_check, name, type("Flag", (), {"value": value}))
+        status = tpu_check.main([])
+        return status, json.loads((tmp_path / "tpu_check.json").read_text()), compiled
+
+    return run
+
+
+def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path):
+    status, rows, compiled = check(memory=10**9)
+    assert status == 0 and compiled == [1, 8] and [row["chips"] for row in rows] == [1, 8]
+    assert rows[1]["images_per_second"] == pytest.approx(8 * 32 / 0.001)
+    text = (tmp_path / "tpu_check.md").read_text()
+    assert "Compiler estimates" in text and "| phantom | classifier | 8 | 32 |" in text
+    status, again, compiled = check(memory=10**9)
+    assert status == 0 and again == rows and not compiled
+
+
+def test_what_does_not_fit_fails(check):
+    status, rows, _ = check(memory=17 * 10**9)
+    assert status == 1 and not any(row["fits"] for row in rows)
+
+
+@pytest.mark.parametrize("name", tpu_check._CONFIGS.default)
+def test_the_configs_of_the_check_exist(name):
+    config = tpu_check.load_config(name)
+    assert config == importlib.import_module(f"configs.{name}").get_config()
+    assert np.isin(steps.names(config), list(steps.STEPS)).all()
