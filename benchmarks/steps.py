@@ -13,7 +13,9 @@ import ml_collections
 
 from cxr_jax import (
     averaged,
+    classifiers,
     film_parameters,
+    gan_state,
     parallel,
     train_classifier,
     train_encoder,
@@ -112,7 +114,7 @@ def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
 def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the adversarially trained classifier."""
     section = config.evaluators.robust
-    network = train_classifier.make_classifier(section)
+    network = classifiers.make_compact(section)
     loss = train_evaluators.robust_loss(
         network,
         Augmentation(**section.augmentation),
@@ -151,13 +153,15 @@ def _averaged_state(network: nn.Module, image_size: int, optimizer) -> Shapes:
 def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
     """(networks, optimisers, state, frozen) of the GAN's steps."""
     networks = train_gan.make_networks(config)
-    optimizers = train_gan.make_optimizers(config.gan)
-    state = jax.eval_shape(lambda: train_gan.init_state(networks, optimizers, seed=0))
+    optimizers = gan_state.make_optimizers(config.gan)
+    state = jax.eval_shape(
+        lambda: gan_state.init_state(*train_gan.init_params(networks, seed=0), optimizers)
+    )
     classifier = jax.eval_shape(
         lambda: train_classifier.init_params(networks.classifier, config.data.image_size, seed=0)
     )
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    return networks, optimizers, state, (classifier, Scale(scalar, scalar))
+    return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
 
 
 def _evaluator_step(
