@@ -90,13 +90,6 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def define_flags() -> None:
-    """Those of the command line; not when imported, since other benchmarks define the same."""
-    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
-    flags.DEFINE_string("workdir", "runs/ablations", "Where the runs are kept.")
-    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
-
-
 def write(out: Path, rows: Mapping[str, Mapping], gan: ml_collections.ConfigDict) -> None:
     """Writes the rows so far."""
     out.mkdir(parents=True, exist_ok=True)
@@ -123,5 +116,7 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
+    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
+    flags.DEFINE_string("workdir", "runs/ablations", "Where the runs are kept.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
     app.run(main)

@@ -27,12 +27,6 @@ from benchmarks.pooling import PerFilm, average, load_group, mean_tree  # noqa: 
 from cxr_jax import audit, metrics, scores, tables  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py:full", "The experiment.")
-_NAME = flags.DEFINE_string("name", "phantom", "What the results call it.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "GANs trained.")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/fidelity", "Where the runs are kept.")
-_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
-
 SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
 COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
@@ -127,22 +121,23 @@ def to_markdown(name: str, table: Mapping) -> str:
 def main(argv: list[str]) -> None:
     """Runs what is missing and writes the results."""
     del argv
-    base = Path(_WORKDIR.value) / _NAME.value
-    workdirs = [base / f"seed{seed}" for seed in range(_SEEDS.value)]
+    asked = flags.FLAGS
+    base = Path(asked.workdir) / asked.name
+    workdirs = [base / f"seed{seed}" for seed in range(asked.seeds)]
     for seed, workdir in enumerate(workdirs):
-        run_seed(seed, workdir, workdirs[0], skip=seed * (_CONFIG.value.explain.images // 2))
-    out = Path(_OUT.value)
+        run_seed(seed, workdir, workdirs[0], skip=seed * (asked.config.explain.images // 2))
+    out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "fidelity.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     table = pool(workdirs)
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
-        config = flags.FLAGS["config"].config_filename
+        config = asked["config"].config_filename
         controls = sanity.run_controls(config, base, workdirs[1], chosen)
-        bootstrap = (_CONFIG.value.explain.bootstrap, 0)
+        bootstrap = (asked.config.explain.bootstrap, 0)
         table["maps"]["latent"] |= sanity.measure(workdirs[0], *controls, bootstrap)
-    results[_NAME.value] = table
+    results[asked.name] = table
     path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
     text = "\n".join(to_markdown(name, table) for name, table in results.items())
     (out / "fidelity.md").write_text(text)
@@ -150,4 +145,9 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", "configs/phantom.py:full", "The experiment.")
+    flags.DEFINE_string("name", "phantom", "What the results call it.")
+    flags.DEFINE_integer("seeds", 3, "GANs trained.")
+    flags.DEFINE_string("workdir", "runs/fidelity", "Where the runs are kept.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
     app.run(main)

@@ -33,10 +33,6 @@ from cxr_jax import (  # noqa: E402
 )
 from cxr_jax.grading import Scale  # noqa: E402
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
-_CALLS = flags.DEFINE_integer("calls", 15, "Timed calls of each step.")
-_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results; empty for none.")
-
 SCALE = Scale(jnp.float32(-3.0), jnp.float32(4.0))
 
 
@@ -114,11 +110,11 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
 
 def main(argv: list[str]) -> None:
     del argv
-    config = _CONFIG.value
+    config = flags.FLAGS.config
     rates = {
-        "classifier": classifier_rate(config, _CALLS.value),
-        "gan": gan_rate(config, _CALLS.value),
-        "encoder": encoder_rate(config, _CALLS.value),
+        "classifier": classifier_rate(config, flags.FLAGS.calls),
+        "gan": gan_rate(config, flags.FLAGS.calls),
+        "encoder": encoder_rate(config, flags.FLAGS.calls),
     }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     device = jax.devices()[0]
@@ -132,12 +128,15 @@ def main(argv: list[str]) -> None:
     lines += [f"| {name} | {rate:.0f} |" for name, rate in rates.items()]
     lines += [f"\n{result['devices']}; peak memory {peak:.1f} GiB"]
     print("\n".join(lines))
-    if _OUT.value:
-        folder = Path(_OUT.value)
+    if flags.FLAGS.out:
+        folder = Path(flags.FLAGS.out)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "throughput.json").write_text(json.dumps(result, indent=2) + "\n")
         (folder / "throughput.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
+    flags.DEFINE_integer("calls", 15, "Timed calls of each step.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results; empty for none.")
     app.run(main)

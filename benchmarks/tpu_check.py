@@ -28,11 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import hlo, steps  # noqa: E402
 
-_CONFIGS = flags.DEFINE_list("configs", "phantom,covid", "Experiments, NAME or NAME:variant.")
-_STEPS = flags.DEFINE_list("steps", "", "Only these steps; all if empty.")
-_CHIPS = flags.DEFINE_list("chips", "1,8,256", "Numbers of chips.")
-_OUT = flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
-
 # The smallest topology there is has four chips; the first of them is a machine of one.
 TOPOLOGIES = {1: "v5e:2x2", 8: "v5e:2x4", 256: "v5e:16x16"}
 
@@ -191,14 +186,14 @@ def use_absent_chips() -> None:
 def main(argv: list[str]) -> int:
     del argv
     use_absent_chips()
-    path = Path(_OUT.value) / "tpu_check.json"
+    path = Path(flags.FLAGS.out) / "tpu_check.json"
     stored = json.loads(path.read_text()) if path.exists() else []
     rows = {(row["config"], row["step"], row["chips"]): row for row in stored}
     asked = []
-    for config_name in _CONFIGS.value:
+    for config_name in flags.FLAGS.configs:
         config = load_config(config_name)
-        for step in _STEPS.value or steps.names(config):
-            for chips in map(int, _CHIPS.value):
+        for step in flags.FLAGS.steps or steps.names(config):
+            for chips in map(int, flags.FLAGS.chips):
                 key = config_name, step, chips
                 known = rows[key] if key in rows else {}
                 row = dict(config=config_name, step=step, chips=chips)
@@ -214,4 +209,8 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_list("configs", "phantom,covid", "Experiments, NAME or NAME:variant.")
+    flags.DEFINE_list("steps", "", "Only these steps; all if empty.")
+    flags.DEFINE_list("chips", "1,8,256", "Numbers of chips.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
     app.run(main)

@@ -239,6 +239,11 @@ TASKS = {
     "regressor": regressor_task,
     "robust": robust_task,
 }
+# One of each kind of state is compared in every run of the tests, the others by `make test-all`.
+OFTEN = ("classifier", "gan", "paper", "penalty", "robust")
+SOME_ARE_SLOW = [
+    name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in TASKS
+]
 
 
 def on_one_device(step: Callable, num_frozen: int) -> Callable:
@@ -261,7 +266,7 @@ def largest_difference(one, other) -> float:
     return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", SOME_ARE_SLOW)
 def test_four_devices_learn_what_one_learns_from_the_joined_batch(
     name, tiny_config, networks, random_like
 ):
@@ -290,7 +295,7 @@ def scalar_of(name: str, metrics) -> float:
     return float(metrics.compute()[field[name] if name in field else "loss"])
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", SOME_ARE_SLOW)
 def test_a_step_counts_learns_and_compiles_once(name, tiny_config, networks, random_like, caplog):
     task = TASKS[name](tiny_config, networks, random_like)
     mapped = parallel.pmap_step(task.step, len(task.frozen))
@@ -402,6 +407,7 @@ def test_a_resumed_gan_equals_the_undisturbed(
     assert len(sheets) == 3
 
 
+@pytest.mark.slow
 @resumption
 def test_a_resumed_encoder_equals_the_undisturbed(
     tiny_config, networks, random_like, monkeypatch, tmp_path
