@@ -36,8 +36,9 @@ ROWS: Mapping[str, Mapping[str, object]] = {
         "gan.conditioning": "binary",
         "gan.num_grades": 1,
         "encoder.num_steps": 0,
-        "explain.inversion_start": "origin",
-        "explain.inversion_steps": 300,
+        "explain.inversion.start": "origin",
+        "explain.inversion.num_steps": 300,
+        "explain.inversion.structure_share": 1.0,
     },
 }
 # (column, where it stands in metrics.json)

@@ -24,7 +24,7 @@ from benchmarks.markdown import cell  # noqa: E402
 from cxr_jax import data, films, invert, metrics, tools  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
-SCRATCH_STEPS = 1000
+SCRATCH = dict(start="origin", num_steps=1000, learning_rate=0.03, beta2=0.999, structure_share=1.0)
 COLUMNS = ("rmse", "rmse_of_positives", "rmse_of_negatives", "margin_error", "flips_at_origin")
 
 
@@ -44,17 +44,16 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
     """Every way of inverting, by name."""
     splits, _ = data.load_splits(config.data, config.seed)
     networks, (judge, _), trained = tools.load_trained(config, workdir, splits)
-    section, pixels = config.explain, splits["test"]["image"][:count]
-    rate = section.inversion_learning_rate
+    pixels = splits["test"]["image"][:count]
+    chosen = invert.make_settings(config.explain.inversion)
     ways = {
-        "encoder alone": (0, rate, "encoder"),
-        f"encoder and {section.inversion_steps} steps": (section.inversion_steps, rate, "encoder"),
-        f"{SCRATCH_STEPS} steps from the origin": (SCRATCH_STEPS, rate, "origin"),
+        "encoder alone": chosen._replace(num_steps=0),
+        f"encoder and {chosen.num_steps} steps": chosen,
+        f"{SCRATCH['num_steps']} steps from the origin": chosen._replace(**SCRATCH),
     }
     table = {}
-    for name, (steps, rate, start) in ways.items():
-        weights = invert.Weights(**section.inversion_weights)
-        call = films.make_invert(networks, judge, weights, steps, rate, section.batch_size, start)
+    for name, settings in ways.items():
+        call = films.make_invert(networks, judge, settings, config.explain.batch_size)
         call(trained, pixels)  # compiles
         begin = time.perf_counter()
         found = call(trained, pixels)

@@ -202,10 +202,15 @@ def get_explain() -> ConfigDict:
             skip=0,  # test films of each decision left out before those
             validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,
-            inversion_start="encoder",  # or "origin": without one, z_structure of positives free
-            inversion_steps=40,
-            inversion_learning_rate=0.03,
-            inversion_weights=dict(pixel=50.0, feature=1.0, margin=2.0, prior=1.0),
+            inversion=dict(
+                start="encoder",  # or "origin": without one
+                num_steps=48,
+                learning_rate=0.1,
+                beta1=0.9,
+                beta2=0.9,
+                structure_share=0.3,  # of that rate, for z_structure of a positive
+                weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=1.0),
+            ),
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
             # see cxr_jax/maps.py for all
             maps=("latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"),
@@ -280,12 +285,12 @@ def shrink(config: ConfigDict) -> None:
             images=8,
             validation_images=8,
             batch_size=8,
-            inversion_steps=4,
             walk_steps=4,
             bootstrap=100,
             strips=2,
         )
     )
+    config.explain.inversion.num_steps = 4
 
 
 def apply_variant(

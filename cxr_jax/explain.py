@@ -11,6 +11,7 @@ import numpy as np
 
 from cxr_jax import (
     films,
+    invert,
     maps,
     metrics,
     parallel,
@@ -62,7 +63,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     chosen = [
         ("gan.objective", config.gan.objective, train_gan.OBJECTIVES),
         ("gan.conditioning", config.gan.conditioning, CONDITIONINGS),
-        ("explain.inversion_start", section.inversion_start, films.STARTS),
+        ("explain.inversion.start", section.inversion.start, invert.STARTS),
     ]
     for field, value, known in chosen:
         if value not in known:

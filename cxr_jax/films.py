@@ -19,8 +19,6 @@ from cxr_jax.grading import Scale
 from cxr_jax.train_encoder import first_guess, make_target
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 
-STARTS = ("encoder", "origin")  # of an inversion
-
 
 class Trained(NamedTuple):
     """Everything that was learned before explaining, as arrays.
@@ -84,21 +82,23 @@ class Thresholds(NamedTuple):
         return self.positive if towards > 0 else self.negative
 
 
+def first_latents(
+    networks: Networks, trained: Trained, image: Image, settings: invert.Settings
+) -> invert.Latents:
+    """Where the inversion of these images begins."""
+    if settings.start == "encoder":
+        return first_guess(networks.encoder, trained.encoder, image)
+    sizes = networks.generator.latent_sizes
+    return invert.Latents(*(jnp.zeros((len(image), size)) for size in sizes))
+
+
 def make_invert(
     networks: Networks,
     judge: nn.Module,
-    weights: invert.Weights,
-    num_steps: int,
-    learning_rate: float,
+    settings: invert.Settings,
     batch_size: int,
-    start: str = "encoder",
 ) -> Callable[[Trained, Pixels], Films]:
-    """A function that inverts any number of films.
-
-    Args:
-      start: "encoder"; or "origin", from which both latents of every film are fitted.
-    """
-    by_encoder = start == "encoder"
+    """A function that inverts any number of films."""
 
     def invert_batch(trained: Trained, pixels: Pixels) -> Films:
         def render(*latents: jax.Array) -> Image:
@@ -112,18 +112,8 @@ def make_invert(
 
         image = to_unit_range(pixels)
         target = make_target(networks, trained.classifier, trained.scale, image)
-        first = first_guess(networks.encoder, trained.encoder, image)
-        latents, _ = invert.refine(
-            first if by_encoder else jax.tree.map(jnp.zeros_like, first),
-            target,
-            render,
-            classify,
-            trained.scale.span,
-            weights,
-            num_steps,
-            learning_rate,
-            hold_structure=by_encoder,
-        )
+        first = first_latents(networks, trained, image, settings)
+        latents, _ = invert.refine(first, target, render, classify, trained.scale.span, settings)
         severity = latents.severity(target.radius)
         drawn = render(latents.structure, severity)
         return Films(

@@ -30,10 +30,8 @@ from cxr_jax.models.gan import (
     Discriminator,
     Generator,
     LatentCritic,
-    num_components,
-    severity_shapes,
-    structure_shapes,
 )
+from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.types import Image, Label, Margin, Params, Severity, Structure
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
@@ -43,12 +41,12 @@ GRAFT_GAIN = 2.5
 
 
 class Networks(NamedTuple):
-    """The modules that play in a GAN step."""
+    """The modules that play in a GAN step; the paper has neither encoder nor critic."""
 
-    generator: Generator
-    encoder: Encoder
-    discriminator: Discriminator
-    critic: LatentCritic
+    generator: Generator | PaperGenerator
+    encoder: Encoder | None
+    discriminator: Discriminator | PaperDiscriminator
+    critic: LatentCritic | None
     classifier: nn.Module
 
 
@@ -80,17 +78,6 @@ class Weights(NamedTuple):
     severity: float
     confusion: float
     adversarial: float
-
-
-def latent_sizes(generator: Generator) -> tuple[int, int]:
-    """Number of components of z_structure and of z_class."""
-    size = generator.image_size
-    return (
-        num_components(structure_shapes(size, generator.structure_channels)),
-        num_components(
-            severity_shapes(size, generator.severity_channels, generator.severity_is_placed)
-        ),
-    )
 
 
 class Draw(NamedTuple):

@@ -1,9 +1,9 @@
 """Inversion: the latents of a real radiograph, by an encoder and a few optimiser steps.
 
 Where the classifier says negative, z_class is the origin by definition and z_structure is fitted;
-where it says positive, z_class is, and z_structure stays the encoder's: fitted to a film with a
-finding it would take the finding over, and the walk would leave it where it is. Everything is
-example by example, so a whole batch is one `lax.scan`.
+where it says positive, both are, z_structure more slowly: fitted freely to a film with a finding it
+would take the finding over, and the walk would leave it where it is. Everything is example by
+example, so a whole batch is one `lax.scan`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,22 +11,55 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import optax
 from jaxtyping import Array, Float
 
 from cxr_jax import losses
 from cxr_jax.types import Image, Margin, Render, Severity, Structure
 
+STARTS = ("encoder", "origin")  # of an inversion
+
 Features = Mapping[str, Float[Array, "b h w c"]]
 
 
 class Weights(NamedTuple):
-    """What each term counts; see `gan_objective.Weights`."""
+    """What each term counts; see `gan_objective.Weights`.
+
+    Attributes:
+      cross_entropy: of f's probability for the drawn image with that for the film, as the paper has
+        it; `margin` asks the same in logits.
+    """
 
     pixel: float
     feature: float
     margin: float
+    cross_entropy: float
     prior: float
+
+
+class Settings(NamedTuple):
+    """How a film is inverted.
+
+    Attributes:
+      start: "encoder", its means; or "origin", both latents zero.
+      learning_rate, beta1, beta2: of Adam; the rate falls to zero over `num_steps`.
+      structure_share: the rate of a positive's z_structure in that of everything else.
+    """
+
+    start: str
+    num_steps: int
+    learning_rate: float
+    beta1: float
+    beta2: float
+    structure_share: float
+    weights: Weights
+
+
+def make_settings(config: ml_collections.ConfigDict) -> Settings:
+    """Those of the section `explain.inversion`."""
+    fields = config.to_dict()
+    return Settings(**{**fields, "weights": Weights(**fields["weights"])})
 
 
 class Target(NamedTuple):
@@ -70,6 +103,8 @@ def error(
         weights.pixel * losses.pixel_error(image, target.image)
         + weights.feature * losses.feature_error(features, target.features)
         + weights.margin * jnp.square((margin - target.margin) / span)
+        + weights.cross_entropy
+        * optax.sigmoid_binary_cross_entropy(margin, jax.nn.sigmoid(target.margin))
         + weights.prior * 0.5 * on_prior / image[0].size
     )
 
@@ -80,33 +115,31 @@ def refine(
     render: Render,
     classify: Callable[[Image], tuple[Margin, Features]],
     span: Float[Array, ""],
-    weights: Weights,
-    num_steps: int,
-    learning_rate: float,
-    hold_structure: bool = True,
+    settings: Settings,
 ) -> tuple[Latents, Float[Array, "t b"]]:
-    """Adam from a first guess, its rate falling to zero.
-
-    Args:
-      hold_structure: whether a positive's z_structure stays as it is.
+    """Adam from a first guess.
 
     Returns:
       The refined latents, and the error of each image before each step.
     """
-    optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, max(num_steps, 1)))
-
-    held = (target.radius > 0)[:, None] & hold_structure
+    optimizer = optax.adam(
+        optax.cosine_decay_schedule(settings.learning_rate, max(settings.num_steps, 1)),
+        b1=settings.beta1,
+        b2=settings.beta2,
+    )
+    share = jnp.where(target.radius > 0, settings.structure_share, 1.0)[:, None]
 
     def total(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
-        each = error(latents, target, render, classify, span, weights)
+        each = error(latents, target, render, classify, span, settings.weights)
         return each.sum(), each
 
     def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
         latents, state = carry
         gradient, each = jax.grad(total, has_aux=True)(latents)
-        gradient = gradient._replace(structure=jnp.where(held, 0.0, gradient.structure))
         moves, state = optimizer.update(gradient, state)
+        moves = moves._replace(structure=share * moves.structure)
         return (optax.apply_updates(latents, moves), state), each
 
-    (latents, _), history = jax.lax.scan(step, (latents, optimizer.init(latents)), length=num_steps)
+    start = latents, optimizer.init(latents)
+    (latents, _), history = jax.lax.scan(step, start, length=settings.num_steps)
     return latents, history

@@ -12,10 +12,9 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import attribution, invert
-from cxr_jax.films import Films, Trained
+from cxr_jax.films import Films, Trained, first_latents
 from cxr_jax.gan_objective import Networks
 from cxr_jax.scores import Ended
-from cxr_jax.train_encoder import first_guess
 from cxr_jax.types import Image, Margin, Params
 from cxr_jax.walk import Walk
 
@@ -86,8 +85,9 @@ def anogan(
     What a generator of films without finding cannot draw (Schlegl et al., 2017): it shows what is
     unusual, and no classifier is asked.
     """
-    chosen = section.inversion_weights
-    weights = invert.Weights(pixel=chosen.pixel, feature=0, margin=0, prior=chosen.prior)
+    settings = invert.make_settings(section.inversion)
+    by_pixels = settings.weights._replace(feature=0.0, margin=0.0, cross_entropy=0.0)
+    settings = settings._replace(weights=by_pixels)
 
     def anomaly(trained: Trained, films: Films) -> Image:
         def render(*latents: jax.Array) -> Image:
@@ -98,14 +98,12 @@ def anogan(
 
         nothing = jnp.zeros_like(films.margin)
         latents, _ = invert.refine(
-            first_guess(networks.encoder, trained.encoder, films.image),
+            first_latents(networks, trained, films.image, settings),
             invert.Target(films.image, nothing, {}, radius=nothing),
             render,
             unasked,
             trained.scale.span,
-            weights,
-            section.inversion_steps,
-            section.inversion_learning_rate,
+            settings,
         )
         drawn = render(latents.structure, latents.severity(nothing))
         return jnp.abs(films.image - drawn)

@@ -125,11 +125,8 @@ def make_tools(
     inverted = films.make_invert(
         networks,
         judge,
-        invert.Weights(**section.inversion_weights),
-        section.inversion_steps,
-        section.inversion_learning_rate,
+        invert.make_settings(section.inversion),
         section.batch_size,
-        section.inversion_start,
     )
     named = paths.make_paths(networks, judge, robust, section)
     draw = bind(

@@ -71,7 +71,7 @@ def make_train_step(
 
     `gan` holds the parameters {"generator", "discriminator"}; `by_label` as in `train_gan`.
     """
-    sizes = gan_objective.latent_sizes(networks.generator)
+    sizes = networks.generator.latent_sizes
 
     def step(
         state: EncoderState, batch: Arrays, gan: Params, classifier: Params, scale: Scale

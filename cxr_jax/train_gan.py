@@ -22,7 +22,6 @@ from cxr_jax.gan_objective import (
     discriminator_loss,
     draw_noise,
     generator_loss,
-    latent_sizes,
 )
 from cxr_jax.gan_state import (
     GanState,
@@ -96,7 +95,7 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
 def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
     """Fresh parameters of ({"generator", "encoder"}, {"image", "latent"})."""
     keys = jax.random.split(jax.random.key(seed), 4)
-    num_structure, num_severity = latent_sizes(networks.generator)
+    num_structure, num_severity = networks.generator.latent_sizes
     latents = jnp.zeros((1, num_structure)), jnp.zeros((1, num_severity))
     size = networks.generator.image_size
     image = jnp.zeros((1, size, size, 1))
@@ -128,7 +127,7 @@ def make_train_step(
     Args:
       by_label: whether the label conditions in the classifier's stead.
     """
-    sizes = latent_sizes(networks.generator)
+    sizes = networks.generator.latent_sizes
 
     def step(
         state: GanState, batch: Arrays, classifier: Params, scale: Scale
@@ -264,7 +263,7 @@ def save_samples(
       lungs: films whose z_structure the lower rows have; that of the upper three is from N(0, I).
       lenders: films that lend their class latents, the columns.
     """
-    (classifier, scale), (num_structure, _) = frozen, latent_sizes(networks.generator)
+    (classifier, scale), (num_structure, _) = frozen, networks.generator.latent_sizes
 
     def encode(pixels: Pixels) -> tuple[Structure, Severity]:
         image = to_unit_range(pixels)
@@ -282,7 +281,7 @@ def save_samples(
 def save_prior_samples(path: Path, networks: Networks, average: Params) -> None:
     """The same from the prior alone, for an objective that knows nothing else."""
     keys = jax.random.split(jax.random.key(0))
-    num_structure, num_severity = latent_sizes(networks.generator)
+    num_structure, num_severity = networks.generator.latent_sizes
     structure = jax.random.normal(keys[0], (2 * NUM_PRIOR, num_structure))
     severity = jax.random.normal(keys[1], (NUM_PRIOR, num_severity))
     save_sheet(path, networks, average, structure, severity, "draw")

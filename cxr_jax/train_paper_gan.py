@@ -9,7 +9,7 @@ from clu import metrics as clu_metrics
 
 from cxr_jax import losses, paper_objective, parallel
 from cxr_jax.data import Arrays, to_unit_range
-from cxr_jax.gan_objective import Networks, latent_sizes
+from cxr_jax.gan_objective import Networks
 from cxr_jax.gan_state import GanState, Optimizers, update_discriminator, update_generator
 from cxr_jax.grading import Scale
 from cxr_jax.types import Image, Params
@@ -36,7 +36,7 @@ def make_train_step(
 
     Generator and discriminator move from the same drawn images; the scale plays no part.
     """
-    sizes = latent_sizes(networks.generator)
+    sizes = networks.generator.latent_sizes
 
     def judge(params: Params, image: Image) -> jax.Array:
         grade = jnp.zeros(len(image), jnp.int32)

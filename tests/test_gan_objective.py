@@ -67,7 +67,7 @@ class Images:
 
     def __init__(self, tiny_config, random_like, margin):
         networks = train_gan.make_networks(tiny_config)
-        sizes = gan_objective.latent_sizes(networks.generator)
+        sizes = networks.generator.latent_sizes
         image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
         self.params, _ = random_like(lambda: train_gan.init_params(networks, 0))
         self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)

@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 
 from cxr_jax import invert
-from cxr_jax.invert import Latents, Target, Weights
+from cxr_jax.invert import Latents, Settings, Target, Weights
 
 S, N, SIDE = 3, 2, 4
-PIXEL_ONLY = Weights(pixel=1.0, feature=0.0, margin=0.0, prior=0.0)
-ALL = Weights(pixel=10.0, feature=0.3, margin=0.5, prior=0.1)
+NOTHING = Weights(pixel=0.0, feature=0.0, margin=0.0, cross_entropy=0.0, prior=0.0)
+PIXEL_ONLY = NOTHING._replace(pixel=1.0)
+ALL = NOTHING._replace(pixel=10.0, feature=0.3, margin=0.5, prior=0.1)
+SETTINGS = Settings(
+    start="origin",
+    num_steps=600,
+    learning_rate=0.1,
+    beta1=0.9,
+    beta2=0.999,
+    structure_share=0.0,
+    weights=PIXEL_ONLY,
+)
 
 
 @pytest.fixture
@@ -39,11 +49,13 @@ def origin_like(latents: Latents) -> Latents:
     return jax.tree.map(jnp.zeros_like, latents)
 
 
-def refine(render, target, first, weights, num_steps=600, learning_rate=0.1, **more):
-    settings = classify, jnp.float32(4.0), weights, num_steps, learning_rate
-    return jax.jit(lambda first, target: invert.refine(first, target, render, *settings, **more))(
-        first, target
-    )
+def refine(render, target, first, weights, num_steps=600, **more):
+    settings = SETTINGS._replace(weights=weights, num_steps=num_steps, **more)
+
+    def call(first, target):
+        return invert.refine(first, target, render, classify, jnp.float32(4.0), settings)
+
+    return jax.jit(call)(first, target)
 
 
 def test_a_positive_is_inverted_in_its_class_latent(render, truth):
@@ -64,13 +76,40 @@ def test_a_negative_is_inverted_in_its_structure(render, truth):
     np.testing.assert_allclose(found.structure, truth.structure, atol=1e-2)
 
 
-def test_a_positive_never_moves_its_structure(render, truth):
+def test_a_positive_held_never_moves_its_structure(render, truth):
     """It would take the finding over, and the walk would leave it where it is."""
     radius = jnp.array([0.0, 1.0, 0.0, 1.0])
     image = render(truth.structure, truth.direction)
     found, _ = refine(render, target_of(image, radius), origin_like(truth), ALL, 20)
     moved = np.abs(found.structure).max(axis=1) > 0.05
     np.testing.assert_array_equal(moved, [True, False, True, False])
+
+
+def test_a_share_slows_the_structure_of_positives_alone(render, truth):
+    radius = jnp.array([0.0, 1.0, 0.0, 1.0])
+    target = target_of(render(truth.structure, truth.direction), radius)
+    steps = {
+        share: refine(render, target, origin_like(truth), ALL, 1, structure_share=share)[0]
+        for share in (0.25, 1.0)
+    }
+    # The first step of Adam is as long as its rate, whatever the gradient.
+    np.testing.assert_allclose(np.abs(steps[1.0].structure), np.full((4, S), 0.1), rtol=1e-3)
+    np.testing.assert_allclose(
+        np.abs(steps[0.25].structure), np.outer([0.1, 0.025, 0.1, 0.025], np.ones(S)), rtol=1e-3
+    )
+    np.testing.assert_allclose(steps[0.25].direction, steps[1.0].direction, rtol=1e-5)
+
+
+def test_the_cross_entropy_is_least_where_the_probability_is_the_films(render, truth):
+    """By hand: -p log q - (1 - p) log(1 - q)."""
+    target = target_of(render(truth.structure, truth.direction), jnp.ones(4))
+    weights = NOTHING._replace(cross_entropy=3.0)
+    drawn = jax.tree.map(lambda a: 0.9 * a, truth)
+    margin, _ = classify(render(drawn.structure, drawn.severity(jnp.ones(4))))
+    p, q = (1 / (1 + np.exp(-np.asarray(m, np.float64))) for m in (target.margin, margin))
+    found = invert.error(drawn, target, render, classify, jnp.float32(4.0), weights)
+    by_hand = -3 * (p * np.log(q) + (1 - p) * np.log1p(-q))
+    np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-5)
 
 
 def test_a_negative_keeps_the_origin(render, truth):
@@ -101,7 +140,7 @@ def test_films_do_not_depend_on_their_batch_mates(render, truth):
 def test_the_error_counts_what_its_weights_say(render, truth):
     radius = jnp.array([1.0, 0.0, 0.5, 1.0])
     target = target_of(render(truth.structure, truth.severity(radius)), radius)
-    prior = Weights(pixel=0.0, feature=0.0, margin=0.0, prior=2.0)
+    prior = NOTHING._replace(prior=2.0)
     each = lambda weights, latents: np.asarray(
         invert.error(latents, target, render, classify, jnp.float32(4.0), weights)
     )
@@ -111,7 +150,8 @@ def test_the_error_counts_what_its_weights_say(render, truth):
     np.testing.assert_allclose(each(ALL._replace(prior=0.0), truth), np.zeros(4), atol=1e-5)
     # Elsewhere the weighted terms add up.
     off = jax.tree.map(lambda a: 0.5 * a, truth)
-    terms = [weight * each(Weights(*np.eye(4)[i]), off) for i, weight in enumerate(ALL)]
+    named = [(name, weight) for name, weight in ALL._asdict().items() if weight]
+    terms = [weight * each(NOTHING._replace(**{name: 1.0}), off) for name, weight in named]
     np.testing.assert_allclose(each(ALL, off), sum(terms), rtol=1e-4)
     assert all((term > 0).all() for term in terms)
 
@@ -123,11 +163,11 @@ def test_no_steps_return_the_first_guess(render, truth):
     assert history.shape == (0, 4)
 
 
-def test_both_latents_are_found_from_the_origin_if_none_is_held(render, truth):
+def test_both_latents_are_found_from_the_origin_if_neither_is_slowed(render, truth):
     radius = jnp.array([1.0, 0.5, 0.0, 1.0])
     target = target_of(render(truth.structure, truth.severity(radius)), radius)
     found, _ = refine(
-        render, target, origin_like(truth), PIXEL_ONLY, num_steps=2000, hold_structure=False
+        render, target, origin_like(truth), PIXEL_ONLY, num_steps=2000, structure_share=1.0
     )
     np.testing.assert_allclose(found.structure, truth.structure, atol=0.02)
     np.testing.assert_allclose(found.severity(radius), truth.severity(radius), atol=0.02)

@@ -24,9 +24,9 @@ def section():
             maps=maps.NAMES,
             integrated_gradients_steps=8,
             smoothgrad_samples=3,
-            inversion_steps=12,
         )
     )
+    section.inversion.update(dict(num_steps=12, learning_rate=0.03, beta2=0.999))
     return section
 
 
@@ -145,7 +145,7 @@ def test_anogan_shows_what_films_without_finding_cannot_explain(gan, section):
     left = {}
     for steps in (0, 300):
         longer = section.copy_and_resolve_references()
-        longer.update(dict(inversion_steps=steps, inversion_weights=dict(pixel=5000.0)))
+        longer.inversion.update(dict(num_steps=steps, weights=dict(pixel=5000.0)))
         left[steps] = np.asarray(jax.jit(maps.anogan(gan.networks, longer))(gan.trained, drawn))
     assert left[300].mean() < 0.15 * left[0].mean()
     # Unfitted it is the film less what the encoder's structure draws without a class latent.
@@ -159,7 +159,7 @@ def test_anogan_leaves_a_finding_over(gan, section):
     image = patched.drawn.copy()
     image[:, 2:4, 2:4] = -np.sign(image[:, 2:4, 2:4])  # nothing that it draws looks like that
     longer = section.copy_and_resolve_references()
-    longer.update(dict(inversion_steps=300))
+    longer.inversion.update(dict(num_steps=300))
     found = np.asarray(
         jax.jit(maps.anogan(gan.networks, longer))(gan.trained, patched._replace(image=image))
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import gan_objective, train_classifier, train_gan
+from cxr_jax import train_classifier, train_gan
 from cxr_jax.gan_objective import Networks
 from cxr_jax.models import gan
 
@@ -29,7 +29,7 @@ def image(key) -> jax.Array:
 
 @pytest.fixture
 def latents(networks, key) -> tuple[jax.Array, jax.Array]:
-    sizes = gan_objective.latent_sizes(networks.generator)
+    sizes = networks.generator.latent_sizes
     keys = jax.random.split(key, len(sizes))
     return tuple(jax.random.normal(k, (BATCH, n)) for k, n in zip(keys, sizes, strict=True))
 
@@ -180,7 +180,7 @@ def test_every_config_builds_networks_that_fit_together(name):
     drawn, *margins = jax.eval_shape(play, image)
     assert drawn.shape == image.shape
     assert [margin.shape for margin in margins] == [(2,)] * 3
-    num_structure, num_severity = gan_objective.latent_sizes(networks.generator)
+    num_structure, num_severity = networks.generator.latent_sizes
     assert num_severity >= 32 and num_structure > num_severity
 
 

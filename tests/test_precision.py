@@ -52,7 +52,7 @@ def networks_of(config) -> dict:
     networks = train_gan.make_networks(config)
     latents = [
         jax.random.normal(jax.random.key(2 + i), (4, n))
-        for i, n in enumerate(gan_objective.latent_sizes(networks.generator))
+        for i, n in enumerate(networks.generator.latent_sizes)
     ]
     return {
         "classifier": (networks.classifier, [image]),

@@ -16,9 +16,7 @@ ROWS = 5
 @pytest.fixture
 def config(tiny_config):
     tiny_config.data.image_size = SIDE
-    tiny_config.explain.update(
-        dict(paths=("linear",), maps=("latent", "gradient"), batch_size=4, inversion_steps=2)
-    )
+    tiny_config.explain.update(dict(paths=("linear",), maps=("latent", "gradient"), batch_size=4))
     return tiny_config
 
 

@@ -18,7 +18,7 @@ from cxr_jax.models.blocks import (
     space_to_depth,
     upsample,
 )
-from cxr_jax.types import Image, Severity, Structure
+from cxr_jax.types import Image, Keys, Severity, Structure
 
 Map = Float[Array, "b h w c"]
 Shape = tuple[int, int, int]
@@ -104,8 +104,17 @@ class Generator(nn.Module):
     severity_is_placed: bool = True
     dtype: DTypeLike = jnp.float32
 
+    @property
+    def latent_sizes(self) -> tuple[int, int]:
+        """Number of components of z_structure and of z_class."""
+        size = self.image_size
+        severity = severity_shapes(size, self.severity_channels, self.severity_is_placed)
+        structure = structure_shapes(size, self.structure_channels)
+        return num_components(structure), num_components(severity)
+
     @nn.compact
-    def __call__(self, structure: Structure, severity: Severity) -> Image:
+    def __call__(self, structure: Structure, severity: Severity, keys: Keys | None = None) -> Image:
+        del keys  # nothing is drawn or measured in training
         shapes = structure_shapes(self.image_size, self.structure_channels)
         maps = unpack(structure, shapes)
         conditions = self._conditions(severity)
@@ -150,7 +159,10 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Image, grade: Int[Array, "b"]) -> Float[Array, "b"]:
+    def __call__(
+        self, image: Image, grade: Int[Array, "b"], keys: Keys | None = None
+    ) -> Float[Array, "b"]:
+        del keys  # nothing is drawn in training
         # R1 differentiates twice, which `Conv3` does not allow.
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
         x = nn.leaky_relu(conv(self.widths[0])(space_to_depth(image)), 0.2)

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
@@ -40,11 +41,12 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = False
     dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = KERNEL_INIT
 
     @nn.compact
     def __call__(self, x: Map) -> Map:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("weight", KERNEL_INIT, shape).astype(self.dtype)
+        kernel = self.param("weight", self.kernel_init, shape).astype(self.dtype)
         x = x.astype(self.dtype)
         if self.size == 1:
             y = thin(x, self.stride) @ kernel[0, 0]
@@ -66,12 +68,12 @@ class Linear(nn.Module):
 
     features: int
     dtype: DTypeLike = jnp.float32
+    kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: Vector) -> Vector:
-        weight = self.param(
-            "weight", nn.initializers.lecun_normal(), (x.shape[-1], self.features)
-        ).astype(self.dtype)
+        shape = (x.shape[-1], self.features)
+        weight = self.param("weight", self.kernel_init, shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         return x.astype(self.dtype) @ weight + bias.astype(self.dtype).reshape(1, -1)
 
