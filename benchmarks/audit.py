@@ -30,9 +30,9 @@ CONFIGS = {
 }
 BUDGET = (
     *("--config.data.num_train=2000", "--config.data.num_validation=200"),
-    *("--config.data.num_test=300", "--config.classifier.num_steps=500"),
-    *("--config.judge.num_steps=400", "--config.gan.num_steps=400"),
-    "--config.encoder.num_steps=100",
+    *("--config.data.num_test=300", "--config.classifier.num_steps=400"),
+    *("--config.judge.num_steps=300", "--config.gan.num_steps=350"),
+    "--config.encoder.num_steps=50",
     "--config.explain.paths=('linear',)",
     "--config.explain.maps=('latent','grad_cam','integrated_gradients')",
 )

@@ -70,10 +70,25 @@ def get_judge() -> ConfigDict:
     return judge
 
 
+def get_paper() -> ConfigDict:
+    """The paper's networks, for 128 x 128 pixels; see cxr_jax/models/paper.py."""
+    return ConfigDict(
+        dict(
+            num_structure=100,
+            num_severity=10,
+            generator_widths=(768, 384, 256, 192, 64),
+            discriminator_widths=(16, 32, 64, 128, 256, 512),
+            dropout=0.5,
+        )
+    )
+
+
 def get_gan() -> ConfigDict:
     """Generator, encoder and discriminator."""
     return ConfigDict(
         dict(
+            networks="ours",  # or "paper", whose sizes are in the section `paper`
+            paper=get_paper(),
             structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
             severity_channels=(4, 1),  # of z_class at 1/8, 1/4 of the image size
             severity_is_placed=True,  # False: z_class has no maps but one cell for the whole image

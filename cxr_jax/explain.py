@@ -27,6 +27,7 @@ from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.explained import Calibration, Explained, Group
 from cxr_jax.films import Thresholds
 from cxr_jax.grading import CONDITIONINGS
+from cxr_jax.models.paper import grown_size
 from cxr_jax.paths import DIRECTIONS, Guide
 from cxr_jax.tools import Tools, make_tools
 from datasets.errors import InputError
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 TRAINED = ("classifier", "gan", "encoder", "evaluators")  # tasks that explaining builds on
 NO_MAP = "needs a truth that the data set lacks, or another film that passed the gate"
 RENDERINGS = ("twin", "without_marker", "without_both")
+INTERPOLATED = 11  # frames of the paper's figure
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
@@ -62,14 +64,33 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise InputError("path 'geodesic' needs 'robust' among config.evaluators.names")
     chosen = [
         ("gan.objective", config.gan.objective, train_gan.OBJECTIVES),
+        ("gan.networks", config.gan.networks, train_gan.NETWORKS),
         ("gan.conditioning", config.gan.conditioning, CONDITIONINGS),
         ("explain.inversion.start", section.inversion.start, invert.STARTS),
     ]
     for field, value, known in chosen:
         if value not in known:
             raise InputError(f"config.{field} is {value!r}; choose of {', '.join(known)}")
+    check_paper(config)
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
+
+
+def check_paper(config: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if the paper's networks are asked for what they lack."""
+    if config.gan.networks != "paper":
+        return
+    size = grown_size(len(config.gan.paper.generator_widths))
+    for field, value, needed in (
+        ("gan.objective", config.gan.objective, "paper"),
+        ("explain.inversion.start", config.explain.inversion.start, "origin"),
+        ("data.image_size", config.data.image_size, size),
+    ):
+        if value != needed:
+            raise InputError(
+                f"config.{field} is {value!r}; the paper's networks (config.gan.networks, "
+                f"config.gan.paper.generator_widths) need {needed!r}"
+            )
 
 
 def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
@@ -290,6 +311,17 @@ def measure(
     return Measured(report, film_scores, made, audited)
 
 
+def interpolate(tools: Tools, some: films.Films) -> tuple[np.ndarray, np.ndarray]:
+    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k]."""
+    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(some.image)
+    severity = shares[:, None] * some.severity[:, None]
+    drawn = tools.draw(
+        np.repeat(some.structure, INTERPOLATED, axis=0), severity.reshape(-1, severity.shape[-1])
+    )
+    margin = tools.classify(drawn).reshape(rows, INTERPOLATED)
+    return drawn.reshape(rows, INTERPOLATED, *drawn.shape[1:]), margin
+
+
 def write(
     directory: Path, strips: int, known: Calibration, explained: Explained, measured: Measured
 ) -> None:
@@ -325,4 +357,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if not parallel.is_first():
         return
     write(directory, section.strips, known, explained, measured)
+    shown = explained.groups["pos_to_neg"].films.rows(slice(section.strips))
+    results.save_interpolation(
+        directory / "figures" / "interpolation.png", *interpolate(tools, shown)
+    )
     records.mark_done(directory, explain=section.to_dict(), trained=trained)

@@ -1,5 +1,6 @@
 """The state of a GAN in training, its optimisers, and how a gradient moves it."""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import flax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from cxr_jax import averaged
 from cxr_jax.types import Params
 
 
@@ -69,10 +71,15 @@ def update_generator(
     gradient: Params,
     optimizer: optax.GradientTransformation,
     average_half_life: float,
+    statistics: Params = MappingProxyType({}),
 ) -> GanState:
-    """Moves generator and encoder, and their average after them."""
+    """Moves generator and encoder, and their average after them.
+
+    Args:
+      statistics: parameters that are measured, not learned, with their new values.
+    """
     moves, optimizer_state = optimizer.update(gradient, state.generator_optimizer)
-    generator = optax.apply_updates(state.generator, moves)
+    generator = averaged.replace(optax.apply_updates(state.generator, moves), statistics)
     # The average's memory grows with the run, so that an early checkpoint is not mostly noise.
     half_life = jnp.clip(0.1 * state.step, 1e-3, average_half_life)
     return state.replace(

@@ -73,6 +73,31 @@ def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
     return figure
 
 
+def interpolation(frames: np.ndarray, margin: np.ndarray) -> Figure:
+    """Images drawn from no class latent to the whole one, probabilities above; the difference last.
+
+    The figure of Dravid & Katsaggelos (2022).
+
+    Args:
+      frames: [n, k, h, w, 1], from share 0 of z_class to share 1.
+      margin: f on them [n, k].
+    """
+    rows, columns = frames.shape[:2]
+    figure = Figure(figsize=(1.2 * (columns + 1), 1.42 * rows + 0.2), layout="constrained")
+    axes = figure.subplots(rows, columns + 1, squeeze=False)
+    for row in range(rows):
+        for column in range(columns):
+            _show(axes[row, column], frames[row, column])
+            text = f"p = {probability(margin[row, column]):.2f}"
+            if row == 0:
+                text = f"α = {column / (columns - 1):.1f}\n{text}"
+            axes[row, column].set_title(text, fontsize=8)
+        change = frames[row, -1] - frames[row, 0]
+        _show_change(axes[row, columns], change, max(float(np.abs(change).max()), 1e-6))
+    axes[0, columns].set_title("positive − negative", fontsize=8)
+    return figure
+
+
 def responses(walks, thresholds, towards: int) -> Figure:
     """The margin of f and of the judge h against distance walked, one panel a path."""
     columns = min(len(walks), 4)

@@ -101,6 +101,11 @@ def save_figures(
     plots.save(figure, directory / "changes.png")
 
 
+def save_interpolation(path: Path, frames: np.ndarray, margin: np.ndarray) -> None:
+    """The paper's figure of drawn images [n, k, h, w, 1] and f on them."""
+    plots.save(plots.interpolation(frames, margin), path)
+
+
 def save_audit(path: Path, group: Group, audited: Audited, count: int) -> None:
     """The figure of the audit, unless there is no verdict."""
     if audited.regions is not None:

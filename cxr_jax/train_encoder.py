@@ -126,6 +126,10 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("encoder: complete, skipped")
         return
+    if config.gan.networks == "paper":
+        logger.info("encoder: the paper has none")
+        mark_done(directory, steps=0)
+        return
     train_gan.check_batch_size("encoder", section.batch_size)
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
@@ -159,7 +163,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
 
 
 def load(networks: Networks, workdir: Path) -> Params:
-    """The trained encoder's parameters."""
+    """The trained encoder's parameters; {} where there is none."""
+    if networks.encoder is None:
+        return {}
     like = train_gan.init_params(networks, seed=0)[0]["encoder"]
     checkpoints = Checkpoints(workdir / "encoder")
     params = checkpoints.best(parallel.replicate(like))

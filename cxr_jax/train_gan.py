@@ -38,13 +38,14 @@ from cxr_jax.models.gan import (
     Generator,
     LatentCritic,
 )
+from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.records import Recorder, is_done, mark_done
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
 from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-OBJECTIVES = ("ours", "paper")
+NETWORKS = OBJECTIVES = ("ours", "paper")
 NUM_PRIOR = 3  # chests from N(0, I) on a sample sheet
 
 
@@ -69,6 +70,8 @@ class GanMetrics(clu_metrics.Collection):
 
 def make_networks(config: ml_collections.ConfigDict) -> Networks:
     """The networks of a config."""
+    if config.gan.networks == "paper":
+        return make_paper_networks(config)
     gan, size = config.gan, config.data.image_size
     channels = dict(
         structure_channels=tuple(gan.structure_channels),
@@ -92,22 +95,41 @@ def make_networks(config: ml_collections.ConfigDict) -> Networks:
     )
 
 
+def make_paper_networks(config: ml_collections.ConfigDict) -> Networks:
+    """Those of the paper, which has no encoder, for an image of the config's size."""
+    paper, dtype = config.gan.paper, config.gan.dtype
+    return Networks(
+        generator=PaperGenerator(
+            image_size=config.data.image_size,
+            latent_sizes=(paper.num_structure, paper.num_severity),
+            widths=tuple(paper.generator_widths),
+            total=parallel.total,
+            dtype=dtype,
+        ),
+        encoder=None,
+        discriminator=PaperDiscriminator(
+            widths=tuple(paper.discriminator_widths),
+            rate=paper.dropout,
+            total=parallel.total,
+            dtype=dtype,
+        ),
+        critic=None,
+        classifier=train_classifier.make_classifier(config.classifier),
+    )
+
+
 def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
-    """Fresh parameters of ({"generator", "encoder"}, {"image", "latent"})."""
+    """Fresh parameters of ({"generator", "encoder"}, {"image", "latent"}), those that there are."""
     keys = jax.random.split(jax.random.key(seed), 4)
-    num_structure, num_severity = networks.generator.latent_sizes
-    latents = jnp.zeros((1, num_structure)), jnp.zeros((1, num_severity))
+    latents = [jnp.zeros((1, size)) for size in networks.generator.latent_sizes]
     size = networks.generator.image_size
-    image = jnp.zeros((1, size, size, 1))
-    generator = {
-        "generator": networks.generator.init(keys[0], *latents)["params"],
-        "encoder": networks.encoder.init(keys[1], image)["params"],
-    }
-    grade = jnp.zeros((1,), jnp.int32)
-    discriminator = {
-        "image": networks.discriminator.init(keys[2], image, grade)["params"],
-        "latent": networks.critic.init(keys[3], latents[0])["params"],
-    }
+    image, grade = jnp.zeros((1, size, size, 1)), jnp.zeros((1,), jnp.int32)
+    generator = {"generator": networks.generator.init(keys[0], *latents)["params"]}
+    discriminator = {"image": networks.discriminator.init(keys[2], image, grade)["params"]}
+    if networks.encoder:
+        generator["encoder"] = networks.encoder.init(keys[1], image)["params"]
+    if networks.critic:
+        discriminator["latent"] = networks.critic.init(keys[3], latents[0])["params"]
     return generator, discriminator
 
 
