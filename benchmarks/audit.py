@@ -79,12 +79,6 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """This benchmark's own flags; `--config.*` is for the runs."""
-    own = [arg for arg in argv if not arg.startswith("--config.")]
-    return flags.FLAGS(own)
-
-
 def main(argv: list[str]) -> None:
     """Runs what is missing and writes the results."""
     del argv
@@ -109,4 +103,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", "runs/audit", "Where the runs are kept.")
     flags.DEFINE_integer("seeds", 5, "Runs of each config.")
     flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=runs.parse_flags)

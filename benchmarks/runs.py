@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from absl import flags
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -26,6 +28,11 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
     """
     main = [sys.executable, str(ROOT / "main.py")]
     subprocess.run([*main, f"--config={config}", f"--workdir={workdir}", *flags], check=True)
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """A benchmark's own flags, where `--config.*` is for the runs alone."""
+    return flags.FLAGS([arg for arg in argv if not arg.startswith("--config.")])
 
 
 def config_flags(argv: Sequence[str]) -> list[str]:

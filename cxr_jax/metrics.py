@@ -172,6 +172,22 @@ def kernel_distance(
     return within + mean_of_pairs(polynomial_kernel(reference, reference)) - 2 * float(between)
 
 
+def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
+    """Frechet distance of the Gaussians fitted to two sets of features (Heusel et al., 2017)."""
+    one, other = (np.cov(rows, rowvar=False) for rows in (features, reference))
+    # Tr (one other)^(1/2) by the eigenvalues of a symmetric matrix that has the same ones.
+    root = _square_root(one)
+    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0)).sum()
+    apart = np.square(features.mean(axis=0) - reference.mean(axis=0)).sum()
+    return float(apart + np.trace(one) + np.trace(other) - 2 * shared)
+
+
+def _square_root(matrix: np.ndarray) -> np.ndarray:
+    """Of a symmetric matrix without negative eigenvalues."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
 def variance_shares(values: np.ndarray) -> tuple[float, float, float]:
     """Sobol' shares of two factors in a value that was computed for every pair of them.
 

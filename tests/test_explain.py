@@ -147,6 +147,17 @@ def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs():
     np.testing.assert_array_equal(explain.lungs_of(tools, arrays, rows)[0], masks[1] > 0)
 
 
+def test_the_papers_figure_goes_from_no_class_latent_to_the_whole():
+    """Frame by frame in tenths, each film's own; f is asked about what is drawn."""
+    films = invert(make_split([1, 1, 0], seed=1)["image"])
+    frames, margin = explain.interpolate(make_tools(), films)
+    assert frames.shape == (3, 11, SIDE, SIDE, 1) and margin.shape == (3, 11)
+    shares = np.arange(11) / 10
+    drawn = np.tanh(shares * films.severity)
+    np.testing.assert_allclose(frames[:, :, 0, 0, 0], drawn, atol=1e-6)
+    np.testing.assert_allclose(margin, classify(frames.reshape(33, SIDE, SIDE, 1)).reshape(3, 11))
+
+
 # A data set and tools for it.
 
 
@@ -563,6 +574,7 @@ def test_a_run_writes_tables_that_hold_together(run, tmp_path):
         np.testing.assert_array_equal(walks["covered"], np.arange(8) != 0)
         np.testing.assert_array_equal(walks["pos_to_neg/row"], [1, 3, 5, 6])
         np.testing.assert_array_equal(walks["neg_to_pos/row"], [2, 4, 7])
+    assert (directory / "figures" / "interpolation.png").exists()
     with np.load(directory / "maps.npz") as kept:
         np.testing.assert_array_equal(kept["row"], [1, 3, 5, 6])
         assert kept["latent"].shape == (4, SIDE, SIDE, 1)

@@ -266,3 +266,38 @@ def test_variance_shares_of_sums_and_products():
     assert metrics.variance_shares(a + b) == pytest.approx((0.2, 0.8, 0.0))
     assert metrics.variance_shares(a * b) == pytest.approx((0.0, 0.0, 1.0))
     assert np.isnan(metrics.variance_shares(np.ones((2, 3)))).all()
+
+
+# Frechet distance.
+
+
+def test_the_frechet_distance_of_equal_sets_is_zero():
+    features = np.random.default_rng(0).normal(size=(50, 4))
+    assert metrics.frechet_distance(features, features) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_frechet_distance_of_a_shift_is_its_square():
+    features = np.random.default_rng(0).normal(size=(50, 3))
+    shifted = features + np.array([1.0, -2.0, 0.5])
+    assert metrics.frechet_distance(features, shifted) == pytest.approx(5.25, rel=1e-9)
+
+
+def test_the_frechet_distance_of_a_stretch_compares_deviations():
+    """For multiples of one set: sum of (sigma - k sigma)^2, with centres at zero."""
+    features = np.random.default_rng(0).normal(size=(50, 3))
+    features -= features.mean(axis=0)
+    by_hand = 4 * np.trace(np.cov(features, rowvar=False))
+    assert metrics.frechet_distance(features, 3 * features) == pytest.approx(by_hand, rel=1e-9)
+
+
+def test_the_frechet_distance_is_the_published_formula():
+    import scipy.linalg
+
+    rng = np.random.default_rng(1)
+    one = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 4))
+    other = rng.normal(size=(70, 4)) @ rng.normal(size=(4, 4)) + 0.3
+    a, b = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    apart = np.square(one.mean(0) - other.mean(0)).sum()
+    published = apart + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
+    assert metrics.frechet_distance(one, other) == pytest.approx(published, rel=1e-6)
+    assert metrics.frechet_distance(other, one) == pytest.approx(published, rel=1e-6)

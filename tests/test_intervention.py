@@ -1,0 +1,112 @@
+"""Interventions fill what they say they fill, and rank what they measured."""
+
+import numpy as np
+import pytest
+
+from benchmarks import intervention
+
+
+def make_splits() -> dict[str, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return {
+        split: {
+            "image": rng.integers(256, size=(6, 4, 4, 1), dtype=np.uint8),
+            "label": np.arange(6) % 2,
+        }
+        for split in ("train", "validation", "test")
+    }
+
+
+def make_masks() -> dict[str, np.ndarray]:
+    mask = np.zeros((6, 4, 4, 1), bool)
+    mask[:, :2] = True
+    return {split: mask for split in ("train", "validation", "test")}
+
+
+def test_a_region_is_filled_with_the_training_films_mean_over_it():
+    splits, masks = make_splits(), make_masks()
+    filled = intervention.fill(splits, masks)
+    level = round(splits["train"]["image"][:, :2].mean())
+    for split, arrays in filled.items():
+        assert arrays["image"].dtype == np.uint8
+        assert (arrays["image"][:, :2] == level).all()
+        np.testing.assert_array_equal(arrays["image"][:, 2:], splits[split]["image"][:, 2:])
+        np.testing.assert_array_equal(arrays["label"], splits[split]["label"])
+
+
+def test_the_complement_leaves_the_region_alone():
+    splits, masks = make_splits(), make_masks()
+    alone = intervention.fill(splits, intervention.complement(masks))
+    np.testing.assert_array_equal(alone["test"]["image"][:, :2], splits["test"]["image"][:, :2])
+    assert len(np.unique(alone["test"]["image"][:, 2:])) == 1
+
+
+def test_the_class_gap_by_hand():
+    margin, label = np.array([3.0, 1.0, -2.0, -4.0]), np.array([1, 1, 0, 0])
+    assert intervention.class_gap(margin, label) == 5.0
+
+
+def test_auroc_with_its_interval():
+    label = np.arange(200) % 2
+    noise = np.random.default_rng(0).normal(size=200)
+    entry = intervention.auroc(label + noise, label)
+    assert entry["ci95"][0] < entry["mean"] < entry["ci95"][1] and entry["images"] == 200
+    assert intervention.auroc(label * 1.0, label)["mean"] == 1.0
+
+
+def entry(value: float) -> dict:
+    return {"mean": value, "ci95": [value, value], "images": 9}
+
+
+@pytest.fixture
+def result() -> dict:
+    audited = {
+        "evidence": {"lungs": entry(1.0), "border": entry(3.0), "rest": entry(0.5)},
+        "verdict": "Shortcut.",
+    }
+    filled = {
+        "none": {"auroc": entry(0.99), "gap_lost": 0.0},
+        "lungs": {"auroc": entry(0.9), "gap_lost": 0.2},
+        "border": {"auroc": entry(0.8), "gap_lost": 0.7},
+        "rest": {"auroc": entry(0.98), "gap_lost": 0.1},
+    }
+    retrained = {
+        "split": {
+            "none": {"without": entry(0.99)},
+            "lungs": {"without": entry(0.95), "only": entry(0.9)},
+            "border": {"without": entry(0.97), "only": entry(0.91)},
+            "rest": {"without": entry(0.98), "only": entry(0.7)},
+        }
+    }
+    ranked = intervention.rank(audited, filled, retrained)
+    return {"audit": audited, "filled": filled, "retrained": retrained, "ranking": ranked}
+
+
+def test_what_costs_most_is_ranked_first(result):
+    assert result["ranking"] == {
+        "audit": ["border", "lungs", "rest"],
+        "filled, gap lost": ["border", "lungs", "rest"],
+        "retrained without, split": ["lungs", "border", "rest"],
+        "retrained on, split": ["border", "lungs", "rest"],
+    }
+
+
+def test_the_table_has_a_row_for_every_region(result):
+    text = intervention.to_markdown(result)
+    assert "| none | – | – | 0.990 [0.990, 0.990] | 0% | 0.990 [0.990, 0.990] | – |" in text
+    assert "| border | 3.000 [3.000, 3.000] | 67% | 0.800 [0.800, 0.800] | 70% |" in text
+
+
+def test_what_is_retrained_is_kept(tmp_path, monkeypatch, tiny_config):
+    calls = []
+    monkeypatch.setattr(
+        intervention.train_classifier, "train", lambda *arguments: calls.append(arguments)
+    )
+    monkeypatch.setattr(intervention.train_classifier, "load", lambda *arguments: (None, None))
+    monkeypatch.setattr(
+        intervention.train_classifier, "margins", lambda *arguments: np.arange(6) % 2 - 0.5
+    )
+    (tmp_path / "no_lungs").mkdir()
+    one = intervention.retrain(tiny_config, tmp_path / "no_lungs", make_splits())
+    other = intervention.retrain(tiny_config, tmp_path / "no_lungs", make_splits())
+    assert one == other and one["mean"] == 1.0 and len(calls) == 1
