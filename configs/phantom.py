@@ -28,6 +28,6 @@ def full(config: ConfigDict) -> None:
     config.explain.maps = (
         *("latent", "residual", "latent_integrated_gradients"),
         *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
-        *("prior", "shuffled", "anogan", "pixel", "oracle"),
+        *("prior", "lungs", "shuffled", "anogan", "pixel", "oracle"),
     )
     config.explain.images = 160

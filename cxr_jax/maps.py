@@ -19,7 +19,7 @@ from cxr_jax.types import Image, Margin, Params
 from cxr_jax.walk import Walk
 
 BASELINES = ("gradient", "integrated_gradients", "smoothgrad", "grad_cam")
-CONTROLS = ("prior", "shuffled", "anogan", "pixel", "oracle")
+CONTROLS = ("prior", "lungs", "shuffled", "anogan", "pixel", "oracle")
 NAMES = ("latent", "residual", "latent_integrated_gradients", *BASELINES, *CONTROLS)
 
 
@@ -123,8 +123,9 @@ def walk_maps(films: Films, walked: Walk, ended: Ended) -> dict[str, np.ndarray]
 def truth_maps(
     films: Films, truth: Mapping[str, np.ndarray], train_lesions: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """The controls that know the truth: the mean training lesion mask, and the film's own twin."""
+    """The controls that know the truth: mean training lesions, the film's lungs, and its twin."""
     return {
         "prior": np.broadcast_to((train_lesions / 255.0).mean(axis=0), films.image.shape),
+        "lungs": (truth["lung_mask"] > 0).astype(np.float32),
         "oracle": np.abs(films.image - truth["twin"]),
     }

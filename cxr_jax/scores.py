@@ -146,10 +146,14 @@ def by_film(values: np.ndarray) -> np.ndarray:
 
 
 def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows."""
+    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows.
+
+    A pixel that shows a lesion over a look-alike is a lesion's.
+    """
     lesion, lung, lookalike = (
         truth[f"{name}_mask"] > 0 for name in ("lesion", "lung", "lookalike")
     )
+    harmless = lookalike & ~lesion
     rows = range(len(saliency))
     return {
         "on_target": np.array([metrics.share_on(saliency[i], lesion[i]) for i in rows]),
@@ -160,7 +164,7 @@ def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str
         "iou": np.array([metrics.top_iou(saliency[i], lesion[i]) for i in rows]),
         "lookalike": np.array(
             [
-                metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan
+                metrics.share_on(saliency[i], harmless[i]) if harmless[i].any() else np.nan
                 for i in rows
             ]
         ),

@@ -77,6 +77,16 @@ def test_a_perfect_explanation_is_perfect(films):
     np.testing.assert_array_equal(each["lookalike"], [0.0, 0.0, np.nan])
 
 
+def test_a_lesion_over_a_look_alike_is_a_lesion(films):
+    """Half of the look-alike lies under the lesion: a map of all of it has half of itself there."""
+    lookalike = films["lookalike_mask"].copy()
+    lesion = np.zeros_like(lookalike)
+    lesion[:, 10:11, 10:12] = 255
+    each = scores.score_map((lookalike > 0) * 1.0, films | {"lesion_mask": lesion})
+    np.testing.assert_array_equal(each["lookalike"], [0.5, 0.5, np.nan])
+    np.testing.assert_array_equal(each["on_target"][:2], [0.5, 0.5])
+
+
 def test_doing_nothing_scores_as_nothing(films):
     still = np.repeat(films["image"][:, None], K + 1, axis=1)
     walk = make_walk(still, np.full((3, K + 1), 3.0))
