@@ -33,12 +33,12 @@ PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", 
 MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
 
 
-def run_seed(seed: int, workdir: Path, first: Path, skip: int) -> None:
+def run_seed(config: str, seed: int, workdir: Path, first: Path, skip: int) -> None:
     """Runs `main.py` for one GAN seed to its end."""
     runs.copy_finished(SHARED, first, workdir)
     own = [f"--config.gan.seed={seed}", f"--config.explain.skip={skip}"]
     chosen = runs.config_flags(sys.argv)
-    runs.run_main(flags.FLAGS["config"].config_filename, workdir, [*own, *chosen])
+    runs.run_main(config, workdir, [*own, *chosen])
 
 
 def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
@@ -124,8 +124,10 @@ def main(argv: list[str]) -> None:
     asked = flags.FLAGS
     base = Path(asked.workdir) / asked.name
     workdirs = [base / f"seed{seed}" for seed in range(asked.seeds)]
+    config = asked["config"].config_filename
     for seed, workdir in enumerate(workdirs):
-        run_seed(seed, workdir, workdirs[0], skip=seed * (asked.config.explain.images // 2))
+        skip = seed * (asked.config.explain.images // 2)
+        run_seed(config, seed, workdir, workdirs[0], skip)
     out = Path(asked.out)
     out.mkdir(parents=True, exist_ok=True)
     path = out / "fidelity.json"
@@ -133,7 +135,6 @@ def main(argv: list[str]) -> None:
     table = pool(workdirs)
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
-        config = asked["config"].config_filename
         controls = sanity.run_controls(config, base, workdirs[1], chosen)
         bootstrap = (asked.config.explain.bootstrap, 0)
         table["maps"]["latent"] |= sanity.measure(workdirs[0], *controls, bootstrap)

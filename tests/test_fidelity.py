@@ -7,7 +7,6 @@ import warnings
 
 import numpy as np
 import pytest
-from absl import flags
 
 from cxr_jax import audit, results, scores, tables
 from cxr_jax.metrics import summarise
@@ -292,15 +291,14 @@ def test_a_seed_is_run_by_the_command_line_with_what_is_shared(tmp_path, monkeyp
     monkeypatch.setattr(runs.subprocess, "run", lambda command, check: commands.append(command))
     argv = ["fidelity.py", "--seeds=3", "--config.explain.images=8"]
     monkeypatch.setattr(sys, "argv", argv)
-    fidelity.run_seed(2, tmp_path / "seed2", first, skip=8)
+    fidelity.run_seed("configs/other.py:full", 2, tmp_path / "seed2", first, skip=8)
     # What the first run has not finished is not copied.
     assert (tmp_path / "seed2" / "classifier" / "done.json").exists()
     assert not (tmp_path / "seed2" / "evaluators").exists()
     ((python, main, *arguments),) = commands
     assert python == sys.executable and main.endswith("main.py")
-    config = flags.FLAGS["config"].config_filename
     assert arguments == [
-        f"--config={config}",
+        "--config=configs/other.py:full",
         f"--workdir={tmp_path / 'seed2'}",
         "--config.gan.seed=2",
         "--config.explain.skip=8",

@@ -212,7 +212,10 @@ def test_maps_of_the_truth_by_hand(films):
     lesions[:3, 2, 2] = 255
     lesions[0, 5, 5] = 255
     twin = films.image - np.float32(0.25)
-    found = maps.truth_maps(films, {"twin": twin}, lesions)
+    lungs = np.uint8(255) * np.uint8(np.arange(SIDE) % 2)[None, :, None, None]
+    truth = {"twin": twin, "lung_mask": np.broadcast_to(lungs, twin.shape)}
+    found = maps.truth_maps(films, truth, lesions)
+    np.testing.assert_array_equal(found["lungs"][1, :, 0, 0], np.arange(SIDE) % 2)
     assert found["prior"].shape == films.image.shape
     expected = np.zeros((SIDE, SIDE, 1))
     expected[2, 2], expected[5, 5] = 0.75, 0.25
@@ -220,5 +223,6 @@ def test_maps_of_the_truth_by_hand(films):
         np.testing.assert_allclose(one, expected)
     np.testing.assert_allclose(found["oracle"], np.full(twin.shape, 0.25), atol=1e-6)
     np.testing.assert_array_equal(
-        maps.truth_maps(films, {"twin": 2 * films.image - twin}, lesions)["oracle"] >= 0, True
+        maps.truth_maps(films, truth | {"twin": 2 * films.image - twin}, lesions)["oracle"] >= 0,
+        True,
     )
