@@ -137,9 +137,13 @@ STEPS = {
 
 
 def names(config: ml_collections.ConfigDict) -> list[str]:
-    """The steps that a config's data can teach; only a phantom knows what it was drawn from."""
-    phantom = config.data.name == "cxr_phantom"
-    return [name for name in STEPS if phantom or name != "regressor"]
+    """The steps that a config's training takes."""
+    taken = {
+        "penalty": config.gan.r1_weight > 0,
+        "encoder": config.gan.networks == "ours",
+        **{name: name in config.evaluators.names for name in ("segmenter", "regressor", "robust")},
+    }
+    return [name for name in STEPS if taken.get(name, True)]
 
 
 def _averaged_state(network: nn.Module, image_size: int, optimizer) -> Shapes:

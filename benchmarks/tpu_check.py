@@ -28,6 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import hlo, steps  # noqa: E402
 
+CONFIGS = ("phantom:full", "covid", "paper")
+
 # The smallest topology there is has four chips; the first of them is a machine of one.
 TOPOLOGIES = {1: "v5e:2x2", 8: "v5e:2x4", 256: "v5e:16x16"}
 
@@ -209,7 +211,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("configs", "phantom,covid", "Experiments, NAME or NAME:variant.")
+    flags.DEFINE_list("configs", CONFIGS, "Experiments, NAME or NAME:variant.")
     flags.DEFINE_list("steps", "", "Only these steps; all if empty.")
     flags.DEFINE_list("chips", "1,8,256", "Numbers of chips.")
     flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
