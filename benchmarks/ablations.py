@@ -65,14 +65,8 @@ def folder(name: str) -> str:
 
 def read(workdir: Path) -> dict[str, dict]:
     """A row's entries by column, from its metrics.json."""
-    report = json.loads((workdir / "explain" / "metrics.json").read_text())
-    row = {}
-    for column, keys in COLUMNS:
-        entry = report
-        for key in keys:
-            entry = entry[key]
-        row[column] = entry if isinstance(entry, dict) else {"mean": entry}
-    return row
+    report = runs.read_report(workdir)
+    return {column: runs.entry_of(report, keys) for column, keys in COLUMNS}
 
 
 def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str:

@@ -2,19 +2,23 @@
 
     python benchmarks/intervention.py --config=configs/covid.py:cpu --workdir=runs/covid
 
-Needs a finished run, whose audit stands beside the results. Of every region the table says
+Needs a finished run of real films, whose audit stands beside the results. Of every region it says
 
-  evidence           the audit's, in logits and as a share of the whole;
-  filled             f itself on test films with the region filled in: its AUROC, and how much of
-                     the gap between the classes' mean margins is gone;
+  evidence           the audit's, of the positives that it covers, in logits and as a share;
+  filled             f itself on the test films with the region filled in: its AUROC, and how much
+                     of the gap between the classes' mean margins is gone;
   retrained without  a classifier taught and tested on such films;
   retrained on       one taught and tested on films with everything else filled in.
 
-Filled in means: every pixel has the training films' mean over that region. The retrained figures
-are repeated with the films split by another column of their metadata, where there is one: what a
-region is worth where hospitals differ. Writes benchmarks/results/intervention.json and .md.
+Filled in means: every pixel has the training films' mean over that region. A film's lungs, filled,
+still show their outline, which may give the class away; the row `outline` is a classifier of films
+that show nothing else. With --also_split_by=COLUMN classifiers are also retrained where another
+column of the metadata splits the films: what a region is worth where hospitals differ. One training
+each. Writes benchmarks/results/intervention.json and .md; what is trained is not trained again.
 """
 
+import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -28,6 +32,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
 from cxr_jax import audit, data, metrics, records, train_classifier, train_evaluators  # noqa: E402
 from cxr_jax.data import Arrays  # noqa: E402
@@ -86,19 +91,33 @@ def class_gap(margin: np.ndarray, label: np.ndarray) -> float:
     return float(margin[label == 1].mean() - margin[label == 0].mean())
 
 
+def gap_lost(margin: np.ndarray, whole: np.ndarray, label: np.ndarray) -> dict:
+    """The share of the gap on `whole` films that is gone, its interval over the same films."""
+    share = lambda pick: (
+        1 - class_gap(margin[pick], label[pick]) / class_gap(whole[pick], label[pick])
+    )
+    picks = metrics.resamples(len(label), *BOOTSTRAP)
+    each = np.array([share(pick) for pick in picks if np.ptp(label[pick])])
+    return {
+        "mean": share(np.arange(len(label))),
+        "ci95": metrics.interval(each),
+        "images": len(label),
+    }
+
+
 def fill_same(
     config: ml_collections.ConfigDict, workdir: Path, films: Films
-) -> dict[str, dict[str, dict | float]]:
+) -> dict[str, dict[str, dict]]:
     """f on films with each region filled, and on whole films (region "none")."""
     size = config.data.image_size
     network, params = train_classifier.load(config.classifier, size, workdir / "classifier")
     label = films.splits["test"]["label"]
     ask = lambda splits: train_classifier.margins(network, params, splits["test"]["image"])
     whole = ask(films.splits)
-    table = {"none": {"auroc": auroc(whole, label), "gap_lost": 0.0}}
+    table = {"none": {"auroc": auroc(whole, label)}}
     for name, masks in films.regions.items():
         margin = ask(fill(films.splits, masks))
-        lost = 1 - class_gap(margin, label) / class_gap(whole, label)
+        lost = gap_lost(margin, whole, label)
         table[name] = {"auroc": auroc(margin, label), "gap_lost": lost}
     return table
 
@@ -106,57 +125,79 @@ def fill_same(
 def retrain(
     config: ml_collections.ConfigDict, directory: Path, splits: Mapping[str, Arrays]
 ) -> dict:
-    """Test AUROC of a classifier of the same section taught on these films; kept when finished."""
+    """Test AUROC of a classifier of the same section taught on these films; kept when finished.
+
+    Args:
+      directory: gets a folder for this very training.
+    """
+    section, size = config.classifier, config.data.image_size
+    asked = json.dumps([section.to_dict(), config.seed, size], sort_keys=True)
+    digest = hashlib.sha256(asked.encode())
+    digest.update(splits["train"]["image"].tobytes())
+    directory = directory / digest.hexdigest()[:12]
     if not records.is_done(directory):
-        section, size = config.classifier, config.data.image_size
         train_classifier.train(section, size, config.seed, directory, splits)
         network, params = train_classifier.load(section, size, directory)
         margin = train_classifier.margins(network, params, splits["test"]["image"])
-        figures = auroc(margin, splits["test"]["label"])
-        records.mark_done(directory, **figures)
-    done = records.read_json(directory / "done.json")
-    return {name: done[name] for name in ("mean", "ci95", "images")}
+        records.mark_done(directory, **auroc(margin, splits["test"]["label"]))
+    return records.read_json(directory / "done.json")
 
 
-def retrain_all(config: ml_collections.ConfigDict, directory: Path, films: Films) -> dict:
-    """Every region left out, and every region alone; and whole films (region "none")."""
-    table = {"none": {"without": retrain(config, directory / "none", films.splits)}}
+def retrain_all(
+    config: ml_collections.ConfigDict, directory: Path, films: Films
+) -> dict[str, dict[str, dict]]:
+    """Every region left out and every region alone; whole films ("none"); the lungs' outline."""
+    again = lambda name, splits: retrain(config, directory / name, splits)
+    table = {"none": {"without": again("none", films.splits)}}
     for name, masks in films.regions.items():
+        alone = fill(films.splits, complement(masks))
         table[name] = {
-            "without": retrain(config, directory / f"no_{name}", fill(films.splits, masks)),
-            "only": retrain(
-                config, directory / f"only_{name}", fill(films.splits, complement(masks))
-            ),
+            "without": again(f"no_{name}", fill(films.splits, masks)),
+            "only": again(f"only_{name}", alone),
         }
+    lungs = films.regions["lungs"]
+    outline = fill(fill(films.splits, complement(lungs)), lungs)
+    table["outline"] = {"only": again("outline", outline)}
     return table
 
 
 def read_audit(workdir: Path) -> dict:
-    """The audit of a finished run."""
-    return json.loads((workdir / "explain" / "metrics.json").read_text())["audit"]
+    """The audit of a finished run of real films."""
+    audited = runs.read_report(workdir)["audit"]
+    if "border" not in audited["evidence"]:
+        sys.exit(f"intervention.py: {workdir} has no audit of real films ({audited['verdict']})")
+    return audited
 
 
-def ranking(values: Mapping[str, float]) -> list[str]:
-    """Names, the largest value first."""
-    return sorted(values, key=values.get, reverse=True)
+def ranking(entries: Mapping[str, Mapping], least_first: bool = False) -> str:
+    """Names by their means; "≈" between neighbours whose intervals share a value."""
+    names = sorted(entries, key=lambda name: entries[name]["mean"], reverse=not least_first)
+    text = names[0]
+    for one, other in itertools.pairwise(names):
+        (low, high), (other_low, other_high) = entries[one]["ci95"], entries[other]["ci95"]
+        text += (" ≈ " if max(low, other_low) <= min(high, other_high) else " > ") + other
+    return text
 
 
-def rank(audited: Mapping, same: Mapping, retrained: Mapping[str, Mapping]) -> dict[str, list[str]]:
+def rank(audited: Mapping, same: Mapping, retrained: Mapping[str, Mapping]) -> dict[str, str]:
     """What each way of asking calls the most important region, the second, ..."""
     regions = list(audited["evidence"])
-    found = {"audit": ranking({name: audited["evidence"][name]["mean"] for name in regions})}
-    found["filled, gap lost"] = ranking({name: same[name]["gap_lost"] for name in regions})
+    found = {
+        "audit": ranking(audited["evidence"]),
+        "filled, gap lost": ranking({name: same[name]["gap_lost"] for name in regions}),
+    }
     for column, table in retrained.items():
-        lost = {name: -table[name]["without"]["mean"] for name in regions}
-        found[f"retrained without, {column}"] = ranking(lost)
-        alone = {name: table[name]["only"]["mean"] for name in regions}
+        without = {name: table[name]["without"] for name in regions}
+        alone = {name: table[name]["only"] for name in regions}
+        found[f"retrained without, {column}"] = ranking(without, least_first=True)
         found[f"retrained on, {column}"] = ranking(alone)
     return found
 
 
 def to_markdown(result: Mapping) -> str:
     """The tables for people."""
-    evidence, retrained = result["audit"]["evidence"], result["retrained"]
+    evidence, filled, retrained = (result[name] for name in ("audit", "filled", "retrained"))
+    evidence = evidence["evidence"]
     whole = sum(entry["mean"] for entry in evidence.values())
     head = ["region", "evidence, logits", "share", "filled: AUROC", "gap lost"]
     for column in retrained:
@@ -164,15 +205,15 @@ def to_markdown(result: Mapping) -> str:
     lines = ["## The audit and interventions on the classifier", ""]
     lines += [result["audit"]["verdict"], "", "| " + " | ".join(head) + " |"]
     lines += ["|---" * len(head) + "|"]
-    for name, entry in result["filled"].items():
+    for name in ["none", *evidence, "outline"]:
         cells = [name, cell(evidence.get(name))]
         cells += [f"{evidence[name]['mean'] / whole:.0%}" if name in evidence else "–"]
-        cells += [cell(entry["auroc"]), f"{entry['gap_lost']:.0%}"]
+        cells += [cell(filled.get(name, {}).get(column)) for column in ("auroc", "gap_lost")]
         for table in retrained.values():
-            cells += [cell(table[name]["without"]), cell(table[name].get("only"))]
+            cells += [cell(table[name].get(column)) for column in ("without", "only")]
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| asked by | most important first |", "|---|---|"]
-    lines += [f"| {name} | {', '.join(order)} |" for name, order in result["ranking"].items()]
+    lines += [f"| {name} | {order} |" for name, order in result["ranking"].items()]
     return "\n".join(lines) + "\n"
 
 
@@ -201,6 +242,7 @@ def main(argv: list[str]) -> None:
         for column, each in films.items()
     }
     result = {
+        "classifier": config.classifier.to_dict(),
         "audit": audited,
         "filled": same,
         "retrained": retrained,
@@ -215,6 +257,6 @@ def main(argv: list[str]) -> None:
 if __name__ == "__main__":
     config_flags.DEFINE_config_file("config", "configs/covid.py:cpu", "The experiment.")
     flags.DEFINE_string("workdir", "runs/covid", "A finished run.")
-    flags.DEFINE_list("also_split_by", "split_by_source", "Further columns to split the films by.")
+    flags.DEFINE_list("also_split_by", "", "Further columns of the metadata that split the films.")
     flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
     app.run(main)

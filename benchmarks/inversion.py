@@ -87,6 +87,8 @@ def main(argv: list[str]) -> None:
     """Measures and writes."""
     del argv
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
+    if flags.FLAGS.config.explain.inversion.start != "encoder":
+        sys.exit("inversion.py: config.explain.inversion.start must be 'encoder', the first rows'")
     count, out = flags.FLAGS.images, Path(flags.FLAGS.out)
     table = run(flags.FLAGS.config, Path(flags.FLAGS.workdir), count)
     out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,10 @@
 """Runs of `main.py`, as a user would start them, that may share finished tasks."""
 
+import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -28,6 +29,18 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
     """
     main = [sys.executable, str(ROOT / "main.py")]
     subprocess.run([*main, f"--config={config}", f"--workdir={workdir}", *flags], check=True)
+
+
+def read_report(workdir: Path) -> dict:
+    """metrics.json of a finished run."""
+    return json.loads((workdir / "explain" / "metrics.json").read_text())
+
+
+def entry_of(report: Mapping, keys: Sequence[str]) -> dict:
+    """An entry of metrics.json, as {"mean", ...}."""
+    for key in keys:
+        report = report[key]
+    return report if isinstance(report, dict) else {"mean": report}
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

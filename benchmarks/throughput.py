@@ -23,6 +23,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import steps  # noqa: E402
 from cxr_jax import (  # noqa: E402
     averaged,
     gan_state,
@@ -76,7 +77,6 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     networks = train_gan.make_networks(config)
     optimizers = gan_state.make_optimizers(gan)
     step = train_gan.map_train_step(config, networks, optimizers)
-    penalty = train_gan.map_penalty_step(config, networks, optimizers)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     frozen = parallel.replicate((classifier, SCALE))
     batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
@@ -86,6 +86,9 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
         return parallel.replicate(gan_state.init_state(*players, optimizers))
 
     main = seconds(lambda state: step(state, batch, *frozen)[0], fresh(), calls)
+    if "penalty" not in steps.names(config):
+        return gan.batch_size / main
+    penalty = train_gan.map_penalty_step(config, networks, optimizers)
     lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], fresh(), calls)
     return gan.batch_size / (main + lazy / gan.r1_every)
 
@@ -111,10 +114,11 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
 def main(argv: list[str]) -> None:
     del argv
     config = flags.FLAGS.config
+    measures = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
     rates = {
-        "classifier": classifier_rate(config, flags.FLAGS.calls),
-        "gan": gan_rate(config, flags.FLAGS.calls),
-        "encoder": encoder_rate(config, flags.FLAGS.calls),
+        name: measure(config, flags.FLAGS.calls)
+        for name, measure in measures.items()
+        if name in steps.names(config)
     }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     device = jax.devices()[0]

@@ -194,7 +194,8 @@ def main(argv: list[str]) -> int:
     asked = []
     for config_name in flags.FLAGS.configs:
         config = load_config(config_name)
-        for step in flags.FLAGS.steps or steps.names(config):
+        taken = steps.names(config)
+        for step in [name for name in flags.FLAGS.steps or taken if name in taken]:
             for chips in map(int, flags.FLAGS.chips):
                 key = config_name, step, chips
                 known = rows[key] if key in rows else {}

@@ -96,7 +96,7 @@ def get_gan() -> ConfigDict:
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
-            objective="ours",  # or "paper": see cxr_jax/paper_objective.py
+            objective="ours",  # or "paper", without weights and augmentation: paper_objective.py
             entropy_weight=1.0,  # objective "paper": w, of the classifier's cross-entropy
             conditioning="graded",  # by f's margin; "binary": by its decision; "label"
             num_grades=5,  # 0: f says negative; 1-4: by f's margin

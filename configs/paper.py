@@ -11,11 +11,13 @@ Where this departs from the paper and its released code, and why:
 
 - The cross-entropy is of the classifier's logit. The code gives a softmax's output to a loss that
   takes the softmax again, which bounds the loss from below and its gradient from above.
-- The generator and the discriminator move from the same drawn images in each step.
+- Generator and discriminator move from the same drawn images in each step, of which exactly half
+  are positives; the code draws each image's class.
+- One channel; dense layers begin at N(0, 0.02) too, and BatchNorm's gains at 1.
 - Adam's rate is warmed up over the first fiftieth of the run and falls to a tenth over the last
   fifth; in the inversion it falls to zero. Constant, both end where the last batch threw them.
-- z_class is fitted in the inversion of films that the classifier calls positive, and is zero for
-  the others, as in training.
+- z_class is fitted in the inversion of films that the classifier calls positive, from zero (the
+  code begins at a random one), and is zero for the others, as in training.
 - The classifier is this project's own unless config.classifier.architecture is "vgg16".
 """
 

@@ -77,19 +77,30 @@ def check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def check_paper(config: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if the paper's networks are asked for what they lack."""
-    if config.gan.networks != "paper":
-        return
-    size = grown_size(len(config.gan.paper.generator_widths))
-    for field, value, needed in (
-        ("gan.objective", config.gan.objective, "paper"),
-        ("explain.inversion.start", config.explain.inversion.start, "origin"),
-        ("data.image_size", config.data.image_size, size),
-    ):
+    """Raises `InputError` if the paper's objective or networks are asked for what they lack."""
+    gan, needs = config.gan, []
+    if gan.objective == "paper":
+        needs += [
+            ("gan.conditioning", gan.conditioning, "binary", "objective (gan.objective)"),
+            (
+                *("explain.inversion.start", config.explain.inversion.start, "origin"),
+                "objective (gan.objective), which trains no encoder,",
+            ),
+        ]
+    if gan.networks == "paper":
+        size = grown_size(len(gan.paper.generator_widths))
+        needs += [
+            ("gan.objective", gan.objective, "paper", "networks (gan.networks)"),
+            ("gan.r1_weight", gan.r1_weight, 0.0, "networks (gan.networks)"),
+            (
+                *("data.image_size", config.data.image_size, size),
+                "networks (gan.paper.generator_widths)",
+            ),
+        ]
+    for field, value, needed, what in needs:
         if value != needed:
             raise InputError(
-                f"config.{field} is {value!r}; the paper's networks (config.gan.networks, "
-                f"config.gan.paper.generator_widths) need {needed!r}"
+                f"config.{field} is {value!r}; the paper's {what} must have {needed!r} there"
             )
 
 

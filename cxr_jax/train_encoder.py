@@ -128,6 +128,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         return
     if config.gan.networks == "paper":
         logger.info("encoder: the paper has none")
+        directory.mkdir(parents=True, exist_ok=True)
         mark_done(directory, steps=0)
         return
     train_gan.check_batch_size("encoder", section.batch_size)

@@ -41,7 +41,7 @@ def make_train_step(
     """
     sizes = networks.generator.latent_sizes
 
-    def draw_images(params: Params, draw: paper_objective.Draw, keys: Keys):
+    def draw_images(params: Params, draw: paper_objective.Draw, keys: Keys) -> tuple[Image, Params]:
         """The images, and the statistics of the batch where the generator keeps any."""
         image, changed = networks.generator.apply(
             {"params": params}, draw.structure, draw.severity, keys, mutable=["statistics"]

@@ -42,10 +42,10 @@ LAYERS = [
         "torch_weights.py",
     ],
     ["parallel.py"],
-    ["models/classifier.py", "models/encoder.py", "models/gan.py"]
+    ["models/classifier.py", "models/encoder.py", "models/gan.py", "models/paper.py"]
     + ["models/segmenter.py", "models/regressor.py"]
     + ["models/densenet.py", "models/resnet.py", "models/vgg.py", "models/external.py"],
-    ["models/torch_layers.py", "models/conventions.py"],
+    ["models/torch_layers.py", "models/transposed.py", "models/conventions.py"],
     ["models/blocks.py"],
     ["types.py"],
     ["__init__.py", "models/__init__.py"],

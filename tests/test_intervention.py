@@ -54,21 +54,29 @@ def test_auroc_with_its_interval():
     assert intervention.auroc(label * 1.0, label)["mean"] == 1.0
 
 
-def entry(value: float) -> dict:
-    return {"mean": value, "ci95": [value, value], "images": 9}
+def test_the_gap_lost_by_hand():
+    label = np.array([1, 1, 0, 0] * 20)
+    whole = np.where(label == 1, 3.0, -1.0)
+    found = intervention.gap_lost(whole / 4, whole, label)
+    assert found["mean"] == pytest.approx(0.75)
+    np.testing.assert_allclose(found["ci95"], [0.75, 0.75])
+
+
+def entry(value: float, off: float = 0.0) -> dict:
+    return {"mean": value, "ci95": [value - off, value + off], "images": 9}
 
 
 @pytest.fixture
 def result() -> dict:
     audited = {
-        "evidence": {"lungs": entry(1.0), "border": entry(3.0), "rest": entry(0.5)},
+        "evidence": {"lungs": entry(1.0), "border": entry(3.0), "rest": entry(0.5, 0.6)},
         "verdict": "Shortcut.",
     }
     filled = {
-        "none": {"auroc": entry(0.99), "gap_lost": 0.0},
-        "lungs": {"auroc": entry(0.9), "gap_lost": 0.2},
-        "border": {"auroc": entry(0.8), "gap_lost": 0.7},
-        "rest": {"auroc": entry(0.98), "gap_lost": 0.1},
+        "none": {"auroc": entry(0.99)},
+        "lungs": {"auroc": entry(0.9), "gap_lost": entry(0.2)},
+        "border": {"auroc": entry(0.8), "gap_lost": entry(0.7)},
+        "rest": {"auroc": entry(0.98), "gap_lost": entry(0.1)},
     }
     retrained = {
         "split": {
@@ -76,37 +84,64 @@ def result() -> dict:
             "lungs": {"without": entry(0.95), "only": entry(0.9)},
             "border": {"without": entry(0.97), "only": entry(0.91)},
             "rest": {"without": entry(0.98), "only": entry(0.7)},
+            "outline": {"only": entry(0.6)},
         }
     }
     ranked = intervention.rank(audited, filled, retrained)
     return {"audit": audited, "filled": filled, "retrained": retrained, "ranking": ranked}
 
 
-def test_what_costs_most_is_ranked_first(result):
+def test_what_costs_most_is_ranked_first_and_ties_are_marked(result):
     assert result["ranking"] == {
-        "audit": ["border", "lungs", "rest"],
-        "filled, gap lost": ["border", "lungs", "rest"],
-        "retrained without, split": ["lungs", "border", "rest"],
-        "retrained on, split": ["border", "lungs", "rest"],
+        "audit": "border > lungs ≈ rest",
+        "filled, gap lost": "border > lungs > rest",
+        "retrained without, split": "lungs > border > rest",
+        "retrained on, split": "border > lungs > rest",
     }
 
 
 def test_the_table_has_a_row_for_every_region(result):
     text = intervention.to_markdown(result)
-    assert "| none | – | – | 0.990 [0.990, 0.990] | 0% | 0.990 [0.990, 0.990] | – |" in text
-    assert "| border | 3.000 [3.000, 3.000] | 67% | 0.800 [0.800, 0.800] | 70% |" in text
+    assert "| none | – | – | 0.990 [0.990, 0.990] | – | 0.990 [0.990, 0.990] | – |" in text
+    assert "| border | 3.000 [3.000, 3.000] | 67% | 0.800 [0.800, 0.800] | 0.700 [0." in text
+    assert "| outline | – | – | – | – | – | 0.600 [0.600, 0.600] |" in text
 
 
-def test_what_is_retrained_is_kept(tmp_path, monkeypatch, tiny_config):
+def test_what_is_retrained_is_kept_for_this_very_training(tmp_path, monkeypatch, tiny_config):
     calls = []
-    monkeypatch.setattr(
-        intervention.train_classifier, "train", lambda *arguments: calls.append(arguments)
+
+    def train(section, size, seed, directory, splits):
+        directory.mkdir(parents=True)
+        calls.append(directory)
+
+    trainer = intervention.train_classifier
+    monkeypatch.setattr(trainer, "train", train)
+    monkeypatch.setattr(trainer, "load", lambda *arguments: (None, None))
+    monkeypatch.setattr(trainer, "margins", lambda *arguments: np.arange(6) % 2 - 0.5)
+    splits = make_splits()
+    one = intervention.retrain(tiny_config, tmp_path, splits)
+    assert intervention.retrain(tiny_config, tmp_path, splits) == one
+    assert one["mean"] == 1.0 and len(calls) == 1
+    intervention.retrain(tiny_config, tmp_path, intervention.fill(splits, make_masks()))
+    tiny_config.classifier.num_steps += 1
+    intervention.retrain(tiny_config, tmp_path, splits)
+    assert len(set(calls)) == 3
+
+
+def test_the_outline_shows_two_levels_and_nothing_else(tmp_path, monkeypatch, tiny_config):
+    seen = {}
+
+    def retrain(config, directory, splits):
+        seen[directory.name] = splits["test"]["image"]
+        return entry(0.5)
+
+    monkeypatch.setattr(intervention, "retrain", retrain)
+    masks = make_masks()
+    films = intervention.Films(
+        make_splits(), {"lungs": masks, "rest": intervention.complement(masks)}
     )
-    monkeypatch.setattr(intervention.train_classifier, "load", lambda *arguments: (None, None))
-    monkeypatch.setattr(
-        intervention.train_classifier, "margins", lambda *arguments: np.arange(6) % 2 - 0.5
-    )
-    (tmp_path / "no_lungs").mkdir()
-    one = intervention.retrain(tiny_config, tmp_path / "no_lungs", make_splits())
-    other = intervention.retrain(tiny_config, tmp_path / "no_lungs", make_splits())
-    assert one == other and one["mean"] == 1.0 and len(calls) == 1
+    table = intervention.retrain_all(tiny_config, tmp_path, films)
+    assert table.keys() == {"none", "lungs", "rest", "outline"}
+    assert seen.keys() == {"none", "no_lungs", "only_lungs", "no_rest", "only_rest", "outline"}
+    assert len(np.unique(seen["outline"][:, :2])) == len(np.unique(seen["outline"][:, 2:])) == 1
+    np.testing.assert_array_equal(seen["no_lungs"], seen["only_rest"])

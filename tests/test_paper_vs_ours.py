@@ -1,55 +1,107 @@
 """The comparison says which of two is better, and says it of every row."""
 
 import json
+from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks import paper_vs_ours
-from benchmarks.paper_vs_ours import ROWS, Row
 
 
 @pytest.mark.parametrize(
-    ("ours", "paper", "more_is_better", "verdict"),
+    ("ours", "paper", "best", "verdict"),
     [
-        (2.0, 1.0, True, True),
-        (2.0, 1.0, False, False),
-        (1.0, 2.0, False, True),
-        (1.0, 1.0, True, False),  # as good is not better
-        (None, 1.0, True, None),
+        (2.0, 1.0, 0.0, "paper"),
+        (0.5, 0.9, 1.0, "paper"),
+        (1.6, 0.9, 1.0, "paper"),  # a transfer of 1.6 is worse than one of 0.9
+        (1.0, 2.0, 0.0, "ours"),
+        (1.0, 1.0, 1.0, ""),
+        (None, 1.0, 1.0, ""),
     ],
 )
-def test_better(ours, paper, more_is_better, verdict):
-    row = Row((), more_is_better)
-    assert paper_vs_ours.better({"mean": ours}, {"mean": paper}, row) is verdict
+def test_better_is_nearer_to_the_best(ours, paper, best, verdict):
+    assert paper_vs_ours.better({"mean": ours}, {"mean": paper}, best) == verdict
 
 
-def report(value: float) -> dict:
-    tree: dict = {"config": {}}
-    for row in ROWS.values():
-        node = tree
-        for key in row.keys[:-1]:
-            node = node.setdefault(key, {})
-        if row.keys:
-            node[row.keys[-1]] = {"mean": value, "ci95": [value, value]}
-    return tree
+def test_nothing_is_better_where_intervals_overlap():
+    one = {"mean": 0.5, "ci95": [0.4, 0.6]}
+    assert paper_vs_ours.better(one, {"mean": 0.7, "ci95": [0.6, 0.8]}, 1.0) == ""
+    assert paper_vs_ours.better(one, {"mean": 0.7, "ci95": [0.61, 0.8]}, 1.0) == "paper"
+
+
+# Of metrics.json as explaining writes it.
+REPORT = {
+    "config": {
+        "gan": {"num_steps": 7, "batch_size": 32},
+        "encoder": {"num_steps": 0},
+    },
+    "coverage": 0.9,
+    "reconstruction_rmse": {"mean": 0.05, "ci95": [0.04, 0.06]},
+    "paths": {
+        "linear": {
+            direction: {
+                "flip_rate": {"mean": 0.8, "ci95": [0.7, 0.9]},
+                "flip_rate_all": {"mean": 0.7, "ci95": [0.6, 0.8]},
+                "flip_rate_f": {"mean": 0.85, "ci95": [0.8, 0.9]},
+                "transfer": {"mean": 1.0, "ci95": [0.9, 1.1]},
+                "structure": {"mean": 0.99, "ci95": [0.98, 1.0]},
+                "twin_error": {"mean": 0.5, "ci95": [0.4, 0.6]},
+            }
+            for direction in ("pos_to_neg", "neg_to_pos")
+        }
+    },
+    "maps": {
+        "latent": {
+            "on_target": {"mean": 0.6, "ci95": [0.5, 0.7]},
+            "pixel_auroc_lung": {"mean": 0.9, "ci95": [0.8, 0.95]},
+        }
+    },
+}
 
 
 def test_every_row_is_compared_and_printed(tmp_path, monkeypatch):
+    worse = json.loads(json.dumps(REPORT))
+    worse["paths"]["linear"]["pos_to_neg"]["twin_error"] = {"mean": 1.5, "ci95": [1.4, 1.6]}
+    worse["maps"]["latent"]["on_target"] = {"mean": 0.8, "ci95": [0.75, 0.85]}
     workdirs = {}
-    for system, value in (("ours", 0.75), ("paper", 0.25)):
+    for system, report in (("ours", REPORT), ("paper", worse)):
         workdirs[system] = tmp_path / system
         (workdirs[system] / "explain").mkdir(parents=True)
-        (workdirs[system] / "explain" / "metrics.json").write_text(json.dumps(report(value)))
-    measured = {name: {"mean": 1.0} for name, row in ROWS.items() if not row.keys}
+        (workdirs[system] / "explain" / "metrics.json").write_text(json.dumps(report))
+    measured = {
+        "samples: MMD²": {"mean": 1.0},
+        "samples: Fréchet distance": {"mean": 1.0},
+        "training, ms an image": {"mean": 1.0},
+        "inversion, seconds a film": {"mean": 1.0},
+    }
     monkeypatch.setattr(paper_vs_ours, "measure", lambda config, workdir: measured)
     table = paper_vs_ours.compare(workdirs)
-    assert list(table) == list(ROWS)
-    for name, row in ROWS.items():
-        assert table[name]["ours_is_better"] is (bool(row.keys) and row.more_is_better)
+    better = {name: row["better"] for name, row in table.items() if row["better"]}
+    assert better == {"twin_error": "ours", "on_target": "paper"}
     lines = paper_vs_ours.to_markdown(table, "few steps").splitlines()
-    assert "| twin_error | 0.750 [0.750, 0.750] | 0.250 [0.250, 0.250] | paper |" in lines
-    assert "| on_target | 0.750 [0.750, 0.750] | 0.250 [0.250, 0.250] | ours |" in lines
+    assert "| twin_error | 0.500 [0.400, 0.600] | 1.500 [1.400, 1.600] | ours |" in lines
+    assert "| coverage | 0.900 | 0.900 |  |" in lines
+    assert paper_vs_ours.say_budgets(workdirs).startswith("ours, 7 GAN steps of 32 films;")
+
+
+def test_every_second_sample_has_no_class_latent():
+    drawn = []
+
+    class Generator:
+        latent_sizes = (3, 2)
+
+        def apply(self, variables, structure, severity):
+            drawn.append(severity.shape)
+            return jnp.concatenate([structure, severity], axis=-1)
+
+    networks, trained = SimpleNamespace(generator=Generator()), SimpleNamespace(generator={})
+    for lent in (None, np.array([[1.0, 2.0], [3.0, 4.0]])):
+        z = paper_vs_ours.draw_samples(networks, trained, lent)
+        assert len(z) == paper_vs_ours.SAMPLES and not z[0::2, 3:].any()
+        assert abs(z[:, :3].std() - 1) < 0.1
+    np.testing.assert_allclose(z[1:8:2, 3:], [[1, 2], [3, 4], [1, 2], [3, 4]])
 
 
 def test_the_rate_is_the_median_interval(tmp_path):
@@ -57,4 +109,4 @@ def test_the_rate_is_the_median_interval(tmp_path):
     rates = [1.0, 100.0, 90.0, 110.0]  # the first interval compiles
     lines = [json.dumps({"step": i, "images_per_second": rate}) for i, rate in enumerate(rates)]
     (tmp_path / "gan" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    assert paper_vs_ours.training_rate(tmp_path) == pytest.approx(np.median(rates))
+    assert paper_vs_ours.training_rate(tmp_path) == 95.0

@@ -51,13 +51,13 @@ class PaperGenerator(nn.Module):
         keys: Keys | None = None,
     ) -> Image:
         z = jnp.concatenate([structure, severity], axis=-1)
-        x = nn.relu(Linear(self.widths[0], kernel_init=INIT, dtype=self.dtype, name="dense")(z))
+        x = Linear(self.widths[0], kernel_init=INIT, dtype=self.dtype, name="dense")(z)
         x = x[:, None, None]
         for i, width in enumerate(self.widths[1:], start=1):
             x = ConvTranspose(width, 5, INIT, dtype=self.dtype, name=f"grow_{i}")(x)
             norm = BatchNorm(self.total, dtype=self.dtype, name=f"norm_{i}")
             x = nn.relu(norm(x, train=keys is not None))
-        x = ConvTranspose(1, 8, INIT, use_bias=True, name="image")(x.astype(jnp.float32))
+        x = ConvTranspose(1, 8, INIT, name="image")(x.astype(jnp.float32))
         return jnp.tanh(x)
 
 

@@ -41,20 +41,15 @@ def conv_transpose(x: Map, kernel: Kernel) -> Map:
 
 
 class ConvTranspose(nn.Module):
-    """A transposed convolution of stride 2 without padding."""
+    """A transposed convolution of stride 2 without padding or bias."""
 
     features: int
     size: int
     kernel_init: Initializer
-    use_bias: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Map) -> Map:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("weight", self.kernel_init, shape)
-        y = conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype))
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-        return y
+        return conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype))
