@@ -18,11 +18,13 @@ PATHS = {"linear", "linear_best", "aligned"}
 MAPS = {"latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"}
 
 
-def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen:
+def start(
+    folder: Path, name: str, *arguments: str, config: str = "phantom.py:tiny"
+) -> subprocess.Popen:
     """main.py in `folder`/`name`; what is prepared or compiled once serves all runs of `folder`."""
     return subprocess.Popen(
         [
-            *(sys.executable, "main.py", "--config=configs/phantom.py:tiny"),
+            *(sys.executable, "main.py", f"--config=configs/{config}"),
             f"--workdir={folder / name}",
             f"--config.data.cache_dir={folder / 'cache'}",
             *arguments,
@@ -146,6 +148,20 @@ def test_the_phantom_experiment(tmp_path):
     after = files(tmp_path / "run")
     changed = [path for path, written in after.items() if written != before[path]]
     assert {path.relative_to(tmp_path / "run").parts[0] for path in changed} == {"explain"}
+
+
+@pytest.mark.slow
+def test_the_papers_experiment(tmp_path):
+    finish(start(tmp_path, "run", config="paper.py:tiny"))
+    report = read(tmp_path / "run" / "explain" / "metrics.json")
+    assert report["paths"].keys() == PATHS and report["maps"].keys() >= MAPS
+    figures = list((tmp_path / "run" / "explain" / "figures").glob("*.png"))
+    samples = list((tmp_path / "run" / "gan" / "samples").glob("*.png"))
+    assert "interpolation.png" in {path.name for path in figures} and len(samples) == 2
+    for path in figures + samples:
+        assert_picture(path)
+    output = finish(start(tmp_path, "run", config="paper.py:tiny"))
+    assert output.count("complete, skipped") == 4
 
 
 def kill_when(process: subprocess.Popen, path: Path) -> None:
