@@ -32,7 +32,7 @@ BUDGET = (
     *("--config.data.num_train=2000", "--config.data.num_validation=200"),
     *("--config.data.num_test=300", "--config.classifier.num_steps=400"),
     *("--config.judge.num_steps=300", "--config.gan.num_steps=350"),
-    "--config.encoder.num_steps=50",
+    *("--config.encoder.num_steps=50", "--config.explain.images=128"),
     "--config.explain.paths=('linear',)",
     "--config.explain.maps=('latent','grad_cam','integrated_gradients')",
 )
