@@ -21,6 +21,15 @@ from cxr_jax.types import Image
 # is more than this share of the whole, and the lower end of its 95% interval too.
 OUTSIDE_SHARE = 0.2
 OUTSIDE = ("marker", "elsewhere", "border", "rest")
+# As people call them, after "the".
+REGION_NAMES = {
+    "lungs": "lungs",
+    "lesions": "lesions",
+    "marker": "lead marker",
+    "elsewhere": "rest of the film",
+    "border": "outer tenth of the film",
+    "rest": "heart, abdomen and chest wall",
+}
 RENDERED = ("lesions", "marker")  # what the phantom can be drawn without
 RANK_DECIMALS = 4  # of a logit
 BORDER = 0.1  # of the film's side
@@ -146,7 +155,7 @@ def verdict(share: Mapping, found: Mapping[str, np.ndarray]) -> str:
         return f"No shortcut found: {text}."
     outside = [name for name in found if name in OUTSIDE]
     strongest = max(outside, key=lambda name: found[name].mean())
-    return f"Shortcut: {text}, most of that in region '{strongest}'."
+    return f"Shortcut: {text}, most of that in the {REGION_NAMES[strongest]}."
 
 
 def agreement(

@@ -1,5 +1,6 @@
 """Arrays to matplotlib figures; callers save them."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -164,12 +165,14 @@ def audit(
     regions: Mapping[str, np.ndarray],
     each: Mapping[str, Mapping[str, np.ndarray]],
     table: Mapping,
+    names: Mapping[str, str],
     rows: int,
 ) -> Figure:
     """What the classifier's answer rests on: films with their evidence, the bars, and the verdict.
 
     Args:
       image, other: films and counterfactuals [N, h, w, 1].
+      names: what people call the regions.
       regions: masks by name [N, h, w, 1]; `each`: per-film evidence, and truth where it is known.
       table: the `audit` of metrics.json.
     """
@@ -185,26 +188,27 @@ def audit(
         shade = 0.55 * np.squeeze(np.abs(tint)) / limit
         _show(axes[0, row], tint, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=shade)
         strongest = max(strength, key=lambda name: strength[name][row])
-        text = f"mostly {strongest}: {strength[strongest][row]:+.1f}"
+        text = f"most of it:\n{names[strongest]} ({strength[strongest][row]:+.1f})"
         axes[0, row].set_xlabel(text, fontsize=8.5)
-        axes[1, row].set_xlabel("as the classifier's negative", fontsize=8.5)
-    _bars(bars.subplots(), table, list(regions))
+        axes[1, row].set_xlabel("what would be negative", fontsize=8.5)
+    axes[0, 0].set_ylabel("where the answer\ncomes from", fontsize=9)
+    axes[1, 0].set_ylabel("the same patient,\nrid of that", fontsize=9)
+    _bars(bars.subplots(), table, list(regions), names)
     figure.suptitle(table["verdict"], fontsize=11.5, wrap=True)
     return figure
 
 
-def _bars(axes, table: Mapping, names: Sequence[str]) -> None:
+def _bars(axes, table: Mapping, regions: Sequence[str], names: Mapping[str, str]) -> None:
     """Mean evidence of each region with its interval; the truth, where it is known, as a line."""
-    means = [table["evidence"][name]["mean"] for name in names]
-    intervals = [table["evidence"][name]["ci95"] for name in names]
+    means = [table["evidence"][region]["mean"] for region in regions]
+    intervals = [table["evidence"][region]["ci95"] for region in regions]
     sizes = [[mean - low, high - mean] for mean, (low, high) in zip(means, intervals, strict=True)]
-    axes.barh(names, means, xerr=np.transpose(sizes), color="tab:orange", ecolor="dimgray")
+    rows = [textwrap.fill(names[region], 14) for region in regions]
+    axes.barh(rows, means, xerr=np.transpose(sizes), color="tab:orange", ecolor="dimgray")
     if "truth" in table:
-        truth = [table["truth"][name]["mean"] for name in names]
-        axes.plot(
-            truth, names, "k|", markersize=26, markeredgewidth=2, label="truth, by re-drawing"
-        )
+        truth = [table["truth"][region]["mean"] for region in regions]
+        axes.plot(truth, rows, "k|", markersize=26, markeredgewidth=2, label="truth, by re-drawing")
         axes.legend(fontsize=8, loc="lower right")
     axes.axvline(0, color="black", linewidth=0.7)
     axes.invert_yaxis()
-    axes.set_xlabel("what the region adds to the answer (logits, mean over films)")
+    axes.set_xlabel("how much it speaks for the finding (logits, mean over films)")

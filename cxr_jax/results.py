@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from cxr_jax import plots, scores
+from cxr_jax.audit import REGION_NAMES
 from cxr_jax.explained import Group
 from cxr_jax.films import Thresholds
 from cxr_jax.maps import BASELINES
@@ -111,5 +112,6 @@ def save_audit(path: Path, group: Group, audited: Audited, count: int) -> None:
     if audited.regions is not None:
         rows = min(count, AUDIT_FILMS, len(group.films.image))
         images = group.films.image, audited.other
-        figure = plots.audit(*images, audited.regions, audited.each, audited.table, rows)
+        entries = audited.regions, audited.each, audited.table
+        figure = plots.audit(*images, *entries, REGION_NAMES, rows)
         plots.save(figure, path)
