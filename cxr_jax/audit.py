@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from scipy import ndimage
 
 from cxr_jax import metrics
 from cxr_jax.types import Image
@@ -56,12 +57,20 @@ def phantom_regions(truth: Mapping[str, np.ndarray]) -> Regions:
 
 
 def film_regions(lungs: np.ndarray) -> Regions:
-    """Lungs, border, rest; from a segmenter's lungs [N, h, w, 1] bool."""
+    """Lungs, border, rest; from a segmenter's lungs [N, h, w, 1] bool, their two largest parts."""
+    lungs = np.array([largest_parts(mask, count=2) for mask in lungs])
     side = lungs.shape[1]
     edge = round(BORDER * side)
     border = np.ones_like(lungs)
     border[:, edge : side - edge, edge : side - edge] = False
     return partition({"lungs": lungs, "border": border}, "rest")
+
+
+def largest_parts(mask: np.ndarray, count: int) -> np.ndarray:
+    """The largest connected parts of a mask [h, w, 1]: gas in the bowel is as dark as a lung."""
+    labels, parts = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel(), minlength=parts + 1)[1:]
+    return np.isin(labels, 1 + np.argsort(sizes)[::-1][:count])
 
 
 def grow(mask: np.ndarray, pixels: int) -> np.ndarray:

@@ -211,4 +211,4 @@ def _bars(axes, table: Mapping, regions: Sequence[str], names: Mapping[str, str]
         axes.legend(fontsize=8, loc="lower right")
     axes.axvline(0, color="black", linewidth=0.7)
     axes.invert_yaxis()
-    axes.set_xlabel("how much it speaks for the finding (logits, mean over films)")
+    axes.set_xlabel("evidence for the finding (logits, mean)")

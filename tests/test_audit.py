@@ -130,6 +130,18 @@ def with_share(outside: float, films: int = 40, spread: float = 0.0):
     return {"lungs": 4 * (1 - outside) + 0 * noise, "elsewhere": 4 * outside + noise}
 
 
+def test_lungs_are_two_and_gas_is_none():
+    lungs = np.zeros((1, 20, 20, 1), bool)
+    lungs[0, 3:12, 3:8] = lungs[0, 3:12, 12:17] = True
+    found = np.copy(lungs)
+    found[0, 15:17, 5:8] = True  # gas, apart from both
+    regions = audit.film_regions(found)
+    np.testing.assert_array_equal(regions["lungs"], lungs)
+    assert sum(mask.astype(int) for mask in regions.values()).max() == 1
+    assert not audit.film_regions(0 * found > 0)["lungs"].any()
+    np.testing.assert_array_equal(audit.largest_parts(found[0], 3), found[0])
+
+
 @pytest.mark.parametrize(("outside", "flagged"), [(0.1, False), (0.19, False), (0.21, True)])
 def test_the_rule(outside, flagged):
     share = audit.outside_share(with_share(outside), BOOTSTRAP)
