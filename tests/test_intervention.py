@@ -46,6 +46,19 @@ def test_the_class_gap_by_hand():
     assert intervention.class_gap(margin, label) == 5.0
 
 
+def test_an_exchange_takes_the_region_of_another_film_and_leaves_the_rest():
+    image = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) + np.zeros((5, 4, 4, 1), np.uint8)
+    mask = np.zeros(image.shape, bool)
+    mask[:, 1:3, 1:3] = True
+    partners = set()
+    for exchanged in intervention.exchange(image, mask):
+        np.testing.assert_array_equal(exchanged[~mask], image[~mask])
+        given = exchanged[:, 1, 1, 0]
+        assert sorted(given) == list(range(5)) and (given != np.arange(5)).all()
+        partners.add(tuple(given))
+    assert len(partners) > 3
+
+
 def test_auroc_with_its_interval():
     label = np.arange(200) % 2
     noise = np.random.default_rng(0).normal(size=200)
@@ -74,9 +87,9 @@ def result() -> dict:
     }
     filled = {
         "none": {"auroc": entry(0.99)},
-        "lungs": {"auroc": entry(0.9), "gap_lost": entry(0.2)},
-        "border": {"auroc": entry(0.8), "gap_lost": entry(0.7)},
-        "rest": {"auroc": entry(0.98), "gap_lost": entry(0.1)},
+        "lungs": {"auroc": entry(0.9), "gap_lost": entry(0.2), "exchanged_gap_lost": entry(0.3)},
+        "border": {"auroc": entry(0.8), "gap_lost": entry(0.7), "exchanged_gap_lost": entry(0.1)},
+        "rest": {"auroc": entry(0.98), "gap_lost": entry(0.1), "exchanged_gap_lost": entry(0.2)},
     }
     retrained = {
         "split": {
@@ -95,6 +108,7 @@ def test_what_costs_most_is_ranked_first_and_ties_are_marked(result):
     assert result["ranking"] == {
         "audit": "border > lungs ≈ rest",
         "filled, gap lost": "border > lungs > rest",
+        "exchanged, gap lost": "lungs > rest > border",
         "retrained without, split": "lungs > border > rest",
         "retrained on, split": "border > lungs > rest",
     }
@@ -102,9 +116,9 @@ def test_what_costs_most_is_ranked_first_and_ties_are_marked(result):
 
 def test_the_table_has_a_row_for_every_region(result):
     text = intervention.to_markdown(result)
-    assert "| none | – | – | 0.990 [0.990, 0.990] | – | 0.990 [0.990, 0.990] | – |" in text
+    assert "| none | – | – | 0.990 [0.990, 0.990] | – | – | 0.990 [0.990, 0.990] | – |" in text
     assert "| border | 3.000 [3.000, 3.000] | 67% | 0.800 [0.800, 0.800] | 0.700 [0." in text
-    assert "| outline | – | – | – | – | – | 0.600 [0.600, 0.600] |" in text
+    assert "| outline | – | – | – | – | – | – | 0.600 [0.600, 0.600] |" in text
 
 
 def test_what_is_retrained_is_kept_for_this_very_training(tmp_path, monkeypatch, tiny_config):
