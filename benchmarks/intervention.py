@@ -14,9 +14,10 @@ Needs a finished run of real films, whose audit stands beside the results. Of ev
 Filled in means: every pixel has the training films' mean over that region. To f, which never saw
 such films, the grey is a change in itself; what is exchanged has seams but no grey. A film's lungs,
 filled, still show their outline, which may give the class away; the row `outline` is a classifier
-of films that show nothing else. With --also_split_by=COLUMN classifiers are also retrained where another
-column of the metadata splits the films: what a region is worth where hospitals differ. One training
-each. Writes benchmarks/results/intervention.json and .md; what is trained is not trained again.
+of films that show nothing else. With --also_split_by=COLUMN classifiers are also retrained where
+another column of the metadata splits the films: what a region is worth where hospitals differ. One
+training each. Writes benchmarks/results/intervention.json and .md; what is trained is not trained
+again.
 """
 
 import hashlib
