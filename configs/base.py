@@ -219,11 +219,11 @@ def get_explain() -> ConfigDict:
             batch_size=32,
             inversion=dict(
                 start="encoder",  # or "origin": without one
-                num_steps=48,
-                learning_rate=0.1,
+                num_steps=40,
+                learning_rate=0.03,
                 beta1=0.9,
-                beta2=0.9,
-                structure_share=0.3,  # of that rate, for z_structure of a positive
+                beta2=0.999,
+                structure_share=0.0,  # of that rate, for z_structure of a positive
                 weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=1.0),
             ),
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all

@@ -1,9 +1,9 @@
 """Inversion: the latents of a real radiograph, by an encoder and a few optimiser steps.
 
 Where the classifier says negative, z_class is the origin by definition and z_structure is fitted;
-where it says positive, both are, z_structure more slowly: fitted freely to a film with a finding it
-would take the finding over, and the walk would leave it where it is. Everything is example by
-example, so a whole batch is one `lax.scan`.
+where it says positive, z_class is, and z_structure stays the encoder's or moves more slowly: fitted
+to a film with a finding it takes the finding over, and less is left for the walk to change.
+Everything is example by example, so a whole batch is one `lax.scan`.
 """
 
 from collections.abc import Callable, Mapping
