@@ -26,6 +26,15 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+@pytest.fixture(scope="module")
+def optimised():
+    """Compiled as in use, whatever `make test` tells the compiler: where roundings are compared."""
+    hurried = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", hurried)
+
+
 @pytest.fixture(scope="session")
 def random_like() -> Callable:
     """Parameters shaped like `init()`'s without compiling it, none of them at zero."""

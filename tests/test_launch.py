@@ -190,7 +190,7 @@ def test_it_is_deleted_when_the_script_is_stopped(machine, number):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert verbs(machine)[-1] == "delete"
 
@@ -286,7 +286,7 @@ def test_a_job_is_cancelled_when_the_script_is_stopped(machine):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
     assert machine.calls()[-1] == ["scancel", "17"]
 

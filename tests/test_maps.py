@@ -13,6 +13,8 @@ from cxr_jax.models.classifier import Classifier
 from cxr_jax.scores import Ended
 from cxr_jax.walk import Walk
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 N, K = 3, 4
 
 

@@ -311,8 +311,13 @@ def scalar_of(name: str, metrics) -> float:
     """What ought to fall."""
     if name == "penalty":
         return float(metrics)
-    entropy = dict.fromkeys(("paper", "paper's networks"), "entropy")
-    field = {"gan": "pixel", "gan by label": "pixel", "encoder": "error", **entropy}
+    field = {
+        "gan": "pixel",
+        "gan by label": "pixel",
+        "paper": "entropy",
+        "paper's networks": "discriminator",
+        "encoder": "error",
+    }
     return float(metrics.compute()[field[name] if name in field else "loss"])
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from cxr_jax import walk
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 B, N, SIDE, K = 3, 5, 4, 8
 
 
