@@ -8,7 +8,6 @@ Writes benchmarks/results/ablations.json and .md. What is complete is not run ag
 seeds (see fidelity.md) means nothing.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,12 +86,8 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str
 
 def write(out: Path, rows: Mapping[str, Mapping], gan: ml_collections.ConfigDict) -> None:
     """Writes the rows so far."""
-    out.mkdir(parents=True, exist_ok=True)
-    content = {"num_steps": gan.num_steps, "rows": rows}
-    (out / "ablations.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     text = to_markdown(rows, f"{gan.num_steps} steps of {gan.batch_size} films")
-    (out / "ablations.md").write_text(text)
-    print(text)
+    runs.write_results(out, "ablations", {"num_steps": gan.num_steps, "rows": rows}, text)
 
 
 def main(argv: list[str]) -> None:

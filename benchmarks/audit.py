@@ -8,7 +8,6 @@ Pools the films and writes benchmarks/results/audit.json and .md. What is comple
 again. Any `--config.field=value` is handed to every run.
 """
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,7 @@ BOOTSTRAP = (2000, 0)
 
 def pool(workdirs: Sequence[Path]) -> dict:
     """One config's entry: how many runs were flagged, and the evidence of all their films."""
-    reports = [json.loads((w / "explain" / "metrics.json").read_text()) for w in workdirs]
+    reports = [runs.read_report(workdir) for workdir in workdirs]
     table = audit.summarise(load_group(workdirs, "audit"), BOOTSTRAP)
     kept = ("evidence", "truth", "outside_share", "map_shares", "agreement", "rule")
     return {
@@ -90,13 +89,8 @@ def main(argv: list[str]) -> None:
             chosen = [*BUDGET, f"--config.seed={seed}", *runs.config_flags(sys.argv)]
             runs.run_main(config, workdir, chosen)
         results[name] = pool(workdirs)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "audit.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(known | results, indent=1, allow_nan=False) + "\n")
-    text = to_markdown(results)
-    (out / "audit.md").write_text(text)
-    print(text)
+    known = runs.read_results(out, "audit")
+    runs.write_results(out, "audit", known | results, to_markdown(results))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
 
 def pool(workdirs: Sequence[Path]) -> dict:
     """The tables over all runs."""
-    reports = [json.loads((w / "explain" / "metrics.json").read_text()) for w in workdirs]
+    reports = [runs.read_report(workdir) for workdir in workdirs]
     bootstrap = (reports[0]["config"]["explain"]["bootstrap"], 0)
     table = {"paths": {}, "comparisons": {}}
     for direction in DIRECTIONS:
@@ -128,21 +128,16 @@ def main(argv: list[str]) -> None:
     for seed, workdir in enumerate(workdirs):
         skip = seed * (asked.config.explain.images // 2)
         run_seed(config, seed, workdir, workdirs[0], skip)
-    out = Path(asked.out)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "fidelity.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
     table = pool(workdirs)
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
         controls = sanity.run_controls(config, base, workdirs[1], chosen)
         bootstrap = (asked.config.explain.bootstrap, 0)
         table["maps"]["latent"] |= sanity.measure(workdirs[0], *controls, bootstrap)
-    results[asked.name] = table
-    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    out = Path(asked.out)
+    results = runs.read_results(out, "fidelity") | {asked.name: table}
     text = "\n".join(to_markdown(name, table) for name, table in results.items())
-    (out / "fidelity.md").write_text(text)
-    print(text)
+    runs.write_results(out, "fidelity", results, text)
 
 
 if __name__ == "__main__":

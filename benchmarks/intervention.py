@@ -24,7 +24,7 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,34 +90,30 @@ def exchange(image: np.ndarray, mask: np.ndarray) -> Iterator[np.ndarray]:
         yield np.where(mask, image[partner], image)
 
 
-def auroc(margin: np.ndarray, label: np.ndarray) -> dict:
-    """With the bootstrap's interval over films."""
+def over_films(figure: Callable[[np.ndarray], float], label: np.ndarray) -> dict:
+    """A figure of rows of films, with the bootstrap's interval over films of both classes."""
     picks = metrics.resamples(len(label), *BOOTSTRAP)
-    each = [metrics.auroc(margin[pick], label[pick]) for pick in picks if np.ptp(label[pick])]
+    each = np.array([figure(pick) for pick in picks if np.ptp(label[pick])])
     return {
-        "mean": metrics.auroc(margin, label),
-        "ci95": metrics.interval(np.array(each)),
+        "mean": figure(np.arange(len(label))),
+        "ci95": metrics.interval(each),
         "images": len(label),
     }
 
 
-def class_gap(margin: np.ndarray, label: np.ndarray) -> float:
-    """Mean margin of the positives less that of the negatives."""
-    return float(margin[label == 1].mean() - margin[label == 0].mean())
+def auroc(margin: np.ndarray, label: np.ndarray) -> dict:
+    """With its interval."""
+    return over_films(lambda pick: metrics.auroc(margin[pick], label[pick]), label)
 
 
 def gap_lost(margin: np.ndarray, whole: np.ndarray, label: np.ndarray) -> dict:
     """The share of the gap on `whole` films that is gone, its interval over the same films."""
-    share = lambda pick: (
-        1 - class_gap(margin[pick], label[pick]) / class_gap(whole[pick], label[pick])
-    )
-    picks = metrics.resamples(len(label), *BOOTSTRAP)
-    each = np.array([share(pick) for pick in picks if np.ptp(label[pick])])
-    return {
-        "mean": share(np.arange(len(label))),
-        "ci95": metrics.interval(each),
-        "images": len(label),
-    }
+
+    def share(pick: np.ndarray) -> float:
+        left, before = (metrics.class_gap(each[pick], label[pick]) for each in (margin, whole))
+        return 1 - left / before
+
+    return over_films(share, label)
 
 
 def fill_same(
@@ -194,8 +190,7 @@ def ranking(entries: Mapping[str, Mapping], least_first: bool = False) -> str:
     names = sorted(entries, key=lambda name: entries[name]["mean"], reverse=not least_first)
     text = names[0]
     for one, other in itertools.pairwise(names):
-        (low, high), (other_low, other_high) = entries[one]["ci95"], entries[other]["ci95"]
-        text += (" ≈ " if max(low, other_low) <= min(high, other_high) else " > ") + other
+        text += (" ≈ " if runs.overlap(entries[one], entries[other]) else " > ") + other
     return text
 
 
@@ -255,12 +250,11 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
     config, workdir = flags.FLAGS.config, Path(flags.FLAGS.workdir)
-    out = Path(flags.FLAGS.out)
+    audited = read_audit(workdir)
     films = {
         column: load_films(config, workdir, column)
         for column in (config.data.split_column, *flags.FLAGS.also_split_by)
     }
-    audited = read_audit(workdir)
     same = fill_same(config, workdir, films[config.data.split_column])
     retrained = {
         column: retrain_all(config, workdir / "intervention" / column, each)
@@ -273,10 +267,7 @@ def main(argv: list[str]) -> None:
         "retrained": retrained,
         "ranking": rank(audited, same, retrained),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "intervention.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    (out / "intervention.md").write_text(to_markdown(result))
-    print(to_markdown(result))
+    runs.write_results(Path(flags.FLAGS.out), "intervention", result, to_markdown(result))
 
 
 if __name__ == "__main__":

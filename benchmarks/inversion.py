@@ -7,7 +7,6 @@ and refinement as explaining does, and from the origin with both latents free. E
 call that compiles. Writes benchmarks/results/inversion.json and .md.
 """
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
 from cxr_jax import data, films, invert, metrics, tools  # noqa: E402
 
@@ -89,13 +89,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
     if flags.FLAGS.config.explain.inversion.start != "encoder":
         sys.exit("inversion.py: config.explain.inversion.start must be 'encoder', the first rows'")
-    count, out = flags.FLAGS.images, Path(flags.FLAGS.out)
+    count = flags.FLAGS.images
     table = run(flags.FLAGS.config, Path(flags.FLAGS.workdir), count)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "inversion.json").write_text(json.dumps(table, indent=1, allow_nan=False) + "\n")
-    text = to_markdown(table, count)
-    (out / "inversion.md").write_text(text)
-    print(text)
+    runs.write_results(Path(flags.FLAGS.out), "inversion", table, to_markdown(table, count))
 
 
 if __name__ == "__main__":

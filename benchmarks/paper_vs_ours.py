@@ -11,7 +11,7 @@ is not run again. Any `--config.field=value` is handed to both.
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import data, metrics, tools  # noqa: E402
+from cxr_jax import data, metrics, tools, train_gan  # noqa: E402
 
 SHARED = ("classifier", "evaluators")
 SETTINGS = (
@@ -70,28 +70,28 @@ ROWS: Mapping[str, Row] = {
 
 
 def draw_samples(
-    networks: tools.Networks, trained: tools.Trained, lent: np.ndarray | None
+    draw: Callable, latent_sizes: tuple[int, int], lent: np.ndarray | None
 ) -> np.ndarray:
     """Images of which every second is a positive, from the prior [SAMPLES, h, w, 1].
 
     Args:
+      draw: (z_structure, z_class) to images, and how many components these have.
       lent: class latents of films [N, c], which ours has in place of a prior; None for N(0, I).
     """
     keys = jax.random.split(jax.random.key(0), 2)
-    num_structure, num_severity = networks.generator.latent_sizes
+    num_structure, num_severity = latent_sizes
     structure = jax.random.normal(keys[0], (SAMPLES, num_structure))
     severity = jax.random.normal(keys[1], (SAMPLES, num_severity))
     if lent is not None:
         severity = lent[np.arange(SAMPLES) // 2 % len(lent)]
     severity = severity * (np.arange(SAMPLES) % 2)[:, None]
-    draw = jax.jit(lambda *z: networks.generator.apply({"params": trained.generator}, *z))
-    return np.asarray(draw(structure, severity))
+    return draw(np.asarray(structure), np.asarray(severity))
 
 
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """What no report has: the quality of samples and how long an inversion takes."""
     splits, _ = data.load_splits(config.data, config.seed)
-    networks, _, trained = tools.load_trained(config, workdir, splits)
+    networks = train_gan.make_networks(config)
     bound = tools.make_tools(config, workdir, splits)
     lent = None
     if networks.encoder is not None:
@@ -100,7 +100,7 @@ def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]
     real = data.to_unit_range(splits["test"]["image"])
     samples, features = (
         bound.features(image).astype(np.float64)
-        for image in (draw_samples(networks, trained, lent), real)
+        for image in (draw_samples(bound.draw, networks.generator.latent_sizes, lent), real)
     )
     unit = np.sqrt(np.square(features).mean())  # the kernel wants order 1
     pixels = splits["test"]["image"][: config.explain.batch_size]
@@ -140,18 +140,10 @@ def compare(workdirs: Mapping[str, Path]) -> dict[str, dict]:
 
 def better(ours: Mapping, paper: Mapping, best: float) -> str:
     """Which of two is nearer to the best; "" where either is undefined or the intervals overlap."""
-    if None in (ours["mean"], paper["mean"]) or overlap(ours, paper):
+    if None in (ours["mean"], paper["mean"]) or runs.overlap(ours, paper):
         return ""
     one, other = (abs(entry["mean"] - best) for entry in (ours, paper))
     return "" if one == other else "ours" if one < other else "paper"
-
-
-def overlap(one: Mapping, other: Mapping) -> bool:
-    """Whether two intervals share a value; False where there is none to speak of."""
-    pair = one.get("ci95"), other.get("ci95")
-    if None in pair:
-        return False
-    return max(low for low, _ in pair) <= min(high for _, high in pair)
 
 
 def to_markdown(table: Mapping[str, Mapping], title: str) -> str:
@@ -190,14 +182,9 @@ def main(argv: list[str]) -> None:
         chosen = [*SETTINGS, steps, *runs.config_flags(sys.argv)]
         runs.run_main(configs[system], workdir, chosen)
     table = compare(workdirs)
-    out = Path(asked.out)
-    out.mkdir(parents=True, exist_ok=True)
     title = say_budgets(workdirs)
-    content = {"budgets": title, "rows": table}
-    (out / "paper_vs_ours.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    text = to_markdown(table, title)
-    (out / "paper_vs_ours.md").write_text(text)
-    print(text)
+    content, text = {"budgets": title, "rows": table}, to_markdown(table, title)
+    runs.write_results(Path(asked.out), "paper_vs_ours", content, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs of `main.py`, as a user would start them, that may share finished tasks."""
+"""Runs of `main.py`, as a user would start them, what they report, and what comes of it."""
 
 import json
 import shutil
@@ -41,6 +41,28 @@ def entry_of(report: Mapping, keys: Sequence[str]) -> dict:
     for key in keys:
         report = report[key]
     return report if isinstance(report, dict) else {"mean": report}
+
+
+def write_results(out: Path, name: str, content: object, text: str) -> None:
+    """Writes `name`.json and, for people, `name`.md, and prints the latter."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    (out / f"{name}.md").write_text(text)
+    print(text)
+
+
+def read_results(out: Path, name: str) -> dict:
+    """What an earlier call wrote; {} if there was none."""
+    path = out / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def overlap(one: Mapping, other: Mapping) -> bool:
+    """Whether the intervals of two entries share a value; False where there is none."""
+    pair = one.get("ci95"), other.get("ci95")
+    if None in pair:
+        return False
+    return max(low for low, _ in pair) <= min(high for _, high in pair)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

@@ -48,9 +48,9 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.encoder.num_steps = 0
     config.explain.inversion.update(
-        dict(start="origin", num_steps=5000, learning_rate=0.01, beta1=0.5, beta2=0.999)
+        dict(start="origin", num_steps=5000, structure_share=1.0)
+        | dict(learning_rate=0.01, beta1=0.5, beta2=0.999)
     )
-    config.explain.inversion.structure_share = 1.0
     config.explain.inversion.weights.update(
         dict(pixel=4.0, feature=0.0, margin=0.0, cross_entropy=1.0, prior=0.0)
     )

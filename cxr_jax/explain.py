@@ -266,6 +266,17 @@ def make_maps(
     return {name: made[name] for name in maps.NAMES if name in names and name in made}, incomplete
 
 
+def interpolate(tools: Tools, some: films.Films) -> tuple[np.ndarray, np.ndarray]:
+    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k]."""
+    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(some.image)
+    severity = shares[:, None] * some.severity[:, None]
+    drawn = tools.draw(
+        np.repeat(some.structure, INTERPOLATED, axis=0), severity.reshape(-1, severity.shape[-1])
+    )
+    margin = tools.classify(drawn).reshape(rows, INTERPOLATED)
+    return drawn.reshape(rows, INTERPOLATED, *drawn.shape[1:]), margin
+
+
 class Measured(NamedTuple):
     """What is said of the explained films.
 
@@ -274,12 +285,14 @@ class Measured(NamedTuple):
       scores: the same film by film, see `results.save_scores`.
       maps: of the positives, by name.
       audited: which regions the classifier's answers come from.
+      interpolated: the first positives drawn with shares of their z_class, see `interpolate`.
     """
 
     report: dict
     scores: dict
     maps: dict[str, np.ndarray]
     audited: tables.Audited
+    interpolated: tuple[np.ndarray, np.ndarray]
 
 
 def measure(
@@ -319,18 +332,8 @@ def measure(
         "audit": audited.table,
     }
     film_scores = {**path_scores, "maps": map_scores, "audit": audited.each}
-    return Measured(report, film_scores, made, audited)
-
-
-def interpolate(tools: Tools, some: films.Films) -> tuple[np.ndarray, np.ndarray]:
-    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k]."""
-    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(some.image)
-    severity = shares[:, None] * some.severity[:, None]
-    drawn = tools.draw(
-        np.repeat(some.structure, INTERPOLATED, axis=0), severity.reshape(-1, severity.shape[-1])
-    )
-    margin = tools.classify(drawn).reshape(rows, INTERPOLATED)
-    return drawn.reshape(rows, INTERPOLATED, *drawn.shape[1:]), margin
+    interpolated = interpolate(tools, positives.films.rows(slice(section.strips)))
+    return Measured(report, film_scores, made, audited, interpolated)
 
 
 def write(
@@ -348,6 +351,7 @@ def write(
     results.save_maps(directory / "maps.npz", maps, positives.truth["row"])
     results.save_figures(figures, groups, known.thresholds, known.path, maps, strips)
     results.save_audit(figures / "audit.png", positives, measured.audited, strips)
+    results.save_interpolation(figures / "interpolation.png", *measured.interpolated)
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
@@ -368,8 +372,4 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if not parallel.is_first():
         return
     write(directory, section.strips, known, explained, measured)
-    shown = explained.groups["pos_to_neg"].films.rows(slice(section.strips))
-    results.save_interpolation(
-        directory / "figures" / "interpolation.png", *interpolate(tools, shown)
-    )
     records.mark_done(directory, explain=section.to_dict(), trained=trained)

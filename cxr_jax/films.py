@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cxr_jax import invert, parallel
+from cxr_jax import invert, metrics, parallel
 from cxr_jax.data import to_unit_range
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
@@ -151,8 +151,8 @@ def set_thresholds(
 ) -> Thresholds:
     """Thresholds from the validation split's margins and its inverted films' lung errors."""
     return Thresholds(
-        gap=float(margin[label == 1].mean() - margin[label == 0].mean()),
-        judged_gap=float(judged[label == 1].mean() - judged[label == 0].mean()),
+        gap=metrics.class_gap(margin, label),
+        judged_gap=metrics.class_gap(judged, label),
         positive=float(np.median(margin[margin > 0])),
         negative=float(np.median(margin[margin <= 0])),
         lung_error=float(np.percentile(errors, percentile)),

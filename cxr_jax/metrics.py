@@ -20,6 +20,11 @@ def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     return float(rank_sum / (num_positive * num_negative))
 
 
+def class_gap(margin: np.ndarray, label: np.ndarray) -> float:
+    """Mean margin of the positives less that of the negatives."""
+    return float(margin[label == 1].mean() - margin[label == 0].mean())
+
+
 def calibration_error(probability: np.ndarray, label: np.ndarray, num_bins: int = 10) -> float:
     """Expected calibration error over equal-width bins (Guo et al., 2017)."""
     bins = np.minimum((probability * num_bins).astype(int), num_bins - 1)

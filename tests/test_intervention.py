@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import intervention
+from cxr_jax import metrics
 
 
 def make_splits() -> dict[str, dict[str, np.ndarray]]:
@@ -43,7 +44,7 @@ def test_the_complement_leaves_the_region_alone():
 
 def test_the_class_gap_by_hand():
     margin, label = np.array([3.0, 1.0, -2.0, -4.0]), np.array([1, 1, 0, 0])
-    assert intervention.class_gap(margin, label) == 5.0
+    assert metrics.class_gap(margin, label) == 5.0
 
 
 def test_an_exchange_takes_the_region_of_another_film_and_leaves_the_rest():
