@@ -185,8 +185,9 @@ def test_a_request_that_fails_is_deleted(machine, state):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_deleted_when_the_script_is_stopped(machine, number):
     # In the background of a shell SIGINT is ignored, and so it would be by the script.
-    heed = lambda: signal.signal(number, signal.SIG_DFL)
-    process = subprocess.Popen(**machine.command(TPU, TRAINING_SECONDS="60"), preexec_fn=heed)
+    command = machine.command(TPU, TRAINING_SECONDS="60")
+    command["args"] = ["env", "--default-signal=INT,TERM", *command["args"]]
+    process = subprocess.Popen(**command)
     deadline = time.monotonic() + 60
     while not any("main.py" in " ".join(call) for call in machine.calls()):
         assert time.monotonic() < deadline and process.poll() is None
