@@ -14,12 +14,14 @@ Needs a finished run of real films, whose audit stands beside the results. Of ev
 Filled in means: every pixel has the training films' mean over that region. To f, which never saw
 such films, the grey is a change in itself; what is exchanged has seams but no grey. A film's lungs,
 filled, still show their outline, which may give the class away; the row `outline` is a classifier
-of films that show nothing else. With --also_split_by=COLUMN classifiers are also retrained where
-another column of the metadata splits the films: what a region is worth where hospitals differ. One
-training each. Writes benchmarks/results/intervention.json and .md; what is trained is not trained
-again.
+of films that show nothing else. With --also_split_by=COLUMN all but the audit is asked again where
+another column of the metadata splits the films: what a region is worth where hospitals differ. f
+has learned from films that such a column tests on; there, its place is taken by the classifier
+retrained on whole films. One training each. Writes benchmarks/results/intervention.json and .md;
+what is trained is not trained again.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -44,6 +46,7 @@ BOOTSTRAP = (2000, 0)
 EXCHANGES = 10
 
 Masks = Mapping[str, np.ndarray]  # by split [N, h, w, 1] bool
+Classify = Callable[[np.ndarray], np.ndarray]  # pixels [N, h, w, 1] to margins [N]
 
 
 class Films(NamedTuple):
@@ -116,20 +119,15 @@ def gap_lost(margin: np.ndarray, whole: np.ndarray, label: np.ndarray) -> dict:
     return over_films(share, label)
 
 
-def fill_same(
-    config: ml_collections.ConfigDict, workdir: Path, films: Films
-) -> dict[str, dict[str, dict]]:
-    """f on films with each region filled, and on whole films (region "none")."""
-    size = config.data.image_size
-    network, params = train_classifier.load(config.classifier, size, workdir / "classifier")
-    label = films.splits["test"]["label"]
-    ask = lambda image: train_classifier.margins(network, params, image)
-    image = films.splits["test"]["image"]
-    whole = ask(image)
+def fill_same(classify: Classify, films: Films) -> dict[str, dict[str, dict]]:
+    """One classifier on films with each region filled, and on whole films (region "none")."""
+    test = films.splits["test"]
+    image, label = test["image"], test["label"]
+    whole = classify(image)
     table = {"none": {"auroc": auroc(whole, label)}}
     for name, masks in films.regions.items():
-        margin = ask(fill(films.splits, masks)["test"]["image"])
-        exchanged = np.mean([ask(each) for each in exchange(image, masks["test"])], axis=0)
+        margin = classify(fill(films.splits, masks)["test"]["image"])
+        exchanged = np.mean([classify(each) for each in exchange(image, masks["test"])], axis=0)
         table[name] = {
             "auroc": auroc(margin, label),
             "gap_lost": gap_lost(margin, whole, label),
@@ -138,13 +136,22 @@ def fill_same(
     return table
 
 
+def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Classify:
+    """Pixels [N, h, w, 1] to margins [N], by a finished training."""
+    loaded = train_classifier.load(config.classifier, config.data.image_size, directory)
+    return functools.partial(train_classifier.margins, *loaded)
+
+
 def retrain(
     config: ml_collections.ConfigDict, directory: Path, splits: Mapping[str, Arrays]
-) -> dict:
-    """Test AUROC of a classifier of the same section taught on these films; kept when finished.
+) -> Path:
+    """Teaches a classifier of the same section these films, unless that is done.
 
     Args:
       directory: gets a folder for this very training.
+
+    Returns:
+      That folder; its done.json holds the AUROC on the test films.
     """
     section, size = config.classifier, config.data.image_size
     asked = json.dumps([section.to_dict(), config.seed, size], sort_keys=True)
@@ -153,17 +160,19 @@ def retrain(
     directory = directory / digest.hexdigest()[:12]
     if not records.is_done(directory):
         train_classifier.train(section, size, config.seed, directory, splits)
-        network, params = train_classifier.load(section, size, directory)
-        margin = train_classifier.margins(network, params, splits["test"]["image"])
+        margin = load_classifier(config, directory)(splits["test"]["image"])
         records.mark_done(directory, **auroc(margin, splits["test"]["label"]))
-    return records.read_json(directory / "done.json")
+    return directory
 
 
 def retrain_all(
     config: ml_collections.ConfigDict, directory: Path, films: Films
 ) -> dict[str, dict[str, dict]]:
     """Every region left out and every region alone; whole films ("none"); the lungs' outline."""
-    again = lambda name, splits: retrain(config, directory / name, splits)
+
+    def again(name: str, splits: Mapping[str, Arrays]) -> dict:
+        return records.read_json(retrain(config, directory / name, splits) / "done.json")
+
     table = {"none": {"without": again("none", films.splits)}}
     for name, masks in films.regions.items():
         alone = fill(films.splits, complement(masks))
@@ -194,16 +203,16 @@ def ranking(entries: Mapping[str, Mapping], least_first: bool = False) -> str:
     return text
 
 
-def rank(audited: Mapping, same: Mapping, retrained: Mapping[str, Mapping]) -> dict[str, str]:
+def rank(
+    audited: Mapping, filled: Mapping[str, Mapping], retrained: Mapping[str, Mapping]
+) -> dict[str, str]:
     """What each way of asking calls the most important region, the second, ..."""
     regions = list(audited["evidence"])
-    found = {
-        "audit": ranking(audited["evidence"]),
-        "filled, gap lost": ranking({name: same[name]["gap_lost"] for name in regions}),
-        "exchanged, gap lost": ranking(
-            {name: same[name]["exchanged_gap_lost"] for name in regions}
-        ),
-    }
+    found = {"audit": ranking(audited["evidence"])}
+    for column, table in filled.items():
+        for asked, key in {"filled": "gap_lost", "exchanged": "exchanged_gap_lost"}.items():
+            lost = {name: table[name][key] for name in regions}
+            found[f"{asked}, gap lost, {column}"] = ranking(lost)
     for column, table in retrained.items():
         without = {name: table[name]["without"] for name in regions}
         alone = {name: table[name]["only"] for name in regions}
@@ -212,26 +221,31 @@ def rank(audited: Mapping, same: Mapping, retrained: Mapping[str, Mapping]) -> d
     return found
 
 
+HEADINGS = {
+    "auroc": "filled: AUROC",
+    "gap_lost": "filled: gap lost",
+    "exchanged_gap_lost": "exchanged: gap lost",
+    "without": "retrained without it",
+    "only": "retrained on it alone",
+}
+
+
 def to_markdown(result: Mapping) -> str:
-    """The tables for people."""
-    evidence, filled, retrained = (result[name] for name in ("audit", "filled", "retrained"))
-    evidence = evidence["evidence"]
+    """The tables for people, one for each column that splits the films."""
+    evidence = result["audit"]["evidence"]
     whole = sum(entry["mean"] for entry in evidence.values())
-    head = ["region", "evidence, logits", "share", "filled: AUROC", "filled: gap lost"]
-    head += ["exchanged: gap lost"]
-    for column in retrained:
-        head += [f"without it, `{column}`", f"on it alone, `{column}`"]
-    lines = ["## The audit and interventions on the classifier", ""]
-    lines += [result["audit"]["verdict"], "", "| " + " | ".join(head) + " |"]
-    lines += ["|---" * len(head) + "|"]
-    for name in ["none", *evidence, "outline"]:
-        cells = [name, cell(evidence.get(name))]
-        cells += [f"{evidence[name]['mean'] / whole:.0%}" if name in evidence else "–"]
-        columns = ("auroc", "gap_lost", "exchanged_gap_lost")
-        cells += [cell(filled.get(name, {}).get(column)) for column in columns]
-        for table in retrained.values():
-            cells += [cell(table[name].get(column)) for column in ("without", "only")]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines = ["## The audit and interventions on the classifier", "", result["audit"]["verdict"]]
+    for column, filled in result["filled"].items():
+        retrained = result["retrained"][column]
+        head = ["region", "evidence, logits", "share", *HEADINGS.values()]
+        lines += ["", f"### Split by `{column}`", "", "| " + " | ".join(head) + " |"]
+        lines += ["|---" * len(head) + "|"]
+        for name in ["none", *evidence, "outline"]:
+            cells = [name, cell(evidence.get(name))]
+            cells += [f"{evidence[name]['mean'] / whole:.0%}" if name in evidence else "–"]
+            entries = filled.get(name, {}) | retrained[name]
+            cells += [cell(entries.get(key)) for key in HEADINGS]
+            lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| asked by | most important first |", "|---|---|"]
     lines += [f"| {name} | {order} |" for name, order in result["ranking"].items()]
     return "\n".join(lines) + "\n"
@@ -255,17 +269,21 @@ def main(argv: list[str]) -> None:
         column: load_films(config, workdir, column)
         for column in (config.data.split_column, *flags.FLAGS.also_split_by)
     }
-    same = fill_same(config, workdir, films[config.data.split_column])
-    retrained = {
-        column: retrain_all(config, workdir / "intervention" / column, each)
-        for column, each in films.items()
-    }
+    filled, retrained = {}, {}
+    for column, each in films.items():
+        directory = workdir / "intervention" / column
+        retrained[column] = retrain_all(config, directory, each)
+        if column == config.data.split_column:
+            taught = workdir / "classifier"
+        else:
+            taught = retrain(config, directory / "none", each.splits)
+        filled[column] = fill_same(load_classifier(config, taught), each)
     result = {
         "classifier": config.classifier.to_dict(),
         "audit": audited,
-        "filled": same,
+        "filled": filled,
         "retrained": retrained,
-        "ranking": rank(audited, same, retrained),
+        "ranking": rank(audited, filled, retrained),
     }
     runs.write_results(Path(flags.FLAGS.out), "intervention", result, to_markdown(result))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import intervention
-from cxr_jax import metrics
+from cxr_jax import metrics, records
 
 
 def make_splits() -> dict[str, dict[str, np.ndarray]]:
@@ -76,6 +76,21 @@ def test_the_gap_lost_by_hand():
     np.testing.assert_allclose(found["ci95"], [0.75, 0.75])
 
 
+def test_only_the_region_that_a_classifier_reads_costs_it_anything():
+    rows = make_masks()
+    films = intervention.Films(
+        make_splits(), {"lungs": rows, "rest": intervention.complement(rows)}
+    )
+    image, label = films.splits["test"]["image"], films.splits["test"]["label"]
+    image[:, :2] = np.where(label == 1, 200, 50)[:, None, None, None]
+    table = intervention.fill_same(lambda image: image[:, :2].mean((1, 2, 3)) - 125.0, films)
+    assert table["none"]["auroc"]["mean"] == 1.0
+    assert table["lungs"]["auroc"]["mean"] == 0.5 and table["lungs"]["gap_lost"]["mean"] == 1.0
+    assert table["lungs"]["exchanged_gap_lost"]["mean"] > 0.5
+    assert table["rest"]["auroc"]["mean"] == 1.0
+    assert table["rest"]["gap_lost"]["mean"] == table["rest"]["exchanged_gap_lost"]["mean"] == 0
+
+
 def entry(value: float, off: float = 0.0) -> dict:
     return {"mean": value, "ci95": [value - off, value + off], "images": 9}
 
@@ -101,6 +116,7 @@ def result() -> dict:
             "outline": {"only": entry(0.6)},
         }
     }
+    filled = {"split": filled}
     ranked = intervention.rank(audited, filled, retrained)
     return {"audit": audited, "filled": filled, "retrained": retrained, "ranking": ranked}
 
@@ -108,8 +124,8 @@ def result() -> dict:
 def test_what_costs_most_is_ranked_first_and_ties_are_marked(result):
     assert result["ranking"] == {
         "audit": "border > lungs ≈ rest",
-        "filled, gap lost": "border > lungs > rest",
-        "exchanged, gap lost": "lungs > rest > border",
+        "filled, gap lost, split": "border > lungs > rest",
+        "exchanged, gap lost, split": "lungs > rest > border",
         "retrained without, split": "lungs > border > rest",
         "retrained on, split": "border > lungs > rest",
     }
@@ -131,12 +147,12 @@ def test_what_is_retrained_is_kept_for_this_very_training(tmp_path, monkeypatch,
 
     trainer = intervention.train_classifier
     monkeypatch.setattr(trainer, "train", train)
-    monkeypatch.setattr(trainer, "load", lambda *arguments: (None, None))
+    monkeypatch.setattr(trainer, "load", lambda *arguments: ("network", "params"))
     monkeypatch.setattr(trainer, "margins", lambda *arguments: np.arange(6) % 2 - 0.5)
     splits = make_splits()
     one = intervention.retrain(tiny_config, tmp_path, splits)
     assert intervention.retrain(tiny_config, tmp_path, splits) == one
-    assert one["mean"] == 1.0 and len(calls) == 1
+    assert records.read_json(one / "done.json")["mean"] == 1.0 and len(calls) == 1
     intervention.retrain(tiny_config, tmp_path, intervention.fill(splits, make_masks()))
     tiny_config.classifier.num_steps += 1
     intervention.retrain(tiny_config, tmp_path, splits)
@@ -148,7 +164,9 @@ def test_the_outline_shows_two_levels_and_nothing_else(tmp_path, monkeypatch, ti
 
     def retrain(config, directory, splits):
         seen[directory.name] = splits["test"]["image"]
-        return entry(0.5)
+        directory.mkdir()
+        records.mark_done(directory, **entry(0.5))
+        return directory
 
     monkeypatch.setattr(intervention, "retrain", retrain)
     masks = make_masks()
