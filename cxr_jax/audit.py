@@ -32,7 +32,9 @@ REGION_NAMES = {
     "rest": "heart, abdomen and chest wall",
 }
 RENDERED = ("lesions", "marker")  # what the phantom can be drawn without
-RANK_DECIMALS = 4  # of a logit
+# Logits: at most 1.25% of a probability, which a sound classifier answers to anything it ignores.
+NEGLIGIBLE = 0.05
+ROUNDING_ERROR = 1e-4  # of f: what is absent from a film makes no other difference
 BORDER = 0.1  # of the film's side
 MARKER_MARGIN = 2  # pixels: no generator draws lead to the pixel
 
@@ -173,17 +175,21 @@ def agreement(
     """How well evidence tells the truth, over the films and the regions that can be re-rendered.
 
     Returns:
-      rank_correlation: Spearman's, over both regions of every film. slope: of evidence on truth
-      through the origin (1 is exact). error: mean absolute difference in logits.
+      rank_correlation: Spearman's, over both regions of every film; what is NEGLIGIBLE is tied.
+      untied_rank_correlation: the same but for rounding errors with nothing tied. slope: of
+      evidence on truth through the origin (1 is exact). error: mean absolute difference in logits.
     """
     one, other = (
         np.concatenate([values[name] for name in RENDERED if name in truth])
         for values in (found, truth)
     )
-    # What is absent from a film is exactly tied, not ordered by the noise of arithmetic.
-    ranked = np.round(one, RANK_DECIMALS), np.round(other, RANK_DECIMALS)
+
+    def correlation(least: float) -> float | None:
+        return metrics.spearman(*(np.where(abs(v) < least, 0, v) for v in (one, other)))
+
     return {
-        "rank_correlation": metrics.spearman(*ranked),
+        "rank_correlation": correlation(NEGLIGIBLE),
+        "untied_rank_correlation": correlation(ROUNDING_ERROR),
         "slope": float(one @ other / (other @ other)) if other.any() else None,
         "error": float(np.abs(one - other).mean()),
     }

@@ -164,6 +164,18 @@ def test_counterfactuals_that_do_not_lower_f_give_no_verdict():
     assert audit.verdict(share, {}).startswith("No verdict")
 
 
+def test_what_is_negligible_has_no_order():
+    rng = np.random.default_rng(0)
+    lesions = rng.normal(4, 1, 50)
+    found = {"lesions": lesions, "marker": np.zeros(50)}
+    truth = {"lesions": 0.8 * lesions, "marker": rng.uniform(-0.04, 0.04, 50)}
+    told = audit.agreement(found, truth)
+    assert told["rank_correlation"] == pytest.approx(1.0)
+    assert 0.7 < told["untied_rank_correlation"] < 0.95
+    truth["marker"] *= 100
+    assert audit.agreement(found, truth)["rank_correlation"] < 0.8
+
+
 def test_the_entry_of_metrics_json():
     rng = np.random.default_rng(0)
     truth = {"lesions": rng.normal(3, 1, 30), "marker": np.zeros(30)}
