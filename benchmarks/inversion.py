@@ -2,9 +2,9 @@
 
     python benchmarks/inversion.py --config=configs/phantom.py --workdir=runs/phantom
 
-Inverts the first test films with the networks of a finished run, by the encoder alone, by encoder
-and refinement as explaining does, and from the origin with both latents free. Each is timed after a
-call that compiles. Writes benchmarks/results/inversion.json and .md.
+Inverts the first test films with the networks of a finished run, by the encoder alone, with its
+corrections, with refinement, with both as explaining does, and from the origin with both latents
+free. Each is timed after a call that compiles. Writes benchmarks/results/inversion.json and .md.
 """
 
 import sys
@@ -47,8 +47,10 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
     pixels = splits["test"]["image"][:count]
     chosen = invert.make_settings(config.explain.inversion)
     ways = {
-        "encoder alone": chosen._replace(num_steps=0),
-        f"encoder and {chosen.num_steps} steps": chosen,
+        "encoder": chosen._replace(num_steps=0, corrections=0),
+        f"encoder, {chosen.corrections} corrections": chosen._replace(num_steps=0),
+        f"encoder and {chosen.num_steps} steps": chosen._replace(corrections=0),
+        f"encoder, {chosen.corrections} corrections and {chosen.num_steps} steps": chosen,
         f"{SCRATCH['num_steps']} steps from the origin": chosen._replace(**SCRATCH),
     }
     table = {}

@@ -219,6 +219,7 @@ def get_explain() -> ConfigDict:
             batch_size=32,
             inversion=dict(
                 start="encoder",  # or "origin": without one
+                corrections=4,  # of the encoder's guess, by its answer to what it draws
                 num_steps=40,
                 learning_rate=0.03,
                 beta1=0.9,

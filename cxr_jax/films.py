@@ -17,7 +17,7 @@ from cxr_jax.data import to_unit_range
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
 from cxr_jax.train_encoder import first_guess, make_target
-from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
+from cxr_jax.types import Image, Margin, Params, Pixels, Render, Severity, Structure
 
 
 class Trained(NamedTuple):
@@ -83,13 +83,18 @@ class Thresholds(NamedTuple):
 
 
 def first_latents(
-    networks: Networks, trained: Trained, image: Image, settings: invert.Settings
+    networks: Networks,
+    trained: Trained,
+    target: invert.Target,
+    render: Render,
+    settings: invert.Settings,
 ) -> invert.Latents:
-    """Where the inversion of these images begins."""
+    """Where the inversion of these films begins."""
     if settings.start == "encoder":
-        return first_guess(networks.encoder, trained.encoder, image)
+        encode = lambda image: first_guess(networks.encoder, trained.encoder, image)
+        return invert.guess(encode, target, render, settings.corrections)
     sizes = networks.generator.latent_sizes
-    return invert.Latents(*(jnp.zeros((len(image), size)) for size in sizes))
+    return invert.Latents(*(jnp.zeros((len(target.image), size)) for size in sizes))
 
 
 def make_invert(
@@ -112,7 +117,7 @@ def make_invert(
 
         image = to_unit_range(pixels)
         target = make_target(networks, trained.classifier, trained.scale, image)
-        first = first_latents(networks, trained, image, settings)
+        first = first_latents(networks, trained, target, render, settings)
         latents, _ = invert.refine(first, target, render, classify, trained.scale.span, settings)
         severity = latents.severity(target.radius)
         drawn = render(latents.structure, severity)

@@ -1,5 +1,10 @@
 """Inversion: the latents of a real radiograph, by an encoder and a few optimiser steps.
 
+The encoder is an approximate inverse of the generator, and is asked more than once: what it sees in
+a film but not in its own reconstruction corrects the guess (as ReStyle does with an encoder taught
+to; Alaluf et al., 2021). A correction costs two forward passes, and moves z_structure without
+taking a finding into it, as the encoder has learned; an optimiser has not.
+
 Where the classifier says negative, z_class is the origin by definition and z_structure is fitted;
 where it says positive, z_class is, and z_structure stays the encoder's or moves more slowly: fitted
 to a film with a finding it takes the finding over, and less is left for the walk to change.
@@ -43,11 +48,13 @@ class Settings(NamedTuple):
 
     Attributes:
       start: "encoder", its means; or "origin", both latents zero.
+      corrections: of the encoder's means, before the first step; an origin is not corrected.
       learning_rate, beta1, beta2: of Adam; the rate falls to zero over `num_steps`.
       structure_share: the rate of a positive's z_structure in that of everything else.
     """
 
     start: str
+    corrections: int
     num_steps: int
     learning_rate: float
     beta1: float
@@ -84,6 +91,17 @@ class Latents(NamedTuple):
     def severity(self, radius: Margin) -> Severity:
         """z_class."""
         return radius[:, None] * self.direction
+
+
+def guess(
+    encode: Callable[[Image], Latents], target: Target, render: Render, corrections: int
+) -> Latents:
+    """The encoder's latents E(x), then z <- z + E(x) - E(G(z)), so many times."""
+    seen = latents = encode(target.image)
+    for _ in range(corrections):
+        drawn = encode(render(latents.structure, latents.severity(target.radius)))
+        latents = jax.tree.map(lambda z, film, own: z + film - own, latents, seen, drawn)
+    return latents
 
 
 def error(

@@ -97,14 +97,9 @@ def anogan(
             return jnp.zeros(len(image)), {}
 
         nothing = jnp.zeros_like(films.margin)
-        latents, _ = invert.refine(
-            first_latents(networks, trained, films.image, settings),
-            invert.Target(films.image, nothing, {}, radius=nothing),
-            render,
-            unasked,
-            trained.scale.span,
-            settings,
-        )
+        target = invert.Target(films.image, nothing, {}, radius=nothing)
+        first = first_latents(networks, trained, target, render, settings)
+        latents, _ = invert.refine(first, target, render, unasked, trained.scale.span, settings)
         drawn = render(latents.structure, latents.severity(nothing))
         return jnp.abs(films.image - drawn)
 

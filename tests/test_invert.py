@@ -14,6 +14,7 @@ PIXEL_ONLY = NOTHING._replace(pixel=1.0)
 ALL = NOTHING._replace(pixel=10.0, feature=0.3, margin=0.5, prior=0.1)
 SETTINGS = Settings(
     start="origin",
+    corrections=0,
     num_steps=600,
     learning_rate=0.1,
     beta1=0.9,
@@ -110,6 +111,35 @@ def test_the_cross_entropy_is_least_where_the_probability_is_the_films(render, t
     found = invert.error(drawn, target, render, classify, jnp.float32(4.0), weights)
     by_hand = -3 * (p * np.log(q) + (1 - p) * np.log1p(-q))
     np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [0.0, 0.7])
+def test_corrections_halve_what_an_encoder_that_sees_half_leaves(render, truth, bias):
+    """By hand: E(G(z)) = 0.5 z + bias, so z_k - z = 0.5^k (z_0 - z) whatever the bias, as E sees
+    its own in the film and in what is drawn."""
+    radius = jnp.array([1.0, 0.5, 0.2, 1.0])
+    target = target_of(render(truth.structure, truth.severity(radius)), radius)
+    basis = np.concatenate([render(*pair).reshape(-1, SIDE * SIDE) for pair in unit_latents()])
+    inverse = jnp.linalg.pinv(basis)
+
+    def encode(image):
+        z = 0.5 * image.reshape(len(image), -1) @ inverse
+        return Latents(z[:, :S] + bias, z[:, S:] / radius[:, None])
+
+    first = invert.guess(encode, target, render, 0)
+    np.testing.assert_allclose(first.structure, 0.5 * truth.structure + bias, atol=1e-4)
+    for times in (1, 3):
+        found = invert.guess(encode, target, render, times)
+        left = 0.5**times * (first.structure - truth.structure)
+        np.testing.assert_allclose(found.structure - truth.structure, left, atol=1e-4)
+        left = 0.5**times * (first.direction - truth.direction)
+        np.testing.assert_allclose(found.direction - truth.direction, left, atol=1e-4)
+
+
+def unit_latents():
+    """Each component alone: what `render` draws of them are the rows of its basis."""
+    rows = jnp.eye(S + N)
+    return [(row[None, :S], row[None, S:]) for row in rows]
 
 
 def test_a_negative_keeps_the_origin(render, truth):
