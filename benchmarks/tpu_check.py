@@ -212,7 +212,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("configs", CONFIGS, "Experiments, NAME or NAME:variant.")
+    flags.DEFINE_list("configs", list(CONFIGS), "Experiments, NAME or NAME:variant.")
     flags.DEFINE_list("steps", "", "Only these steps; all if empty.")
     flags.DEFINE_list("chips", "1,8,256", "Numbers of chips.")
     flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
