@@ -231,20 +231,19 @@ HEADINGS = {
 
 
 def to_markdown(result: Mapping) -> str:
-    """The tables for people, one for each column that splits the films."""
+    """The tables for people: the audit's, and one for each column that splits the films."""
     evidence = result["audit"]["evidence"]
     whole = sum(entry["mean"] for entry in evidence.values())
     lines = ["## The audit and interventions on the classifier", "", result["audit"]["verdict"]]
+    lines += ["", "| region | evidence, logits | share |", "|---|---|---|"]
+    lines += [f"| {n} | {cell(e)} | {e['mean'] / whole:.0%} |" for n, e in evidence.items()]
     for column, filled in result["filled"].items():
-        retrained = result["retrained"][column]
-        head = ["region", "evidence, logits", "share", *HEADINGS.values()]
+        head = ["region", *HEADINGS.values()]
         lines += ["", f"### Split by `{column}`", "", "| " + " | ".join(head) + " |"]
         lines += ["|---" * len(head) + "|"]
         for name in ["none", *evidence, "outline"]:
-            cells = [name, cell(evidence.get(name))]
-            cells += [f"{evidence[name]['mean'] / whole:.0%}" if name in evidence else "–"]
-            entries = filled.get(name, {}) | retrained[name]
-            cells += [cell(entries.get(key)) for key in HEADINGS]
+            entries = filled.get(name, {}) | result["retrained"][column][name]
+            cells = [name, *(cell(entries.get(key)) for key in HEADINGS)]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| asked by | most important first |", "|---|---|"]
     lines += [f"| {name} | {order} |" for name, order in result["ranking"].items()]
