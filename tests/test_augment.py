@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax.augment import Augmentation, augment, augment_mask
+from cxr_jax.augment import Augmentation, _by_fetching, _by_products, augment, augment_mask
 
 NONE = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 ALL = Augmentation(shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1)
@@ -120,3 +120,12 @@ def test_every_strength_does_something(field, key):
     image = 0.9 * jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
     strength = NONE._replace(**{field: 10.0 if field == "rotation" else 0.2})
     assert float(jnp.abs(augment(image, keys_of(1), strength) - image).max()) > 0.01
+
+
+def test_what_a_tpu_computes_by_products_is_the_same(key):
+    plane, *places = jax.random.uniform(key, (3, 12, 9))
+    rows, cols = (24 * place - 6 for place in places)  # some of them outside
+    fetched = _by_fetching(plane, rows, cols)
+    np.testing.assert_allclose(_by_products(plane, rows, cols), fetched, atol=1e-5)
+    whole = jnp.mgrid[:12, :9].astype(jnp.float32)
+    np.testing.assert_allclose(_by_products(plane, *whole), plane, atol=1e-6)
