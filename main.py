@@ -89,9 +89,15 @@ def check_batches(config: ml_collections.ConfigDict) -> None:
     if _TASK.value in ("all", "classifier"):
         for name in ("classifier", "judge"):
             parallel.check_batch_size(name, config[name].batch_size)
-    for name in ("gan", "encoder"):
-        if _TASK.value in ("all", name):
-            train_gan.check_batch_size(name, config[name].batch_size)
+    paired = config.gan.objective == "ours"
+    if _TASK.value in ("all", "gan"):
+        train_gan.check_batch_size("gan", config.gan.batch_size, paired)
+    if _TASK.value in ("all", "encoder") and paired:
+        train_gan.check_batch_size("encoder", config.encoder.batch_size)
+    if _TASK.value in ("all", "evaluators"):
+        for name in config.evaluators.names:
+            section = f"evaluators.{name}"
+            parallel.check_batch_size(section, config.evaluators[name].batch_size)
 
 
 def join_processes() -> None:

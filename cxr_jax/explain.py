@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -354,6 +355,7 @@ def write(
     results.save_interpolation(figures / "interpolation.png", *measured.interpolated)
 
 
+@jax.default_matmul_precision("float32")  # accelerators would round to fewer bits
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
     """Explains the test films.
 

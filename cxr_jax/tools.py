@@ -15,6 +15,7 @@ from cxr_jax import (
     maps,
     parallel,
     paths,
+    precision,
     train_classifier,
     train_encoder,
     train_evaluators,
@@ -73,11 +74,12 @@ class Classifiers(NamedTuple):
 def load_trained(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
 ) -> tuple[Networks, Classifiers, Trained]:
-    """Every trained network and its parameters.
+    """Every trained network and its parameters; the networks compute in float32.
 
     Raises:
       InputError: if path `geodesic` is wanted and the robust classifier was not trained.
     """
+    config = precision.in_float32(config)
     networks = train_gan.make_networks(config)
     size = config.data.image_size
     judge, judge_params = train_classifier.load(
@@ -105,6 +107,7 @@ def make_tools(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
 ) -> Tools:
     """Loads every trained network and binds it."""
+    config = precision.in_float32(config)
     section = config.explain
     networks, (judge, robust), trained = load_trained(config, workdir, splits)
 

@@ -256,12 +256,17 @@ def map_penalty_step(
     return parallel.pmap_step(step, num_frozen=2, devices=devices)
 
 
-def check_batch_size(section: str, batch_size: int) -> None:
+def check_batch_size(section: str, batch_size: int, paired: bool = True) -> None:
     """Every device encodes half of its films, in pairs of a negative and a positive.
 
+    Args:
+      paired: False for the paper's objective, which encodes none.
+
     Raises:
-      InputError: if a device's share of the batch is not a multiple of 4.
+      InputError: if a device's share of the batch is not a multiple of 4, or not a whole number.
     """
+    if not paired:
+        return parallel.check_batch_size(section, batch_size)
     devices = parallel.num_devices()
     multiple = 4 * devices
     if batch_size % multiple:
@@ -338,7 +343,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("gan: complete, skipped")
         return
-    check_batch_size("gan", gan.batch_size)
+    check_batch_size("gan", gan.batch_size, paired=gan.objective == "ours")
     networks = make_networks(config)
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))

@@ -62,6 +62,12 @@ def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
             train_gan.check_batch_size("gan", batch_size)
 
 
+def test_the_papers_objective_needs_no_pairs():
+    train_gan.check_batch_size("gan", 20, paired=False)
+    with pytest.raises(InputError, match="18; with 4 devices.* multiple of 4"):
+        train_gan.check_batch_size("gan", 18, paired=False)
+
+
 class Images:
     """What the networks of a small GAN draw from films with known margins."""
 

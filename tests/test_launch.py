@@ -302,3 +302,16 @@ def test_shellcheck_has_nothing_to_say():
         [shellcheck, *sorted(ROOT.glob("scripts/*.sh"))], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_the_documented_batches_fit_the_documented_chips():
+    """What follows `--` in docs/tpu.md; a v5litepod-N has N chips, and the default has 8."""
+    text = (ROOT / "docs" / "tpu.md").read_text().replace("\\\n", " ")
+    commands = [line for line in text.splitlines() if line.startswith("scripts/launch_tpu.sh")]
+    commands = [line for line in commands if " -- " in line]
+    assert len(commands) >= 2
+    for command in commands:
+        chips = int((re.findall(r"v5litepod-(\d+)", command) or ["8"])[0])
+        sizes = dict(re.findall(r"--config\.(\w+)\.batch_size=(\d+)", command))
+        assert {"gan", "encoder"} <= sizes.keys(), command
+        assert all(int(size) % (4 * chips) == 0 for size in sizes.values()), command

@@ -73,7 +73,7 @@ def test_a_workdir_in_a_bucket():
     assert not (ROOT / "gs:").exists()
 
 
-@pytest.mark.parametrize("section", ["judge", "encoder"])
+@pytest.mark.parametrize("section", ["judge", "encoder", "evaluators.segmenter"])
 def test_a_batch_that_cannot_be_split_over_the_devices(tmp_path, section):
     size, devices = f"--config.{section}.batch_size=42", {"JAX_NUM_CPU_DEVICES": "5"}
     result = run(
@@ -83,6 +83,7 @@ def test_a_batch_that_cannot_be_split_over_the_devices(tmp_path, section):
         "--config.gan.batch_size=40",
         "--config.classifier.batch_size=40",
         "--config.judge.batch_size=40",
+        "--config.encoder.batch_size=40",
         size,
         JAX_PLATFORMS="cpu",
         **devices,

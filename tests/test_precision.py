@@ -211,3 +211,15 @@ def test_types_without_enough_range_are_refused():
     config.evaluators.robust.dtype = "float64"
     with pytest.raises(InputError, match="config.evaluators.robust.dtype"):
         precision.check_config(config)
+
+
+def test_films_are_explained_in_float32_whatever_the_networks_were_trained_in():
+    config = covid.get_config()
+    exact = precision.in_float32(config)
+    assert config.gan.dtype == "bfloat16" and exact.gan.dtype == "float32"
+    exact.gan.dtype = "bfloat16"
+    exact.classifier.dtype = exact.judge.dtype = "bfloat16"
+    for section in exact.evaluators.values():
+        if "dtype" in section:
+            section.dtype = "bfloat16"
+    assert exact == config
