@@ -1,6 +1,7 @@
 """The launch scripts, with stand-ins for gcloud and SLURM that record what they are asked."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess

@@ -84,6 +84,7 @@ def test_a_batch_that_cannot_be_split_over_the_devices(tmp_path, section):
         "--config.classifier.batch_size=40",
         "--config.judge.batch_size=40",
         "--config.encoder.batch_size=40",
+        "--config.evaluators.names=('segmenter',)",
         size,
         JAX_PLATFORMS="cpu",
         **devices,
