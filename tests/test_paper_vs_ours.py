@@ -34,6 +34,7 @@ REPORT = {
     "config": {
         "gan": {"num_steps": 7, "batch_size": 32},
         "encoder": {"num_steps": 0},
+        "explain": {"inversion": {"num_steps": 40}},
     },
     "coverage": 0.9,
     "reconstruction_rmse": {"mean": 0.05, "ci95": [0.04, 0.06]},
@@ -71,6 +72,7 @@ def test_every_row_is_compared_and_printed(tmp_path, monkeypatch):
     measured = {
         "samples: MMD²": {"mean": 1.0},
         "samples: Fréchet distance": {"mean": 1.0},
+        "samples: spread of a pixel, films = 1": {"mean": 0.5},
         "training, ms an image": {"mean": 1.0},
         "inversion, seconds a film": {"mean": 1.0},
     }
@@ -79,9 +81,10 @@ def test_every_row_is_compared_and_printed(tmp_path, monkeypatch):
     better = {name: row["better"] for name, row in table.items() if row["better"]}
     assert better == {"twin_error": "ours", "on_target": "paper"}
     lines = paper_vs_ours.to_markdown(table, "few steps").splitlines()
-    assert "| twin_error | 0.500 [0.400, 0.600] | 1.500 [1.400, 1.600] | ours |" in lines
-    assert "| coverage | 0.900 | 0.900 |  |" in lines
-    assert paper_vs_ours.say_budgets(workdirs).startswith("ours, 7 GAN steps of 32 films;")
+    assert "| twin_error | 0.500 [0.400, 0.600] | 1.500 [1.400, 1.600] | -1.000 | ours |" in lines
+    assert "| coverage | 0.900 | 0.900 | +0.000 |  |" in lines
+    budgets = paper_vs_ours.say_budgets(workdirs)
+    assert budgets.startswith("ours, 7 GAN steps of 32 films, 40 steps of inversion;")
 
 
 def test_every_second_sample_has_no_class_latent():
@@ -93,9 +96,8 @@ def test_every_second_sample_has_no_class_latent():
     np.testing.assert_allclose(z[1:8:2, 3:], [[1, 2], [3, 4], [1, 2], [3, 4]])
 
 
-def test_the_rate_is_the_median_interval(tmp_path):
-    (tmp_path / "gan").mkdir()
-    rates = [1.0, 100.0, 90.0, 110.0]  # the first interval compiles
-    lines = [json.dumps({"step": i, "images_per_second": rate}) for i, rate in enumerate(rates)]
-    (tmp_path / "gan" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-    assert paper_vs_ours.training_rate(tmp_path) == 95.0
+def test_a_collapsed_generator_has_no_spread():
+    films = np.random.default_rng(0).normal(size=(50, 4, 4, 1))
+    assert paper_vs_ours.spread(np.repeat(films[:1], 50, axis=0)) == 0
+    assert paper_vs_ours.spread(films) == pytest.approx(1.0, abs=0.1)
+    assert paper_vs_ours.spread(films + 7 * films[:1]) == pytest.approx(paper_vs_ours.spread(films))
