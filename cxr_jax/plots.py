@@ -49,7 +49,7 @@ def _show_change(axes, change: np.ndarray, limit: float) -> None:
 
 
 def probability(margin: float) -> float:
-    """Of COVID-19, from the logit margin."""
+    """Of the finding, from f's margin: a half at the classifier's own threshold."""
     return 1 / (1 + np.exp(-margin))
 
 
@@ -70,7 +70,7 @@ def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
             axes[row, column].set_xlabel(text, fontsize=7.5, color=colour)
         change = walk.carried[row, end[row]] - walk.carried[row, 0]
         _show_change(axes[row, columns], change, limit=max(0.25, np.abs(change).max()))
-        axes[row, columns].set_xlabel("last − first", fontsize=7.5)
+        axes[row, columns].set_xlabel("red: brighter, blue: darker", fontsize=7.5)
     return figure
 
 
@@ -125,7 +125,7 @@ def responses(walks, thresholds, towards: int) -> Figure:
     for panel in axes.flat[len(walks) :]:
         panel.set_axis_off()
     figure.supxlabel("distance from the film (RMS of pixels)", fontsize=10)
-    figure.supylabel("logit margin of COVID-19", fontsize=10)
+    figure.supylabel("f: logit margin of the finding", fontsize=10)
     axes.flat[len(walks) - 1].legend(fontsize=7.5)
     return figure
 
