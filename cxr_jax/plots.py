@@ -190,9 +190,8 @@ def audit(
         strongest = max(strength, key=lambda name: strength[name][row])
         text = f"most of it:\n{names[strongest]} ({strength[strongest][row]:+.1f})"
         axes[0, row].set_xlabel(text, fontsize=8.5)
-        axes[1, row].set_xlabel("what would be negative", fontsize=8.5)
-    axes[0, 0].set_ylabel("where the answer\ncomes from", fontsize=9)
-    axes[1, 0].set_ylabel("the same patient,\nrid of that", fontsize=9)
+    axes[0, 0].set_ylabel("coloured: what makes the\nclassifier say positive", fontsize=9)
+    axes[1, 0].set_ylabel("the same film,\nwalked to negative", fontsize=9)
     _bars(bars.subplots(), table, list(regions), names)
     figure.suptitle(table["verdict"], fontsize=11.5, wrap=True)
     return figure
@@ -208,7 +207,9 @@ def _bars(axes, table: Mapping, regions: Sequence[str], names: Mapping[str, str]
     if "truth" in table:
         truth = [table["truth"][region]["mean"] for region in regions]
         axes.plot(truth, rows, "k|", markersize=26, markeredgewidth=2, label="truth, by re-drawing")
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="lower right", markerscale=0.5)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left - 0.03 * (right - left), right)  # a truth of zero shows
     axes.axvline(0, color="black", linewidth=0.7)
     axes.invert_yaxis()
     axes.set_xlabel("evidence for the finding (logits, mean)")
