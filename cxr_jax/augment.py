@@ -100,4 +100,4 @@ def _by_products(plane: Plane, rows: Plane, cols: Plane) -> Plane:
 
     h, w = plane.shape
     at_rows = jnp.einsum("ijr,rc->ijc", weights(rows, h), plane, precision="highest")
-    return (at_rows * weights(cols, w)).sum(-1)
+    return (at_rows * weights(cols, w)).sum(-1).astype(plane.dtype)

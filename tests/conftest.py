@@ -1,5 +1,6 @@
-"""Four devices on any machine, no silent broadcasting, and each program compiled only once."""
+"""Several devices on any machine, no silent broadcasting, and each program compiled only once."""
 
+import os
 from collections.abc import Callable
 
 import jax
@@ -11,7 +12,7 @@ from ml_collections import ConfigDict
 from configs import base
 
 jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "4")))
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
