@@ -1,6 +1,6 @@
 """Turns a pickled PyTorch model, as TorchXRayVision publishes them, into a .safetensors file.
 
-Run it where PyTorch and the package that defines the model are installed:
+Run it where PyTorch and TorchXRayVision, which defines the models, are installed:
 
 python scripts/torchxrayvision_to_safetensors.py --model=MODEL.pt \\
     --weights=densenet121-res224-all --output=MODEL.safetensors
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torchxrayvision.models import model_urls
 
 
 def load_model(path: Path) -> torch.nn.Module:
@@ -34,8 +35,6 @@ def load_model(path: Path) -> torch.nn.Module:
 
 def known_outputs(weights: str) -> tuple[list[str], list[float]]:
     """Names and thresholds of the outputs, from the table of the package's published models."""
-    from torchxrayvision.models import model_urls  # a heavy import, for those who ask
-
     if weights not in model_urls:
         raise SystemExit(f"--weights={weights} is none of {', '.join(model_urls)}")
     entry = model_urls[weights]

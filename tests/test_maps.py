@@ -28,7 +28,8 @@ def section():
             smoothgrad_samples=3,
         )
     )
-    section.inversion.update(dict(num_steps=12, learning_rate=0.03, beta2=0.999))
+    # An encoder that has learned nothing is no inverse: what it would correct goes anywhere.
+    section.inversion.update(dict(corrections=0, num_steps=12, learning_rate=0.03, beta2=0.999))
     return section
 
 
