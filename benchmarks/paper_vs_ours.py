@@ -149,10 +149,8 @@ def better(ours: Mapping, paper: Mapping, best: float) -> str:
 def to_markdown(table: Mapping[str, Mapping], title: str) -> str:
     """The table for people."""
     lines = [f"## The paper's system and ours: {title}", ""]
-    lines += [
-        "Each over the films that it covers. `better`: where the intervals are apart, or where"
-    ]
-    lines += ["there are none, the smaller distance from the best value.", ""]
+    lines += ["Each over the films that it covers. `better`: where the intervals are apart, or"]
+    lines += ["where there are none, the smaller distance from the best value.", ""]
     lines += ["| | ours | paper | ours − paper | better |", "|---|---|---|---|---|"]
     for name, row in table.items():
         means = row["ours"]["mean"], row["paper"]["mean"]

@@ -7,7 +7,6 @@ figure is the median over the timed calls; the GAN's includes its share of the l
 benchmarks/results/throughput.json and .md unless --out is empty.
 """
 
-import json
 import resource
 import sys
 import time
@@ -23,7 +22,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import steps  # noqa: E402
+from benchmarks import runs, steps  # noqa: E402
 from cxr_jax import (  # noqa: E402
     averaged,
     gan_state,
@@ -131,12 +130,11 @@ def main(argv: list[str]) -> None:
     lines = ["| step | images/s |", "|---|---|"]
     lines += [f"| {name} | {rate:.0f} |" for name, rate in rates.items()]
     lines += [f"\n{result['devices']}; peak memory {peak:.1f} GiB"]
-    print("\n".join(lines))
+    text = "\n".join(lines) + "\n"
     if flags.FLAGS.out:
-        folder = Path(flags.FLAGS.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "throughput.json").write_text(json.dumps(result, indent=2) + "\n")
-        (folder / "throughput.md").write_text("\n".join(lines) + "\n")
+        runs.write_results(Path(flags.FLAGS.out), "throughput", result, text)
+    else:
+        print(text)
 
 
 if __name__ == "__main__":

@@ -58,13 +58,14 @@ def num_devices() -> int:
     return jax.device_count()
 
 
-def check_batch_size(section: str, batch_size: int) -> None:
-    """Raises `InputError` if a section's batch cannot be split over the devices."""
+def check_batch_size(section: str, batch_size: int, share: int = 1) -> None:
+    """Raises `InputError` if a device's part of a section's batch is no multiple of `share`."""
     devices = num_devices()
-    if batch_size % devices:
+    multiple = share * devices
+    if batch_size % multiple:
         raise InputError(
             f"config.{section}.batch_size is {batch_size}; with {devices} devices it must be a "
-            f"multiple of {devices}"
+            f"multiple of {multiple}"
         )
 
 

@@ -107,7 +107,6 @@ def make_tools(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
 ) -> Tools:
     """Loads every trained network and binds it."""
-    config = precision.in_float32(config)
     section = config.explain
     networks, (judge, robust), trained = load_trained(config, workdir, splits)
 
@@ -122,7 +121,7 @@ def make_tools(
     def evaluator(name: str, load: Callable, read: Callable) -> Callable | None:
         if train_evaluators.missing_reason(workdir, name):
             return None
-        network, params = load(config, workdir)
+        network, params = load(precision.in_float32(config), workdir)
         return bind(apply(network, read), params)
 
     inverted = films.make_invert(

@@ -131,7 +131,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         directory.mkdir(parents=True, exist_ok=True)
         mark_done(directory, steps=0)
         return
-    train_gan.check_batch_size("encoder", section.batch_size)
+    parallel.check_batch_size("encoder", section.batch_size, train_gan.PAIRED_SHARE)
     networks = train_gan.make_networks(config)
     classifier, scale = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)

@@ -41,12 +41,13 @@ from cxr_jax.models.gan import (
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.records import Recorder, is_done, mark_done
 from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
-from datasets.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 NETWORKS = OBJECTIVES = ("ours", "paper")
 NUM_PRIOR = 3  # chests from N(0, I) on a sample sheet
+# A device encodes half of its part of a batch, in pairs of a negative and a positive.
+PAIRED_SHARE = 4
 
 
 @flax.struct.dataclass
@@ -256,24 +257,9 @@ def map_penalty_step(
     return parallel.pmap_step(step, num_frozen=2, devices=devices)
 
 
-def check_batch_size(section: str, batch_size: int, paired: bool = True) -> None:
-    """Every device encodes half of its films, in pairs of a negative and a positive.
-
-    Args:
-      paired: False for the paper's objective, which encodes none.
-
-    Raises:
-      InputError: if a device's share of the batch is not a multiple of 4, or not a whole number.
-    """
-    if not paired:
-        return parallel.check_batch_size(section, batch_size)
-    devices = parallel.num_devices()
-    multiple = 4 * devices
-    if batch_size % multiple:
-        raise InputError(
-            f"config.{section}.batch_size is {batch_size}; with {devices} devices it must be "
-            f"a multiple of {multiple}"
-        )
+def films_share(objective: str) -> int:
+    """What a device's part of a batch is a multiple of, by `config.gan.objective`."""
+    return PAIRED_SHARE if objective == "ours" else 1
 
 
 def save_samples(
@@ -343,7 +329,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("gan: complete, skipped")
         return
-    check_batch_size("gan", gan.batch_size, paired=gan.objective == "ours")
+    parallel.check_batch_size("gan", gan.batch_size, films_share(gan.objective))
     networks = make_networks(config)
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))

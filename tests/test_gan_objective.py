@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import gan_objective, gan_state, train_gan
+from cxr_jax import gan_objective, gan_state, parallel, train_gan
 from cxr_jax.grading import Scale
 from datasets.errors import InputError
 
@@ -56,16 +56,16 @@ def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
 @pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
 def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
     if fits:
-        train_gan.check_batch_size("gan", batch_size)
+        parallel.check_batch_size("gan", batch_size, train_gan.films_share("ours"))
     else:
         with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
-            train_gan.check_batch_size("gan", batch_size)
+            parallel.check_batch_size("gan", batch_size, train_gan.films_share("ours"))
 
 
 def test_the_papers_objective_needs_no_pairs():
-    train_gan.check_batch_size("gan", 20, paired=False)
+    parallel.check_batch_size("gan", 20, train_gan.films_share("paper"))
     with pytest.raises(InputError, match="18; with 4 devices.* multiple of 4"):
-        train_gan.check_batch_size("gan", 18, paired=False)
+        parallel.check_batch_size("gan", 18, train_gan.films_share("paper"))
 
 
 class Images:
