@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import data, films, invert, metrics, tools  # noqa: E402
+from cxr_jax import data, films, invert, metrics, parallel, tools  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
 SCRATCH = dict(start="origin", num_steps=1000, learning_rate=0.03, beta2=0.999, structure_share=1.0)
@@ -55,7 +55,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
     }
     table = {}
     for name, settings in ways.items():
-        call = films.make_invert(networks, judge, settings, config.explain.batch_size)
+        invert_batch = films.make_invert(networks, judge, settings)
+        call = parallel.in_batches(invert_batch, 1, config.explain.batch_size)
         call(trained, pixels)  # compiles
         begin = time.perf_counter()
         found = call(trained, pixels)

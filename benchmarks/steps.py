@@ -1,4 +1,6 @@
-"""Every training step of a config, mapped over given devices, with the shapes it is called with.
+"""Every step of a config, mapped over given devices, with the shapes that it is called with.
+
+Training's, and those of explaining: the inversion of a batch of films and their walk along a path.
 
 Shapes only: nothing is initialised, so a step can be compiled for a machine that is not there.
 """
@@ -15,8 +17,12 @@ from cxr_jax import (
     averaged,
     classifiers,
     film_parameters,
+    films,
     gan_state,
+    invert,
     parallel,
+    paths,
+    precision,
     train_classifier,
     train_encoder,
     train_evaluators,
@@ -30,54 +36,75 @@ Shapes = Any  # a pytree of jax.ShapeDtypeStruct
 
 
 class Step(NamedTuple):
-    """A mapped step, and what it is called with.
+    """A mapped step, and what it is called with: (*before, rows, *after).
 
     Attributes:
       images: on each device.
-      state, frozen: as on every device.
-      truths: what the step reads of a film beside its pixels and label, without the batch axes.
+      before, after: as on every device; in training the state and the frozen networks.
+      rows: of one image, without the batch axes.
     """
 
     mapped: Callable
     images: int
-    state: Shapes
-    frozen: tuple = ()
-    truths: Shapes = {}  # noqa: RUF012
+    before: tuple
+    rows: Shapes
+    after: tuple = ()
 
-    def lower(self, num_devices: int, image_size: int) -> jax.stages.Lowered:
+    def lower(self, num_devices: int) -> jax.stages.Lowered:
         """The step's program for so many devices."""
-        film = {
-            "image": jax.ShapeDtypeStruct((image_size, image_size, 1), jnp.uint8),
-            "label": jax.ShapeDtypeStruct((), jnp.int32),
-            "index": jax.ShapeDtypeStruct((), jnp.int32),
-            **self.truths,
-        }
-        rows = num_devices, self.images
-        batch = {n: jax.ShapeDtypeStruct(rows + f.shape, f.dtype) for n, f in film.items()}
-        return self.mapped.lower(self.state, batch, *self.frozen)
+        axes = num_devices, self.images
+        batch = jax.tree.map(
+            lambda row: jax.ShapeDtypeStruct(axes + row.shape, row.dtype), self.rows
+        )
+        return self.mapped.lower(*self.before, batch, *self.after)
+
+
+def _film(config: ml_collections.ConfigDict, **truths: jax.ShapeDtypeStruct) -> Shapes:
+    """A film as training reads it, with what is known of it beside its label."""
+    size = config.data.image_size
+    return {
+        "image": jax.ShapeDtypeStruct((size, size, 1), jnp.uint8),
+        "label": jax.ShapeDtypeStruct((), jnp.int32),
+        "index": jax.ShapeDtypeStruct((), jnp.int32),
+        **truths,
+    }
 
 
 def classifier_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the explained classifier."""
-    section, size = config.classifier, config.data.image_size
+    return _classifier_step(config, config.classifier, devices)
+
+
+def judge_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
+    """Of the classifier that judges."""
+    return _classifier_step(config, config.judge, devices)
+
+
+def _classifier_step(
+    config: ml_collections.ConfigDict,
+    section: ml_collections.ConfigDict,
+    devices: parallel.Devices,
+) -> Step:
+    size = config.data.image_size
     network = train_classifier.make_classifier(section)
     optimizer = train_classifier.make_optimizer(section)
     mapped = train_classifier.map_train_step(section, network, optimizer, config.seed, devices)
-    return Step(mapped, section.batch_size, _averaged_state(network, size, optimizer))
+    state = _averaged_state(network, size, optimizer)
+    return Step(mapped, section.batch_size, (state,), _film(config))
 
 
 def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_train_step(config, networks, optimizers, devices)
-    return Step(mapped, config.gan.batch_size, state, frozen)
+    return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of R1, taken every `r1_every` steps."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_penalty_step(config, networks, optimizers, devices)
-    return Step(mapped, config.gan.batch_size, state, frozen)
+    return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
 
 
 def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -90,7 +117,7 @@ def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -
         lambda encoder: train_encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
         gan["encoder"],
     )
-    return Step(mapped, config.encoder.batch_size, state, (gan, *frozen))
+    return Step(mapped, config.encoder.batch_size, (state,), _film(config), (gan, *frozen))
 
 
 def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -98,8 +125,8 @@ def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
     section, size = config.evaluators.segmenter, config.data.image_size
     network = train_evaluators.make_segmenter(section)
     loss = train_evaluators.segmenter_loss(network, Augmentation(**section.augmentation))
-    truths = {"lung_mask": jax.ShapeDtypeStruct((size, size, 1), jnp.uint8)}
-    return _evaluator_step(config, devices, section, network, loss, truths)
+    film = _film(config, lung_mask=jax.ShapeDtypeStruct((size, size, 1), jnp.uint8))
+    return _evaluator_step(config, devices, section, network, loss, film)
 
 
 def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -107,8 +134,9 @@ def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
     section = config.evaluators.regressor
     network = train_evaluators.make_regressor(section)
     loss = train_evaluators.regressor_loss(network, Augmentation(**section.augmentation))
-    truths = {"parameters": jax.ShapeDtypeStruct((len(film_parameters.NAMES),), jnp.float32)}
-    return _evaluator_step(config, devices, section, network, loss, truths)
+    parameters = jax.ShapeDtypeStruct((len(film_parameters.NAMES),), jnp.float32)
+    film = _film(config, parameters=parameters)
+    return _evaluator_step(config, devices, section, network, loss, film)
 
 
 def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -122,22 +150,47 @@ def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) ->
         section.warmup_steps,
         section.label_smoothing,
     )
-    return _evaluator_step(config, devices, section, network, loss, {})
+    return _evaluator_step(config, devices, section, network, loss, _film(config))
+
+
+def inversion_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
+    """Of a batch of films, with all of its optimiser's steps."""
+    networks, judge, trained = _explain_parts(config)
+    settings = invert.make_settings(config.explain.inversion)
+    mapped = parallel.pmap_rows(_exact(films.make_invert(networks, judge, settings)), 1, devices)
+    return Step(mapped, config.explain.batch_size, (trained,), _film(config)["image"])
+
+
+def walk_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
+    """Of a batch of films along path `aligned`, every frame of it."""
+    networks, judge, trained = _explain_parts(config)
+    image = _film(config)["image"]
+    pixels = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
+    settings = invert.make_settings(config.explain.inversion)
+    inverted = jax.eval_shape(films.make_invert(networks, judge, settings), trained, pixels)
+    film = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), inverted)
+    walk = paths.make_path("aligned", networks, judge, None, config.explain)
+    mapped = parallel.pmap_rows(_exact(walk), 2, devices)
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    return Step(mapped, config.explain.batch_size, (trained, scalar), (film, scalar, film.severity))
 
 
 STEPS = {
     "classifier": classifier_step,
+    "judge": judge_step,
     "gan": gan_step,
     "penalty": penalty_step,
     "encoder": encoder_step,
     "segmenter": segmenter_step,
     "regressor": regressor_step,
     "robust": robust_step,
+    "inversion": inversion_step,
+    "walk": walk_step,
 }
 
 
 def names(config: ml_collections.ConfigDict) -> list[str]:
-    """The steps that a config's training takes."""
+    """The steps that a config takes."""
     taken = {
         "penalty": config.gan.r1_weight > 0,
         "encoder": config.gan.networks == "ours",
@@ -174,9 +227,30 @@ def _evaluator_step(
     section: ml_collections.ConfigDict,
     network: nn.Module,
     loss: train_evaluators.Loss,
-    truths: Shapes,
+    film: Shapes,
 ) -> Step:
     optimizer = train_classifier.make_optimizer(section)
     mapped = train_evaluators.map_train_step(section, loss, optimizer, config.seed, devices)
     state = _averaged_state(network, config.data.image_size, optimizer)
-    return Step(mapped, section.batch_size, state, truths=truths)
+    return Step(mapped, section.batch_size, (state,), film)
+
+
+def _explain_parts(config: ml_collections.ConfigDict) -> tuple:
+    """(networks, judge, trained) as explaining has them, in float32 whatever they learned in."""
+    config = precision.in_float32(config)
+    networks, _, state, (classifier, scale) = _gan_parts(config)
+    judge = train_classifier.make_classifier(config.judge)
+    size = config.data.image_size
+    trained = films.Trained(
+        classifier=classifier,
+        judge=jax.eval_shape(lambda: train_classifier.init_params(judge, size, seed=0)),
+        generator=state.average["generator"],
+        encoder=state.average["encoder"] if networks.encoder else None,
+        scale=scale,
+    )
+    return networks, judge, trained
+
+
+def _exact(fn: Callable) -> Callable:
+    """As `explain.run` calls it: an accelerator rounds no factor of a product."""
+    return jax.default_matmul_precision("float32")(fn)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cxr_jax import invert, metrics, parallel
+from cxr_jax import invert, metrics
 from cxr_jax.data import to_unit_range
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
@@ -98,12 +98,9 @@ def first_latents(
 
 
 def make_invert(
-    networks: Networks,
-    judge: nn.Module,
-    settings: invert.Settings,
-    batch_size: int,
+    networks: Networks, judge: nn.Module, settings: invert.Settings
 ) -> Callable[[Trained, Pixels], Films]:
-    """A function that inverts any number of films."""
+    """The pure function that inverts a batch of films."""
 
     def invert_batch(trained: Trained, pixels: Pixels) -> Films:
         def render(*latents: jax.Array) -> Image:
@@ -133,7 +130,7 @@ def make_invert(
             origin=render(latents.structure, jnp.zeros_like(severity)),
         )
 
-    return parallel.in_batches(invert_batch, 1, batch_size)
+    return invert_batch
 
 
 def rms(difference: np.ndarray) -> np.ndarray:

@@ -159,6 +159,12 @@ def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
     return jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
 
 
+def pmap_rows(fn: Callable, num_frozen: int, devices: Devices) -> Callable:
+    """Maps `fn(*frozen, batch)`, an example-by-example function, over these devices."""
+    in_axes = (*(None,) * num_frozen, 0)
+    return jax.pmap(fn, axis_name=AXIS, in_axes=in_axes, devices=devices)
+
+
 def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
     """Maps `fn(*frozen, batch)`, an example-by-example function, over devices and over batches.
 
@@ -174,8 +180,7 @@ def in_batches(fn: Callable, num_frozen: int, batch_size: int) -> Callable:
     """
     devices = jax.local_device_count()
     size = -(-batch_size // devices) * devices
-    in_axes = (*(None,) * num_frozen, 0)
-    mapped = jax.pmap(fn, axis_name=AXIS, in_axes=in_axes, devices=jax.local_devices())
+    mapped = pmap_rows(fn, num_frozen, jax.local_devices())
 
     def call(*arguments: Params) -> Params:
         frozen, arrays = replicate(arguments[:-1]), arguments[-1]

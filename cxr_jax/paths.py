@@ -113,33 +113,45 @@ def latent_path(
     return walk.march(start, field, draw, step_length, steps)
 
 
+def make_path(
+    name: str,
+    networks: Networks,
+    judge: nn.Module,
+    robust: nn.Module | None,
+    section: ml_collections.ConfigDict,
+) -> Callable[..., Walk]:
+    """The pure function that walks a batch of films by one path; `section` is `config.explain`."""
+
+    def path(trained: Trained, step_length: jax.Array, batch: tuple) -> Walk:
+        films, towards, given = batch
+        bound = bind(networks, judge, robust, trained, films)
+        if name == "pixel":
+            drawn = walk.pixel(
+                films.image, towards, bound.classify, step_length, section.walk_steps
+            )
+            points = drawn[:, :, 0, 0, :0]
+        else:
+            points = latent_path(name, bound, films.severity, towards, given, step_length, section)
+            drawn = walk.each_frame(bound.draw, points)
+        return walk.follow(points, drawn, films.image, bound.classify, bound.judge)
+
+    return path
+
+
 def make_paths(
     networks: Networks,
     judge: nn.Module,
     robust: nn.Module | None,
     section: ml_collections.ConfigDict,
 ) -> dict[str, Callable[..., Walk]]:
-    """The paths that `config.explain` asks for, in the order of NAMES."""
-
-    def make(name: str) -> Callable[..., Walk]:
-        def path(trained: Trained, step_length: jax.Array, batch: tuple) -> Walk:
-            films, towards, given = batch
-            bound = bind(networks, judge, robust, trained, films)
-            if name == "pixel":
-                drawn = walk.pixel(
-                    films.image, towards, bound.classify, step_length, section.walk_steps
-                )
-                points = drawn[:, :, 0, 0, :0]
-            else:
-                points = latent_path(
-                    name, bound, films.severity, towards, given, step_length, section
-                )
-                drawn = walk.each_frame(bound.draw, points)
-            return walk.follow(points, drawn, films.image, bound.classify, bound.judge)
-
-        return parallel.in_batches(path, 2, section.batch_size)
-
-    return {name: make(name) for name in NAMES if name in section.paths}
+    """The paths that `config.explain` asks for, in the order of NAMES, over any number of films."""
+    return {
+        name: parallel.in_batches(
+            make_path(name, networks, judge, robust, section), 2, section.batch_size
+        )
+        for name in NAMES
+        if name in section.paths
+    }
 
 
 def unit_gradient(networks: Networks, judge: nn.Module) -> Callable[[Trained, Films], Severity]:

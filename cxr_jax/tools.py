@@ -124,12 +124,8 @@ def make_tools(
         network, params = load(precision.in_float32(config), workdir)
         return bind(apply(network, read), params)
 
-    inverted = films.make_invert(
-        networks,
-        judge,
-        invert.make_settings(section.inversion),
-        section.batch_size,
-    )
+    settings = invert.make_settings(section.inversion)
+    invert_films = bind(films.make_invert(networks, judge, settings), trained)
     named = paths.make_paths(networks, judge, robust, section)
     draw = bind(
         lambda params, latents: networks.generator.apply({"params": params}, *latents),
@@ -142,7 +138,7 @@ def make_tools(
     return Tools(
         margins=lambda pixels: (ask_f(trained.classifier, pixels), ask_h(trained.judge, pixels)),
         classify=bind(apply(networks.classifier, lambda both: both[0]), trained.classifier),
-        invert=lambda pixels: inverted(trained, pixels),
+        invert=invert_films,
         draw=lambda *latents: draw(latents),
         walk=lambda guide, some, towards, thresholds: paths.walk_films(
             named, trained, guide, some, towards, thresholds, config.seed

@@ -2,14 +2,17 @@
 
 import json
 import math
+import re
 from types import SimpleNamespace
 
 import jax
 import pytest
 
 from benchmarks import hlo, steps, tpu_check
+from configs import base
 
 DEVICES = 4
+EXPLAINING = ("inversion", "walk")
 
 PROGRAM = """
 HloModule jit_step
@@ -72,23 +75,43 @@ def test_every_byte_is_sent_twice_but_for_a_single_chip():
     assert tpu_check.link_seconds(found, 8) == pytest.approx(2 * 7 / 8 * 1e9 / 200e9)
 
 
-@pytest.mark.parametrize("name", steps.STEPS)
-def test_every_step_has_the_shapes_that_it_is_called_with(name, tiny_config):
+def shapes(tree) -> list[tuple]:
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("name", [name for name in steps.STEPS if name not in EXPLAINING])
+def test_every_training_step_has_the_shapes_that_it_is_called_with(name, tiny_config):
     step = steps.STEPS[name](tiny_config, jax.local_devices())
-    lowered = step.lower(DEVICES, tiny_config.data.image_size)
+    lowered = step.lower(DEVICES)
     (state, batch, *_), _ = lowered.in_avals
     assert batch["image"].shape == (DEVICES, step.images, 16, 16, 1)
     found, _ = lowered.out_info
-    shapes = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
-    assert shapes(found) == shapes(state) == shapes(step.state)
+    assert shapes(found) == shapes(state) == shapes(step.before[0])
+
+
+def test_films_are_inverted_and_walked_by_the_programs_that_explaining_calls(tiny_config):
+    """The inversion's films are the walk's; a bfloat16 network is explained in float32."""
+    precise = tiny_config.copy_and_resolve_references()
+    base.set_dtype(precise, "bfloat16")
+    inversion, walk = (steps.STEPS[name](precise, jax.local_devices()) for name in EXPLAINING)
+    found = inversion.lower(DEVICES).out_info
+    (_, _, (films, towards, _)), _ = walk.lower(DEVICES).in_avals
+    assert shapes(found) == shapes(films)
+    assert films.image.shape == (DEVICES, precise.explain.batch_size, 16, 16, 1)
+    assert towards.shape == (DEVICES, precise.explain.batch_size)
+    for step in (inversion, walk):
+        text = step.lower(DEVICES).as_text()
+        assert "bf16" not in text
+        products = re.findall(r"(?:dot_general|convolution)\(.*", text)
+        assert products and all(each.count("HIGHEST") == 2 for each in products)
 
 
 def test_gradients_are_what_goes_over_the_links(tiny_config):
     """One device's classifier against four: the parameters' bytes and the two averages'."""
     step = steps.STEPS["classifier"](tiny_config, jax.local_devices())
-    text = step.lower(DEVICES, tiny_config.data.image_size).compile().as_text()
+    text = step.lower(DEVICES).compile().as_text()
     (found,) = hlo.collectives(text).items()
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(step.state.params))
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(step.before[0].params))
     assert found[0] == "all-reduce" and found[1].bytes == 4 * (size + 2)
 
 
@@ -117,10 +140,10 @@ class Compiled:
 def check(monkeypatch, tmp_path, tiny_config):
     """Runs the check with a stand-in for the compiler: to (exit status, rows, compilations)."""
 
-    def run(memory: int) -> tuple[int, list[dict], list]:
+    def run(memory: int, effort: float = -0.5) -> tuple[int, list[dict], list]:
         compiled = []
 
-        def lower(step, chips, size):
+        def lower(step, chips):
             made = Compiled(memory)
             made.compile = lambda: compiled.append(chips) or made
             return made
@@ -131,7 +154,11 @@ def check(monkeypatch, tmp_path, tiny_config):
         monkeypatch.setattr(tpu_check, "compiler", lambda: "made up 1.0")
         monkeypatch.setattr(tpu_check, "use_absent_chips", lambda: None)
         asked = SimpleNamespace(
-            configs=["phantom"], steps=["classifier"], chips=["1", "8"], out=tmp_path
+            configs=["phantom"],
+            steps=["classifier"],
+            chips=["1", "8"],
+            effort=effort,
+            out=tmp_path,
         )
         monkeypatch.setattr(tpu_check.flags, "FLAGS", asked)
         status = tpu_check.main([])
@@ -148,6 +175,8 @@ def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path)
     assert "Compiler estimates" in text and "| phantom | classifier | 8 | 32 |" in text
     status, again, compiled = check(memory=10**9)
     assert status == 0 and again == rows and not compiled
+    *_, compiled = check(memory=10**9, effort=0.0)
+    assert compiled == [1, 8]
 
 
 def test_what_does_not_fit_fails(check):
@@ -159,8 +188,11 @@ def test_what_does_not_fit_fails(check):
     ("name", "taken"),
     {
         "phantom:full": list(steps.STEPS),
-        "covid": ["classifier", "gan", "penalty", "encoder", "segmenter"],
-        "paper": ["classifier", "gan"],
+        "covid": [
+            *("classifier", "judge", "gan", "penalty", "encoder", "segmenter"),
+            *EXPLAINING,
+        ],
+        "paper": ["classifier", "judge", "gan", *EXPLAINING],
     }.items(),
 )
 def test_the_configs_of_the_check_exist_with_the_steps_that_they_take(name, taken):
