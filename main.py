@@ -89,11 +89,11 @@ def check_batches(config: ml_collections.ConfigDict) -> None:
     if _TASK.value in ("all", "classifier"):
         for name in ("classifier", "judge"):
             parallel.check_batch_size(name, config[name].batch_size)
-    objective = config.gan.objective
     if _TASK.value in ("all", "gan"):
-        share = train_gan.films_share(objective)
-        parallel.check_batch_size("gan", config.gan.batch_size, share)
-    if _TASK.value in ("all", "encoder") and objective == "ours":  # the paper has no encoder
+        parallel.check_batch_size("gan", config.gan.batch_size, train_gan.PAIRED_SHARE)
+    if (
+        _TASK.value in ("all", "encoder") and config.gan.objective == "ours"
+    ):  # the paper has no encoder
         parallel.check_batch_size("encoder", config.encoder.batch_size, train_gan.PAIRED_SHARE)
     if _TASK.value in ("all", "evaluators"):
         for name in config.evaluators.names:

@@ -98,6 +98,7 @@ def get_gan() -> ConfigDict:
             critic_widths=(32, 32, 64),  # of the critic of z_structure, from its finest map on
             objective="ours",  # or "paper", without weights and augmentation: paper_objective.py
             entropy_weight=1.0,  # objective "paper": w, of the classifier's cross-entropy
+            mode_seeking_weight=0.0,  # objective "paper": against mode collapse
             conditioning="graded",  # by f's margin; "binary": by its decision; "label"
             num_grades=5,  # 0: f says negative; 1-4: by f's margin
             dtype="float32",  # of generator, encoder and discriminator, as in `get_classifier`

@@ -37,6 +37,7 @@ def get_config(variant: str = "") -> ConfigDict:
         dict(
             networks="paper",
             objective="paper",
+            mode_seeking_weight=0.2,
             conditioning="binary",
             num_grades=1,  # the discriminator is told nothing
             batch_size=32,

@@ -12,7 +12,15 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import grading, losses, parallel, plots, train_classifier, train_paper_gan
+from cxr_jax import (
+    grading,
+    losses,
+    paper_objective,
+    parallel,
+    plots,
+    train_classifier,
+    train_paper_gan,
+)
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
@@ -46,7 +54,8 @@ logger = logging.getLogger(__name__)
 
 NETWORKS = OBJECTIVES = ("ours", "paper")
 NUM_PRIOR = 3  # chests from N(0, I) on a sample sheet
-# A device encodes half of its part of a batch, in pairs of a negative and a positive.
+# What a device's part of a batch is a multiple of: half of it is encoded, in pairs of a negative
+# and a positive; the paper's objective compares two images of each class.
 PAIRED_SHARE = 4
 
 
@@ -228,8 +237,9 @@ def map_train_step(
     """The train step of a config's objective, on every device or on those given."""
     gan, seed = config.gan, config.seed + config.gan.seed
     if gan.objective == "paper":
+        weights = paper_objective.Weights(gan.entropy_weight, gan.mode_seeking_weight)
         step = train_paper_gan.make_train_step(
-            networks, optimizers, gan.entropy_weight, gan.average_half_life, seed
+            networks, optimizers, weights, gan.average_half_life, seed
         )
         return parallel.pmap_step(step, num_frozen=2, devices=devices)
     step = make_train_step(
@@ -255,11 +265,6 @@ def map_penalty_step(
     by_label = config.gan.conditioning == "label"
     step = make_penalty_step(networks, optimizers.discriminator, weight, by_label)
     return parallel.pmap_step(step, num_frozen=2, devices=devices)
-
-
-def films_share(objective: str) -> int:
-    """What a device's part of a batch is a multiple of, by `config.gan.objective`."""
-    return PAIRED_SHARE if objective == "ours" else 1
 
 
 def save_samples(
@@ -329,7 +334,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("gan: complete, skipped")
         return
-    parallel.check_batch_size("gan", gan.batch_size, films_share(gan.objective))
+    parallel.check_batch_size("gan", gan.batch_size, PAIRED_SHARE)
     networks = make_networks(config)
     optimizers = make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))

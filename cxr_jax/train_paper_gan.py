@@ -26,12 +26,13 @@ class PaperMetrics(clu_metrics.Collection):
     discriminator: clu_metrics.Average.from_output("discriminator")
     adversarial: clu_metrics.Average.from_output("adversarial")
     entropy: clu_metrics.Average.from_output("entropy")
+    mode_seeking: clu_metrics.Average.from_output("mode_seeking")
 
 
 def make_train_step(
     networks: Networks,
     optimizers: Optimizers,
-    weight: float,
+    weights: paper_objective.Weights,
     average_half_life: float,
     seed: int,
 ) -> Callable:
@@ -68,7 +69,7 @@ def make_train_step(
             image, statistics = draw_images(params["generator"], draw, for_generator)
             judged = judge(state.discriminator, image, for_generator)
             loss, terms = paper_objective.generator_loss(
-                networks.classifier, classifier, weight, image, judged, draw
+                networks.classifier, classifier, weights, image, judged, draw
             )
             return loss, (terms, image, statistics)
 

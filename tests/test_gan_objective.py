@@ -56,16 +56,10 @@ def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
 @pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
 def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
     if fits:
-        parallel.check_batch_size("gan", batch_size, train_gan.films_share("ours"))
+        parallel.check_batch_size("gan", batch_size, train_gan.PAIRED_SHARE)
     else:
         with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
-            parallel.check_batch_size("gan", batch_size, train_gan.films_share("ours"))
-
-
-def test_the_papers_objective_needs_no_pairs():
-    parallel.check_batch_size("gan", 20, train_gan.films_share("paper"))
-    with pytest.raises(InputError, match="18; with 4 devices.* multiple of 4"):
-        parallel.check_batch_size("gan", 18, train_gan.films_share("paper"))
+            parallel.check_batch_size("gan", batch_size, train_gan.PAIRED_SHARE)
 
 
 class Images:

@@ -18,6 +18,8 @@ from cxr_jax.grading import Scale
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator, grown_size
 from datasets.errors import InputError
 
+WEIGHTS = paper_objective.Weights(entropy=1.0, mode_seeking=0.2)
+
 
 def count(shapes) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
@@ -84,7 +86,7 @@ def test_statistics_of_the_batch_become_the_generators(networks):
     optimizers = gan_state.make_optimizers(paper.get_config("tiny").gan)
     start = gan_state.init_state(*train_gan.init_params(networks, 0), optimizers)
     classifier = networks.classifier.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
-    step = train_paper_gan.make_train_step(networks, optimizers, 1.0, 1e-3, seed=3)
+    step = train_paper_gan.make_train_step(networks, optimizers, WEIGHTS, 1e-3, seed=3)
     image = np.random.default_rng(0).integers(256, size=(rows, 16, 16, 1), dtype=np.uint8)
     index = np.arange(rows, dtype=np.int32)
     before = jax.tree.map(np.asarray, start.generator["generator"])

@@ -23,6 +23,7 @@ from cxr_jax import (
     film_parameters,
     gan_objective,
     gan_state,
+    paper_objective,
     parallel,
     train_classifier,
     train_encoder,
@@ -45,6 +46,8 @@ ROWS = 4 * jax.device_count()  # the least that a GAN's step takes
 AUGMENTATION = Augmentation(
     shift=0.05, rotation=5.0, zoom=0.05, brightness=0.1, contrast=0.1, noise=0.02
 )
+
+WEIGHTS = paper_objective.Weights(entropy=1.0, mode_seeking=0.2)
 
 
 class Task(NamedTuple):
@@ -170,7 +173,7 @@ def gan_task(config, networks, random_like) -> Task:
 
 def paper_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    step = train_paper_gan.make_train_step(networks, optimizers, 1.0, 50.0, SEED)
+    step = train_paper_gan.make_train_step(networks, optimizers, WEIGHTS, 50.0, SEED)
     return Task(step, state, frozen)
 
 
@@ -188,7 +191,7 @@ def paper_networks_task(config, networks, random_like) -> Task:
         classifier=networks.classifier,
     )
     optimizers, state, frozen = gan_parts(of_paper, random_like)
-    step = train_paper_gan.make_train_step(of_paper, optimizers, 1.0, 50.0, SEED)
+    step = train_paper_gan.make_train_step(of_paper, optimizers, WEIGHTS, 50.0, SEED)
     return Task(step, state, frozen)
 
 
