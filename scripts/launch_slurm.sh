@@ -95,7 +95,8 @@ submit() {
   options+=("--cpus-per-task=$cpus" "--time=$time")
   [[ -z $partition ]] || options+=("--partition=$partition")
   [[ -z $account ]] || options+=("--account=$account")
-  local command=(srun .venv/bin/python main.py)
+  # Since SLURM 22.05 srun does not know what sbatch was asked for.
+  local command=(srun "--cpus-per-task=$cpus" .venv/bin/python main.py)
   ((nodes * gpus == 1)) || command+=(--distributed)
   command+=("--config=$config" "--workdir=$workdir" ${arguments[@]+"${arguments[@]}"})
   [[ -z $films ]] || command=(env "CXR_DATA=$films" "${command[@]}")
@@ -105,9 +106,11 @@ submit() {
   echo "job $job, log $log"
 }
 
-# The job's state in one word, or nothing once the queue has forgotten it.
-state() {
-  squeue --noheader --format=%T --jobs="$job" 2>/dev/null || true
+# Whether the job is in the queue. An empty answer may also be that of a queue which did not answer,
+# so the accounting has the last word.
+is_queued() {
+  [[ -n $(squeue --noheader --format=%T --jobs="$job" 2>/dev/null) ]] ||
+    [[ $(ending 2>/dev/null 3>&2) =~ ^(PENDING|RUNNING|COMPLETING|CONFIGURING|REQUEUED|SUSPENDED) ]]
 }
 
 follow() {
@@ -116,13 +119,13 @@ follow() {
     touch "$log"
     tail -n +1 -F "$log" 2>/dev/null &
     tail=$!
-    while [[ -n $(state) ]]; do sleep "${CXR_POLL_SECONDS:-15}"; done
+    while is_queued; do sleep "${CXR_POLL_SECONDS:-15}"; done
     sleep 1 # for the last lines
     kill "$tail" 2>/dev/null || true
   fi
 }
 
-# How the job ended, which the queue has forgotten by now.
+# How the job ended, once the queue has forgotten it.
 ending() {
   run sacct --noheader --allocations --parsable2 --format=State --jobs="$job"
 }
@@ -133,7 +136,7 @@ clean_up() {
   local tails
   tails=$(jobs -p)
   [[ -z $tails ]] || kill "$tails" 2>/dev/null || true
-  if [[ -n $job ]] && ! $dry_run && [[ -n $(state) ]]; then
+  if [[ -n $job ]] && ! $dry_run && is_queued; then
     run scancel "$job" || echo "launch_slurm.sh: job $job could not be cancelled" >&2
   fi
   exit "$status"

@@ -69,7 +69,8 @@ check() {
   [[ -f $root/${config%%:*} ]] || die "--config=$config: there is no file ${config%%:*} in $root"
   [[ -z $films || -d $films ]] || die "--films=$films: there is no such folder"
   [[ $bucket != gs://* ]] || die "--bucket=$bucket: the name alone, ${bucket#gs://}"
-  if [[ $type =~ ^v5litepod-([0-9]+)$ ]] && ((BASH_REMATCH[1] > 8)) && [[ -z $bucket ]]; then
+  # Of every generation so far, the types that end in up to 8 are one host.
+  if [[ $type =~ -([0-9]+)$ ]] && ((BASH_REMATCH[1] > 8)) && [[ -z $bucket ]]; then
     die "--type=$type has several hosts, which need a common --bucket; see docs/tpu.md"
   fi
   $dry_run || command -v gcloud >/dev/null ||
@@ -118,9 +119,14 @@ create() {
 }
 
 wait_for_turn() {
-  local state=''
+  local state='' failures=0
   until [[ $state == ACTIVE ]]; do
-    state=$(tpus queued-resources describe "$name" --format='value(state.state)')
+    if state=$(tpus queued-resources describe "$name" --format='value(state.state)'); then
+      failures=0
+    else # one dropped connection does not cost the place in the queue
+      state="unknown: the question failed" failures=$((failures + 1))
+      ((failures < 10)) || return 1
+    fi
     $dry_run && return
     echo "$(date +%T) $name is $state"
     case $state in
@@ -171,7 +177,9 @@ python3 -m uv pip install --quiet --python=.venv -r requirements.txt 'jax[tpu]'
 REMOTE
 }
 
-# A bucket looks like a folder to every worker: the work directory that they share.
+# A bucket looks like a folder to every worker: the work directory that they share. So none may keep
+# to itself what it has seen there, as gcsfuse would on a TPU; and Orbax ends a checkpoint by renaming
+# its folder.
 mount_script() {
   cat <<'REMOTE'
 set -e
@@ -183,7 +191,9 @@ sudo apt-get update -qq
 sudo apt-get install -y -qq gcsfuse
 mkdir -p bucket
 REMOTE
-  printf 'mountpoint -q bucket || gcsfuse --implicit-dirs %q bucket\n' "$bucket"
+  local options=(--implicit-dirs --rename-dir-limit=200000)
+  options+=(--metadata-cache-ttl-secs=0 --metadata-cache-negative-ttl-secs=0)
+  echo "mountpoint -q bucket || gcsfuse ${options[*]} $(printf %q "$bucket") bucket"
 }
 
 install() {

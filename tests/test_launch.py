@@ -17,8 +17,8 @@ TPU, SLURM = "launch_tpu.sh", "launch_slurm.sh"
 TOOLS = ("bash", "cat", "date", "dirname", "env", "gzip", "mkdir", "mktemp", "rm", "sleep")
 TOOLS += ("tail", "tar", "touch")
 
-# Each stand-in appends its arguments as a JSON list, and fails where a word of $FAIL is among them.
-# What was created is there to be described until it is deleted.
+# Each stand-in appends its arguments as a JSON list, and fails where a word of $FAIL is among them,
+# or the first time that $FAIL_ONCE is. What was created can be described until it is deleted.
 STAND_IN = f"""#!{sys.executable} -IS
 import json, os, pathlib, sys, tarfile, time
 name, arguments = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
@@ -28,6 +28,10 @@ with open(folder / "calls.jsonl", "a") as calls:
 for word in os.environ["FAIL"].split():
     if any(word in argument for argument in arguments):
         sys.exit(3)
+failed, once = folder / "failed", os.environ["FAIL_ONCE"]
+if once and once in " ".join(arguments) and not failed.exists():
+    failed.touch()
+    sys.exit(3)
 there = folder / "there"
 if "create" in arguments or name == "sbatch":
     there.touch()
@@ -92,7 +96,13 @@ def bare(tmp_path) -> Machine:
     shutil.copytree(ROOT / "scripts", clone / "scripts")
     shutil.copytree(ROOT / "configs", clone / "configs")
     environment = {"PATH": str(tools), "HOME": str(tmp_path), "FOLDER": str(tmp_path)}
-    environment |= {"STATE": "ACTIVE", "ENDING": "COMPLETED", "FAIL": "", "TRAINING_SECONDS": "0"}
+    environment |= {
+        "STATE": "ACTIVE",
+        "ENDING": "COMPLETED",
+        "FAIL": "",
+        "FAIL_ONCE": "",
+        "TRAINING_SECONDS": "0",
+    }
     return Machine(tmp_path, environment | {"CXR_POLL_SECONDS": "0.1"})
 
 
@@ -146,7 +156,8 @@ def test_a_run_on_a_tpu_from_nothing_to_nothing(machine):
     create, train = calls[1], calls[7]
     assert {"queued-resources", "mine", "--node-id=mine", "--spot"} <= set(create)
     assert all("--worker=all" in call for call in calls[3:8])
-    assert "gcsfuse --implicit-dirs b bucket" in calls[6][-3]
+    (mount,) = re.findall(r"gcsfuse (--.*) b bucket", calls[6][-3])
+    assert {"--implicit-dirs", "--metadata-cache-ttl-secs=0"} < set(mount.split())
     command = next(a for a in train if a.startswith("--command=")).removeprefix("--command=")
     # What bash makes of it on the worker is what was asked for here.
     words = subprocess.run(
@@ -181,6 +192,19 @@ def test_a_request_that_fails_is_deleted(machine, state):
     result = machine.run(TPU, STATE=state)
     assert result.returncode == 1 and f"ended as {state}" in result.stderr
     assert verbs(machine) == ["describe", "create", "describe", "delete"]
+
+
+def test_a_question_that_fails_once_does_not_cost_the_place_in_the_queue(machine):
+    result = machine.run(TPU, "--results=here", FAIL_ONCE="value(state.state)")
+    assert result.returncode == 0, result.stderr
+    assert verbs(machine)[:4] == ["describe", "create", "describe", "describe"]
+    assert "is unknown: the question failed" in result.stdout
+
+
+def test_a_question_that_always_fails_ends_the_waiting(machine):
+    result = machine.run(TPU, FAIL="value(state.state)", CXR_POLL_SECONDS="0.01")
+    assert result.returncode == 1 and verbs(machine)[-1] == "delete"
+    assert verbs(machine).count("describe") == 1 + 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -228,6 +252,7 @@ def test_it_can_be_kept(machine):
         (TPU, "--films=nowhere", "nowhere"),
         (TPU, "--bucket=gs://b", "the name alone, b"),
         (TPU, "--type=v5litepod-16", "--bucket"),
+        (TPU, "--type=v4-32", "--bucket"),
         (SLURM, "--nonsense=1", "--nonsense=1"),
         (SLURM, "--gpus=many", "--gpus=many"),
         (SLURM, "--name=a b", "a b"),
@@ -264,7 +289,8 @@ def test_a_job_on_slurm(machine):
         text=True,
     ).stdout.splitlines()
     assert words[0] == f"CXR_DATA={machine.folder}/my films"
-    assert words[1:5] == ["srun", ".venv/bin/python", "main.py", "--distributed"]
+    assert words[1:3] == ["srun", "--cpus-per-task=8"]
+    assert words[3:6] == [".venv/bin/python", "main.py", "--distributed"]
     assert words[-2:] == [
         f"--workdir={machine.folder}/here",
         "--config.explain.paths=('linear', 'ray')",
@@ -292,6 +318,20 @@ def test_a_job_is_cancelled_when_the_script_is_stopped(machine):
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
+    assert machine.calls()[-1] == ["scancel", "17"]
+
+
+def test_a_queue_that_does_not_answer_is_no_end_of_the_job(machine):
+    """The accounting says that it runs."""
+    command = machine.command(SLURM, "--workdir=here", FAIL="--format=%T", ENDING="RUNNING")
+    process = subprocess.Popen(**command)
+    deadline = time.monotonic() + 60
+    while len(machine.asked("squeue")) < 3:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM and "ended" not in errors
     assert machine.calls()[-1] == ["scancel", "17"]
 
 
