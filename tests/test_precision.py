@@ -14,16 +14,18 @@ import numpy as np
 import optax
 import pytest
 
-from configs import base, covid, phantom
+from configs import base, covid, paper, phantom
 from cxr_jax import (
     averaged,
     gan_objective,
+    paper_objective,
     parallel,
     precision,
     train_classifier,
     train_encoder,
     train_evaluators,
     train_gan,
+    train_paper_gan,
 )
 from cxr_jax.augment import Augmentation
 from cxr_jax.grading import Scale
@@ -46,6 +48,15 @@ def config_in(dtype: str):
     return config
 
 
+def paper_config(dtype: str):
+    """The paper's networks on so small an image."""
+    config = paper.get_config("64")
+    base.set_dtype(config, dtype)
+    config.data.image_size = SIZE
+    config.gan.paper.update(dict(generator_widths=(32, 16), discriminator_widths=(16, 16)))
+    return config
+
+
 def networks_of(config) -> dict:
     """(network, its inputs) by name."""
     image = jax.random.uniform(jax.random.key(1), (4, SIZE, SIZE, 1), minval=-1.0)
@@ -54,8 +65,12 @@ def networks_of(config) -> dict:
         jax.random.normal(jax.random.key(2 + i), (4, n))
         for i, n in enumerate(networks.generator.latent_sizes)
     ]
+    of_paper = train_gan.make_networks(paper_config(config.gan.dtype))
+    vectors = [jax.random.normal(jax.random.key(4), (4, 100)), jnp.ones((4, 10))]
     return {
         "classifier": (networks.classifier, [image]),
+        "paper's generator": (of_paper.generator, vectors),
+        "paper's discriminator": (of_paper.discriminator, [image, jnp.arange(4)]),
         "generator": (networks.generator, latents),
         "encoder": (networks.encoder, [image]),
         "discriminator": (networks.discriminator, [image, jnp.arange(4)]),
@@ -74,14 +89,20 @@ def types_of(tree) -> set[str]:
     return {str(leaf.dtype) for leaf in jax.tree.leaves(tree)}
 
 
+def as_variance(path: tuple, value):
+    """A running variance as it may be; any other parameter as it is."""
+    return jnp.abs(value) + 0.1 if path[-1].key == "running_var" else value
+
+
 NETWORKS = ("classifier", "generator", "encoder", "discriminator", "segmenter", "regressor")
+NETWORKS += ("paper's generator", "paper's discriminator")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_says_the_same(name, random_params):
     full, inputs = networks_of(config_in("float32"))[name]
     half, _ = networks_of(config_in("bfloat16"))[name]
-    params = random_params(full, *inputs)
+    params = jax.tree.map_with_path(as_variance, random_params(full, *inputs))
     init = jax.eval_shape(lambda: half.init(jax.random.key(0), *inputs)["params"])
     assert types_of(init) == {"float32"}, "parameters are float32"
     wanted = jax.jit(full.apply)({"params": params}, *inputs)
@@ -162,11 +183,22 @@ def encoder_step(config, random_like) -> tuple:
     return step, state, (gan, *frozen), lambda state: state.encoder
 
 
+def paper_step(config, random_like) -> tuple:
+    """Without dropout."""
+    config = paper_config(config.gan.dtype)
+    config.gan.paper.dropout = 0.0
+    networks, optimizers, state, frozen = gan_parts(config, random_like)
+    weights = paper_objective.Weights(config.gan.entropy_weight, config.gan.mode_seeking_weight)
+    step = train_paper_gan.make_train_step(networks, optimizers, weights, 50.0, seed=0)
+    return step, state, frozen, lambda state: (state.generator, state.discriminator)
+
+
 STEPS = {
     "classifier": classifier_step,
     "gan": gan_step,
     "penalty": penalty_step,
     "encoder": encoder_step,
+    "paper": paper_step,
 }
 
 
@@ -182,7 +214,9 @@ def moved(name: str, dtype: str, random_like) -> tuple:
     return change, after, metrics
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "penalty", "encoder")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) for name in ("gan", "penalty", "encoder", "paper")
+]
 
 
 @pytest.mark.parametrize("name", ["classifier", *SLOW])
@@ -197,7 +231,9 @@ def test_a_step_goes_the_same_way(name, random_like):
 def test_large_experiments_compute_in_bfloat16_and_small_ones_do_not():
     precision.check_config(covid.get_config())
     assert covid.get_config().gan.dtype == covid.get_config().classifier.dtype == "bfloat16"
-    for config in (covid.get_config("cpu"), covid.get_config("tiny"), phantom.get_config()):
+    assert paper.get_config().gan.dtype == paper.get_config().judge.dtype == "bfloat16"
+    small = covid.get_config("cpu"), covid.get_config("tiny"), paper.get_config("64")
+    for config in (*small, paper.get_config("tiny"), phantom.get_config()):
         assert config.gan.dtype == config.classifier.dtype == "float32"
 
 
