@@ -179,6 +179,14 @@ def report(rows: Sequence[Mapping]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def in_order(rows: Mapping[tuple[str, str, int], Mapping]) -> list[Mapping]:
+    """By config, step and number of chips, whatever was asked for first."""
+    configs = [*CONFIGS, *sorted({config for config, *_ in rows} - set(CONFIGS))]
+    names = list(steps.STEPS)
+    place = lambda key: (configs.index(key[0]), names.index(key[1]), key[2])
+    return [rows[key] for key in sorted(rows, key=place)]
+
+
 def use_absent_chips() -> None:
     """Tells libtpu what it would otherwise ask the machine that it expects around it."""
     jax.config.update("jax_platforms", "cpu")
@@ -210,8 +218,8 @@ def main(argv: list[str]) -> int:
                 asked.append(rows[key])
                 print(table_row(rows[key]), flush=True)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
-                path.with_suffix(".md").write_text(report(list(rows.values())))
+                path.write_text(json.dumps(in_order(rows), indent=2) + "\n")
+                path.with_suffix(".md").write_text(report(in_order(rows)))
     misfits = [row for row in asked if not row["fits"]]
     print(f"{len(asked)} programs, {len(misfits)} do not fit {MEMORY / 1e9:.0f} GB of memory")
     return 1 if misfits else 0

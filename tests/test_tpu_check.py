@@ -179,6 +179,13 @@ def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path)
     assert compiled == [1, 8]
 
 
+def test_rows_stand_in_order_whatever_was_compiled_first():
+    keys = [("mine", "gan", 1), ("covid", "walk", 8), ("covid", "gan", 256), ("covid", "gan", 8)]
+    keys += [("phantom:full", "walk", 1)]
+    found = tpu_check.in_order({key: {"key": key} for key in keys})
+    assert [row["key"] for row in found] == [keys[i] for i in (4, 3, 2, 1, 0)]
+
+
 def test_what_does_not_fit_fails(check):
     status, rows, _ = check(memory=17 * 10**9)
     assert status == 1 and not any(row["fits"] for row in rows)
