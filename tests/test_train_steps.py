@@ -42,7 +42,9 @@ from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.models.vgg import VGG
 
 SIZE, SEED = 16, 3
-ROWS = 4 * jax.device_count()  # the least that a GAN's step takes
+# The least that a GAN's step takes. To count the devices would start JAX, and the processes of
+# test_processes.py, which import this file, must join each other first.
+ROWS = 4 * int(os.environ.get("TEST_DEVICES", "4"))
 AUGMENTATION = Augmentation(
     shift=0.05, rotation=5.0, zoom=0.05, brightness=0.1, contrast=0.1, noise=0.02
 )
