@@ -97,13 +97,16 @@ def check(config: ml_collections.ConfigDict, name: str, chips: int, known: Mappi
     """One row: compiles a step, unless the row `known` is of the very same program."""
     step = steps.STEPS[name](config, chips_of(chips))
     lowered = step.lower(chips)
+    program = lowered.as_text()
+    loops = {"loops": program.count("stablehlo.while")}
     row = {
-        "program": hashlib.sha256(lowered.as_text().encode()).hexdigest()[:16],
+        "program": hashlib.sha256(program.encode()).hexdigest()[:16],
         "compiler": compiler(),
         "effort": jax.config.jax_exec_time_optimization_effort,
     }
     if all(name in known and known[name] == value for name, value in row.items()):
-        return dict(known)
+        return dict(known) | loops
+    row |= loops
     try:
         row |= measure(step, lowered.compile(), chips)
     except jax.errors.JaxRuntimeError as error:
@@ -148,7 +151,7 @@ def table_row(row: Mapping) -> str:
         f"{row['flops'] / 1e9:.1f}",
         f"{row['bytes'] / 1e6:.0f}",
         f"{row['optimal_seconds'] * 1e3:.2f}",
-        f"{row['images_per_second']:,.0f}",
+        "–" if row["loops"] else f"{row['images_per_second']:,.0f}",
         bound_by(row),
         f"{row['compute_share']:.1%}",
         f"{row['padding']:.1f}",
@@ -169,7 +172,9 @@ def report(rows: Sequence[Mapping]) -> str:
         "at the chip's limits; it leaves out the links between chips, which stand at the right",
         f"(bytes at the published {LINK_BYTES / 1e9:.0f} GB/s). *Bound by* is the limit that the",
         "estimate is closer to; *padding* is bytes written over bytes meant: the last two axes are",
-        "stored in tiles of 8 by 128, so that few channels fill little of a tile. Compiled at",
+        "stored in tiles of 8 by 128, of which few channels fill little. Of a loop (an attack, an",
+        "inversion, a walk) the compiler counts one turn: but for its memory such a row is less than",
+        "the whole step, and has no images/s. Compiled at",
         f"`--effort={rows[0]['effort']:g}` of -1 to 1, where 0 is the compiler's own.",
         "",
         f"| {' | '.join(HEADER)} |",

@@ -118,14 +118,14 @@ def test_gradients_are_what_goes_over_the_links(tiny_config):
 class Compiled:
     """Stands in for what the TPU's compiler returns."""
 
-    def __init__(self, memory: int):
-        self.memory = memory
+    def __init__(self, memory: int, loop: str):
+        self.memory, self.loop = memory, loop
 
     def compile(self):
         return self
 
     def as_text(self) -> str:
-        return PROGRAM
+        return PROGRAM + self.loop
 
     def cost_analysis(self) -> dict:
         return {"flops": 1e9, "bytes accessed": 1e8, "optimal_seconds": -0.999}
@@ -140,11 +140,11 @@ class Compiled:
 def check(monkeypatch, tmp_path, tiny_config):
     """Runs the check with a stand-in for the compiler: to (exit status, rows, compilations)."""
 
-    def run(memory: int, effort: float = -0.5) -> tuple[int, list[dict], list]:
+    def run(memory: int, effort: float = -0.5, loop: str = "") -> tuple[int, list[dict], list]:
         compiled = []
 
         def lower(step, chips):
-            made = Compiled(memory)
+            made = Compiled(memory, loop)
             made.compile = lambda: compiled.append(chips) or made
             return made
 
@@ -177,6 +177,13 @@ def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path)
     assert status == 0 and again == rows and not compiled
     *_, compiled = check(memory=10**9, effort=0.0)
     assert compiled == [1, 8]
+
+
+def test_a_step_with_a_loop_has_no_rate(check, tmp_path):
+    _, rows, _ = check(memory=10**9, loop="stablehlo.while")
+    assert [row["loops"] for row in rows] == [1, 1]
+    (line, _) = [x for x in (tmp_path / "tpu_check.md").read_text().splitlines() if "| 32 |" in x]
+    assert " 1.00 | – | " in line
 
 
 def test_rows_stand_in_order_whatever_was_compiled_first():
