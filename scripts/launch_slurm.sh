@@ -32,7 +32,7 @@ die() {
 name=cxr-jax nodes=1 gpus=1 cpus=8 time=12:00:00 partition='' account='' jax=cuda12
 config=configs/phantom.py films='' workdir='' dry_run=false
 arguments=() root=$(cd "$(dirname "$0")/.." && pwd)
-job=''
+job='' followed=false
 
 parse() {
   while (($#)); do
@@ -106,20 +106,23 @@ submit() {
   echo "job $job, log $log"
 }
 
-# Whether the job is in the queue. An empty answer may also be that of a queue which did not answer,
-# so the accounting has the last word.
-is_queued() {
-  [[ -n $(squeue --noheader --format=%T --jobs="$job" 2>/dev/null) ]] ||
-    [[ $(ending 2>/dev/null 3>&2) =~ ^(PENDING|RUNNING|COMPLETING|CONFIGURING|REQUEUED|SUSPENDED) ]]
+# The job's state in one word; nothing once the queue has forgotten it, or where it does not answer.
+state() {
+  squeue --noheader --format=%T --jobs="$job" 2>/dev/null || true
 }
 
 follow() {
-  local tail=''
+  local tail='' silent=0
   if ! $dry_run; then
     touch "$log"
     tail -n +1 -F "$log" 2>/dev/null &
     tail=$!
-    while is_queued; do sleep "${CXR_POLL_SECONDS:-15}"; done
+    # One question that fails is no end of the job.
+    while ((silent < 3)); do
+      sleep "${CXR_POLL_SECONDS:-15}"
+      if [[ -n $(state) ]]; then silent=0; else silent=$((silent + 1)); fi
+    done
+    followed=true
     sleep 1 # for the last lines
     kill "$tail" 2>/dev/null || true
   fi
@@ -136,7 +139,7 @@ clean_up() {
   local tails
   tails=$(jobs -p)
   [[ -z $tails ]] || kill "$tails" 2>/dev/null || true
-  if [[ -n $job ]] && ! $dry_run && is_queued; then
+  if [[ -n $job ]] && ! $dry_run && ! $followed; then
     run scancel "$job" || echo "launch_slurm.sh: job $job could not be cancelled" >&2
   fi
   exit "$status"
@@ -155,12 +158,19 @@ main() {
   submit
   follow
   local end
-  end=$(ending)
+  end=$(ending) || end=''
   $dry_run && return
-  [[ $end == COMPLETED* ]] || {
-    echo "launch_slurm.sh: job $job ended as ${end:-unknown}; see $log" >&2
-    return 1
-  }
+  case $end in
+    COMPLETED*) ;;
+    '' | PENDING* | RUNNING* | COMPLETING*)
+      echo "launch_slurm.sh: SLURM does not say how job $job ended; see $log" >&2
+      return 1
+      ;;
+    *)
+      echo "launch_slurm.sh: job $job ended as $end; see $log" >&2
+      return 1
+      ;;
+  esac
 }
 
 main "$@"

@@ -125,7 +125,10 @@ wait_for_turn() {
       failures=0
     else # one dropped connection does not cost the place in the queue
       state="unknown: the question failed" failures=$((failures + 1))
-      ((failures < 10)) || return 1
+      ((failures < 10)) || {
+        echo "launch_tpu.sh: the queue did not answer ten times" >&2
+        return 1
+      }
     fi
     $dry_run && return
     echo "$(date +%T) $name is $state"

@@ -157,7 +157,10 @@ def test_a_run_on_a_tpu_from_nothing_to_nothing(machine):
     assert {"queued-resources", "mine", "--node-id=mine", "--spot"} <= set(create)
     assert all("--worker=all" in call for call in calls[3:8])
     (mount,) = re.findall(r"gcsfuse (--.*) b bucket", calls[6][-3])
-    assert {"--implicit-dirs", "--metadata-cache-ttl-secs=0"} < set(mount.split())
+    assert mount.split() == [
+        *("--implicit-dirs", "--rename-dir-limit=200000"),
+        *("--metadata-cache-ttl-secs=0", "--metadata-cache-negative-ttl-secs=0"),
+    ]
     command = next(a for a in train if a.startswith("--command=")).removeprefix("--command=")
     # What bash makes of it on the worker is what was asked for here.
     words = subprocess.run(
@@ -203,7 +206,8 @@ def test_a_question_that_fails_once_does_not_cost_the_place_in_the_queue(machine
 
 def test_a_question_that_always_fails_ends_the_waiting(machine):
     result = machine.run(TPU, FAIL="value(state.state)", CXR_POLL_SECONDS="0.01")
-    assert result.returncode == 1 and verbs(machine)[-1] == "delete"
+    assert result.returncode == 1 and "did not answer" in result.stderr
+    assert verbs(machine)[-1] == "delete"
     assert verbs(machine).count("describe") == 1 + 10
 
 
@@ -321,18 +325,25 @@ def test_a_job_is_cancelled_when_the_script_is_stopped(machine):
     assert machine.calls()[-1] == ["scancel", "17"]
 
 
-def test_a_queue_that_does_not_answer_is_no_end_of_the_job(machine):
-    """The accounting says that it runs."""
-    command = machine.command(SLURM, "--workdir=here", FAIL="--format=%T", ENDING="RUNNING")
+def test_a_question_that_fails_once_is_no_end_of_the_job(machine):
+    command = machine.command(SLURM, "--workdir=here", FAIL_ONCE="--format=%T", STATE="RUNNING")
     process = subprocess.Popen(**command)
     deadline = time.monotonic() + 60
-    while len(machine.asked("squeue")) < 3:
+    while len(machine.asked("squeue")) < 6:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM and "ended" not in errors
+    process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
     assert machine.calls()[-1] == ["scancel", "17"]
+
+
+@pytest.mark.parametrize("fails", ["--format=%T", "--format=%T --allocations"])
+def test_a_job_whose_end_is_unknown_is_not_cancelled(machine, fails):
+    """The queue no longer answers, nor the accounting, or only that the job runs."""
+    result = machine.run(SLURM, "--workdir=here", FAIL=fails, ENDING="RUNNING")
+    assert result.returncode == 1 and "does not say how job 17 ended" in result.stderr
+    assert len(machine.asked("squeue")) == 3 and not machine.asked("scancel")
 
 
 def test_shellcheck_has_nothing_to_say():
