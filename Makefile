@@ -15,7 +15,7 @@ test: .venv/.tested  ## The test suite, but for its slow part
 test-all: .venv/.compared  ## All of it
 	$(BIN)/python -m pytest -n 2
 
-tpu-check: .venv-tpu/.installed  ## Compiles every training step for TPU v5e, without one
+tpu-check: .venv-tpu/.installed  ## Compiles every step for TPU v5e, without one
 	.venv-tpu/bin/python benchmarks/tpu_check.py
 
 lint: .venv/.tested  ## Style

@@ -91,9 +91,8 @@ def check_batches(config: ml_collections.ConfigDict) -> None:
             parallel.check_batch_size(name, config[name].batch_size)
     if _TASK.value in ("all", "gan"):
         parallel.check_batch_size("gan", config.gan.batch_size, train_gan.PAIRED_SHARE)
-    if (
-        _TASK.value in ("all", "encoder") and config.gan.objective == "ours"
-    ):  # the paper has no encoder
+    has_encoder = config.gan.objective == "ours"
+    if _TASK.value in ("all", "encoder") and has_encoder:
         parallel.check_batch_size("encoder", config.encoder.batch_size, train_gan.PAIRED_SHARE)
     if _TASK.value in ("all", "evaluators"):
         for name in config.evaluators.names:

@@ -194,6 +194,7 @@ def names(config: ml_collections.ConfigDict) -> list[str]:
     taken = {
         "penalty": config.gan.r1_weight > 0,
         "encoder": config.gan.networks == "ours",
+        "walk": "aligned" in config.explain.paths,
         **{name: name in config.evaluators.names for name in ("segmenter", "regressor", "robust")},
     }
     return [name for name in STEPS if taken.get(name, True)]

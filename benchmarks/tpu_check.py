@@ -167,21 +167,26 @@ def report(rows: Sequence[Mapping]) -> str:
     lines = [
         "# Compiled for TPU v5e, without one",
         "",
-        f"*Compiler estimates, not measurements* ({rows[0]['compiler']}). Every figure but",
+        f"*Compiler estimates, not measurements* ({said(rows, 'compiler')}). Every figure but",
         "images/s is of one chip. `optimal ms` is the compiler's `optimal_seconds`, each operation",
         "at the chip's limits; it leaves out the links between chips, which stand at the right",
         f"(bytes at the published {LINK_BYTES / 1e9:.0f} GB/s). *Bound by* is the limit that the",
         "estimate is closer to; *padding* is bytes written over bytes meant: the last two axes are",
         "stored in tiles of 8 by 128, of which few channels fill little. Of a loop (an attack, an",
-        "inversion, a walk) the compiler counts one turn: but for its memory such a row is less",
-        "than the whole step, and has no images/s. Compiled at",
-        f"`--effort={rows[0]['effort']:g}` of -1 to 1, where 0 is the compiler's own.",
+        "inversion, a walk) the compiler counts one turn: but for its memory such a row may be",
+        "less than the whole step, and has no images/s. Compiled at",
+        f"`--effort={said(rows, 'effort')}` of -1 to 1, where 0 is the compiler's own.",
         "",
         f"| {' | '.join(HEADER)} |",
         "|" + "---|" * len(HEADER),
         *(table_row(row) for row in rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def said(rows: Sequence[Mapping], field: str) -> str:
+    """What stands in a field of the rows, each value once."""
+    return ", ".join(sorted({str(row[field]) for row in rows}))
 
 
 def in_order(rows: Mapping[tuple[str, str, int], Mapping]) -> list[Mapping]:

@@ -16,7 +16,8 @@ Where this departs from the paper and its released code, and why:
 - One channel; dense layers begin at N(0, 0.02) too, and BatchNorm's gains at 1.
 - The generator also seeks modes (Mao et al., 2019; `gan.mode_seeking_weight`). Without that, on the
   phantom, every z_structure draws the same lungs from step 700 on; with it, after 1,600 steps, a
-  pixel of the lungs drawn varies as much as one of the films.
+  pixel varies over the images drawn as much as over films. Two positives that are compared have
+  class latents of their own.
 - Adam's rate is warmed up over the first fiftieth of the run and falls to a tenth over the last
   fifth; in the inversion it falls to zero. Constant, both end where the last batch threw them.
 - z_class is fitted in the inversion of films that the classifier calls positive, from zero (the

@@ -18,8 +18,7 @@ import jax.numpy as jnp
 from cxr_jax import losses
 from cxr_jax.types import Image, Index, Label, Params, Severity, Structure
 
-# Images that hardly differ at all are not pushed apart without bounds.
-LEAST_RATIO = 1e-2
+EPSILON = 1e-2  # images that hardly differ at all are not pushed apart without bounds
 
 
 class Weights(NamedTuple):
@@ -61,14 +60,15 @@ def draw_latents(keys: jax.Array, index: Index, num_structure: int, num_severity
 def mode_seeking(image: Image, structure: Structure) -> jax.Array:
     """d(z_structure) / d(image) of pairs of one class, mean absolute differences both.
 
-    Mao et al. (2019), equation 3, turned upside down to be minimised, as there. A pair are rows 0
-    and 2, or 1 and 3, of each four, so that no split over devices changes it.
+    Mao et al. (2019), equation 3, turned upside down to be minimised. A pair are rows 0 and 2, or 1
+    and 3, of each four, so that no split over devices changes it. Two positives differ in z_class
+    as well, unlike there.
     """
     pairs = lambda rows: rows.reshape(-1, 2, 2, *rows.shape[1:])
     one, other = jnp.split(pairs(image), 2, axis=1)
     z, another = jnp.split(pairs(structure), 2, axis=1)
     apart = jnp.abs(one - other).mean(axis=(-3, -2, -1))
-    return (1 / (apart / jnp.abs(z - another).mean(axis=-1) + LEAST_RATIO)).mean()
+    return (1 / (apart / jnp.abs(z - another).mean(axis=-1) + EPSILON)).mean()
 
 
 def generator_loss(

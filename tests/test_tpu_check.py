@@ -164,7 +164,9 @@ def check(monkeypatch, tmp_path, tiny_config):
         status = tpu_check.main([])
         return status, json.loads((tmp_path / "tpu_check.json").read_text()), compiled
 
-    return run
+    effort = jax.config.jax_exec_time_optimization_effort
+    yield run
+    jax.config.update("jax_exec_time_optimization_effort", effort)
 
 
 def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path):
