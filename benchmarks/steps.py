@@ -155,22 +155,20 @@ def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) ->
 
 def inversion_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of a batch of films, with all of its optimiser's steps."""
-    networks, judge, trained = _explain_parts(config)
-    settings = invert.make_settings(config.explain.inversion)
-    mapped = parallel.pmap_rows(_exact(films.make_invert(networks, judge, settings)), 1, devices)
+    *_, trained, inversion = _explain_parts(config)
+    mapped = parallel.pmap_rows(precision.exactly(inversion), 1, devices)
     return Step(mapped, config.explain.batch_size, (trained,), _film(config)["image"])
 
 
 def walk_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of a batch of films along path `aligned`, every frame of it."""
-    networks, judge, trained = _explain_parts(config)
+    networks, judge, trained, inversion = _explain_parts(config)
     image = _film(config)["image"]
     pixels = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
-    settings = invert.make_settings(config.explain.inversion)
-    inverted = jax.eval_shape(films.make_invert(networks, judge, settings), trained, pixels)
+    inverted = jax.eval_shape(inversion, trained, pixels)
     film = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), inverted)
     walk = paths.make_path("aligned", networks, judge, None, config.explain)
-    mapped = parallel.pmap_rows(_exact(walk), 2, devices)
+    mapped = parallel.pmap_rows(precision.exactly(walk), 2, devices)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     return Step(mapped, config.explain.batch_size, (trained, scalar), (film, scalar, film.severity))
 
@@ -237,7 +235,7 @@ def _evaluator_step(
 
 
 def _explain_parts(config: ml_collections.ConfigDict) -> tuple:
-    """(networks, judge, trained) as explaining has them, in float32 whatever they learned in."""
+    """(networks, judge, trained, inversion) of explaining, in float32 whatever they learned in."""
     config = precision.in_float32(config)
     networks, _, state, (classifier, scale) = _gan_parts(config)
     judge = train_classifier.make_classifier(config.judge)
@@ -249,9 +247,5 @@ def _explain_parts(config: ml_collections.ConfigDict) -> tuple:
         encoder=state.average["encoder"] if networks.encoder else None,
         scale=scale,
     )
-    return networks, judge, trained
-
-
-def _exact(fn: Callable) -> Callable:
-    """As `explain.run` calls it: an accelerator rounds no factor of a product."""
-    return jax.default_matmul_precision("float32")(fn)
+    settings = invert.make_settings(config.explain.inversion)
+    return networks, judge, trained, films.make_invert(networks, judge, settings)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -17,6 +16,7 @@ from cxr_jax import (
     metrics,
     parallel,
     paths,
+    precision,
     records,
     results,
     scores,
@@ -355,7 +355,7 @@ def write(
     results.save_interpolation(figures / "interpolation.png", *measured.interpolated)
 
 
-@jax.default_matmul_precision("float32")  # accelerators would round to fewer bits
+@precision.exactly
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
     """Explains the test films.
 

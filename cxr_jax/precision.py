@@ -3,6 +3,9 @@
 bfloat16 has the range of float32, so gradients need no scaling; float16 has not, and is refused.
 """
 
+from collections.abc import Callable
+
+import jax
 import ml_collections
 
 from datasets.errors import InputError
@@ -28,6 +31,11 @@ def in_float32(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     for section in _sections(config).values():
         section.dtype = "float32"
     return config
+
+
+def exactly(fn: Callable) -> Callable:
+    """`fn` with float32 products in full: accelerators would round the factors to fewer bits."""
+    return jax.default_matmul_precision("float32")(fn)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:

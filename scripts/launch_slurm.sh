@@ -160,17 +160,13 @@ main() {
   local end
   end=$(ending) || end=''
   $dry_run && return
+  local verdict="job $job ended as $end"
   case $end in
-    COMPLETED*) ;;
-    '' | PENDING* | RUNNING* | COMPLETING*)
-      echo "launch_slurm.sh: SLURM does not say how job $job ended; see $log" >&2
-      return 1
-      ;;
-    *)
-      echo "launch_slurm.sh: job $job ended as $end; see $log" >&2
-      return 1
-      ;;
+    COMPLETED*) return ;;
+    '' | PENDING* | RUNNING* | COMPLETING*) verdict="SLURM does not say how job $job ended" ;;
   esac
+  echo "launch_slurm.sh: $verdict; see $log" >&2
+  return 1
 }
 
 main "$@"

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,6 +124,17 @@ def verbs(machine: Machine) -> list[str]:
     return [call[4] for call in machine.asked("gcloud")]
 
 
+def stop(process: subprocess.Popen, number: int, when: Callable[[], object]) -> None:
+    """Sends a signal as soon as `when` says so; the script must still run then, and end by it."""
+    deadline = time.monotonic() + 60
+    while not when():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode == 128 + number
+
+
 @pytest.mark.parametrize("script", [TPU, SLURM])
 def test_a_dry_run_needs_nothing_and_shows_every_command(bare, script):
     result = bare.run(script, "--dry-run")
@@ -217,13 +229,7 @@ def test_it_is_deleted_when_the_script_is_stopped(machine, number):
     command = machine.command(TPU, TRAINING_SECONDS="60")
     command["args"] = ["env", "--default-signal=INT,TERM", *command["args"]]
     process = subprocess.Popen(**command)
-    deadline = time.monotonic() + 60
-    while not any("main.py" in " ".join(call) for call in machine.calls()):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(number)
-    process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+    stop(process, number, lambda: any("main.py" in " ".join(call) for call in machine.calls()))
     assert verbs(machine)[-1] == "delete"
 
 
@@ -315,26 +321,14 @@ def test_a_job_that_fails(machine):
 
 def test_a_job_is_cancelled_when_the_script_is_stopped(machine):
     process = subprocess.Popen(**machine.command(SLURM, "--workdir=here", STATE="RUNNING"))
-    deadline = time.monotonic() + 60
-    while not machine.asked("squeue"):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    stop(process, signal.SIGTERM, lambda: machine.asked("squeue"))
     assert machine.calls()[-1] == ["scancel", "17"]
 
 
 def test_a_question_that_fails_once_is_no_end_of_the_job(machine):
     command = machine.command(SLURM, "--workdir=here", FAIL_ONCE="--format=%T", STATE="RUNNING")
     process = subprocess.Popen(**command)
-    deadline = time.monotonic() + 60
-    while len(machine.asked("squeue")) < 6:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    stop(process, signal.SIGTERM, lambda: len(machine.asked("squeue")) >= 6)
     assert machine.calls()[-1] == ["scancel", "17"]
 
 

@@ -94,13 +94,12 @@ def test_films_are_inverted_and_walked_by_the_programs_that_explaining_calls(tin
     precise = tiny_config.copy_and_resolve_references()
     base.set_dtype(precise, "bfloat16")
     inversion, walk = (steps.STEPS[name](precise, jax.local_devices()) for name in EXPLAINING)
-    found = inversion.lower(DEVICES).out_info
-    (_, _, (films, towards, _)), _ = walk.lower(DEVICES).in_avals
-    assert shapes(found) == shapes(films)
+    lowered = inversion.lower(DEVICES), walk.lower(DEVICES)
+    (_, _, (films, towards, _)), _ = lowered[1].in_avals
+    assert shapes(lowered[0].out_info) == shapes(films)
     assert films.image.shape == (DEVICES, precise.explain.batch_size, 16, 16, 1)
     assert towards.shape == (DEVICES, precise.explain.batch_size)
-    for step in (inversion, walk):
-        text = step.lower(DEVICES).as_text()
+    for text in (program.as_text() for program in lowered):
         assert "bf16" not in text
         products = re.findall(r"(?:dot_general|convolution)\(.*", text)
         assert products and all(each.count("HIGHEST") == 2 for each in products)
