@@ -220,13 +220,13 @@ def get_explain() -> ConfigDict:
             batch_size=32,
             inversion=dict(
                 start="encoder",  # or "origin": without one
-                corrections=4,  # of the encoder's guess, by its answer to what it draws
-                num_steps=40,
-                learning_rate=0.03,
-                beta1=0.9,
-                beta2=0.999,
-                structure_share=0.0,  # of that rate, for z_structure of a positive
-                weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=1.0),
+                corrections=1,  # of the encoder's guess, by its answer to what it draws
+                num_steps=45,
+                learning_rate=0.12,
+                beta1=0.7,
+                beta2=0.5,
+                severity_share=0.1,  # of that rate, for z_class
+                weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=0.03),
             ),
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
             # see cxr_jax/maps.py for all

@@ -5,9 +5,9 @@ a film but not in its own reconstruction corrects the guess (as ReStyle does wit
 to; Alaluf et al., 2021). A correction costs two forward passes, and moves z_structure without
 taking a finding into it, as the encoder has learned; an optimiser has not.
 
-Where the classifier says negative, z_class is the origin by definition and z_structure is fitted;
-where it says positive, z_class is, and z_structure stays the encoder's or moves more slowly: fitted
-to a film with a finding it takes the finding over, and less is left for the walk to change.
+Where the classifier says negative, z_class is the origin by definition. Where it says positive it
+stays near the encoder's, and z_structure is fitted around it: that a finding belongs into z_class
+the encoder has learned, and steps that move both as fast trade it for whatever lowers the error.
 Everything is example by example, so a whole batch is one `lax.scan`.
 """
 
@@ -49,8 +49,9 @@ class Settings(NamedTuple):
     Attributes:
       start: "encoder", its means; or "origin", both latents zero.
       corrections: of the encoder's means, before the first step; an origin is not corrected.
-      learning_rate, beta1, beta2: of Adam; the rate falls to zero over `num_steps`.
-      structure_share: the rate of a positive's z_structure in that of everything else.
+      learning_rate, beta1, beta2: of Adam; the rate falls to zero over `num_steps`. With few steps
+        a short memory of the gradients' sizes (beta2) lets each step be as long as the first.
+      severity_share: the rate of z_class in that of z_structure.
     """
 
     start: str
@@ -59,7 +60,7 @@ class Settings(NamedTuple):
     learning_rate: float
     beta1: float
     beta2: float
-    structure_share: float
+    severity_share: float
     weights: Weights
 
 
@@ -145,7 +146,6 @@ def refine(
         b1=settings.beta1,
         b2=settings.beta2,
     )
-    share = jnp.where(target.radius > 0, settings.structure_share, 1.0)[:, None]
 
     def total(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
         each = error(latents, target, render, classify, span, settings.weights)
@@ -155,7 +155,7 @@ def refine(
         latents, state = carry
         gradient, each = jax.grad(total, has_aux=True)(latents)
         moves, state = optimizer.update(gradient, state)
-        moves = moves._replace(structure=share * moves.structure)
+        moves = moves._replace(direction=settings.severity_share * moves.direction)
         return (optax.apply_updates(latents, moves), state), each
 
     start = latents, optimizer.init(latents)

@@ -188,6 +188,19 @@ def test_lookalikes_are_as_frequent_in_both_classes(population):
     assert abs(present[ill].mean() - present[~ill].mean()) < 3 * spread
 
 
+def test_without_lookalikes_everything_else_stays():
+    """Their sheen reaches beyond the mask, where it is too faint to be seen."""
+    for index in range(40):
+        film, bare = (draw(SEED, index, SPEC, lookalikes=shown) for shown in (True, False))
+        assert not bare["lookalike_mask"].any()
+        for name in ("lesion_mask", "lung_mask", "parameters", "severity", "label"):
+            np.testing.assert_array_equal(film[name], bare[name])
+        brighter = flat(film["image"]) - flat(bare["image"])
+        assert (brighter >= 0).all()  # they attenuate
+        assert brighter[~is_on(film["lookalike_mask"])].max(initial=0) < 12
+        assert brighter.any() == is_on(film["lookalike_mask"]).any()
+
+
 def test_markers_follow_their_probabilities():
     spec = PhantomSpec(32, marker_if_positive=0.9, marker_if_negative=0.2)
     examples = [draw(SEED, index, spec) for index in range(400)]

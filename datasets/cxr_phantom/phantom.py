@@ -84,6 +84,7 @@ def draw(
     label: int | None = None,
     severity: float | None = None,
     marker: bool | None = None,
+    lookalikes: bool = True,
 ) -> dict[str, np.ndarray | int | str]:
     """Draw patient `index` of the population `seed`.
 
@@ -94,6 +95,7 @@ def draw(
       label: forces negative (0) or positive (1).
       severity: forces the severity of a positive, in (0, 1]; negatives have none.
       marker: forces the marker's presence.
+      lookalikes: False leaves the harmless look-alikes out; everything else stays as it is.
 
     Returns:
       image, twin (without lesions), without_marker, without_both: uint8 [size, size, 1].
@@ -113,18 +115,18 @@ def draw(
 
     nothing = np.zeros((spec.size, spec.size), np.float32)
     chest, lungs = draw_thorax(streams["thorax"], patient, canvas)
-    lookalikes = draw_lookalikes(streams["lookalikes"], patient, canvas)
+    harmless = draw_lookalikes(streams["lookalikes"], patient, canvas) if lookalikes else nothing
     lesions = nothing
     if label:
         lesions = draw_lesions(streams["lesions"], patient, canvas, lungs, severity)
     lead = draw_marker(streams["marker_shape"], canvas) if marker else nothing
     # Fewer photons behind more tissue: the noise of a logarithm goes as exp(attenuation / 2).
     noise = grain(streams["grain"], spec.size, GRAIN_DETAIL) * np.exp(0.5 * (chest - 1.5))
-    pictures = expose(patient, chest + lookalikes + patient.noise * noise, lesions, lead)
+    pictures = expose(patient, chest + harmless + patient.noise * noise, lesions, lead)
     masks = {
         "lesion_mask": lesion_mask(lesions),
         "lung_mask": lungs.mask,
-        "lookalike_mask": lookalike_mask(lookalikes),
+        "lookalike_mask": lookalike_mask(harmless),
         "marker_mask": marker_mask(lead),
     }
     return {

@@ -1,0 +1,151 @@
+"""Do explanations show more of a phantom's harmless look-alikes than the classifier reacts to?
+
+    python benchmarks/lookalikes.py --config=configs/phantom.py:full --workdirs=runs/phantom
+
+A nodule is no finding, but f may take it for a little of one, and an explanation of f that hid this
+would not be true. Every test film is drawn with and without its lesions and its look-alikes, and f
+is asked four times: the Shapley values (Shapley, 1953) of two players, exactly. What of both falls
+to the look-alikes is what a map of f ought to put there. Compares it, film by film, with what the
+maps of finished runs of one classifier put there, on films with lesions (`true_positives`) and on
+those that f calls positive for nothing (`false_positives`), where the look-alikes' value is all.
+Writes benchmarks/results/lookalikes.json and .md.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import pooling, runs  # noqa: E402
+from benchmarks.markdown import cell  # noqa: E402
+from cxr_jax import data, metrics, train_classifier  # noqa: E402
+from cxr_jax.data import Arrays  # noqa: E402
+from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
+
+BOOTSTRAP = (2000, 0)
+MAPS = ("latent", "latent_integrated_gradients", "grad_cam", "lungs", "shuffled", "oracle")
+
+
+class Answers(NamedTuple):
+    """Margins [N] of f on every film and without its lesions, its look-alikes, or either."""
+
+    film: np.ndarray
+    without_lesions: np.ndarray
+    without_lookalikes: np.ndarray
+    without_both: np.ndarray
+
+
+def shapley(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """What lesions and look-alikes [N] are worth to f: a player's mean gain over both orders."""
+    film, no_lesions, no_lookalikes, neither = answers
+    lesions = ((film - no_lesions) + (no_lookalikes - neither)) / 2
+    lookalikes = ((film - no_lookalikes) + (no_lesions - neither)) / 2
+    return lesions, lookalikes
+
+
+def redraw(test: Arrays, size: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The test films once more, without look-alikes; a phantom's name is its seed and index."""
+    drawn = []
+    for patient in test["patient_id"]:
+        seed, index = (int(part) for part in patient.decode().split("-"))
+        drawn.append(draw(seed, index, PhantomSpec(size), lookalikes=False))
+    return {name: np.stack([film[name] for film in drawn]) for name in names}
+
+
+def ask(config: ml_collections.ConfigDict, workdir: Path, test: Arrays) -> Answers:
+    """f on the four drawings of every test film."""
+    size = config.data.image_size
+    network, params = train_classifier.load(config.classifier, size, workdir / "classifier")
+    bare = redraw(test, size, ("image", "twin"))
+    pictures = (test["image"], test["twin"], bare["image"], bare["twin"])
+    return Answers(*(train_classifier.margins(network, params, picture) for picture in pictures))
+
+
+def walked_rows(workdirs: Sequence[Path]) -> np.ndarray:
+    """Which test films the maps of the runs are of, the runs' films after each other."""
+    rows = []
+    for workdir in workdirs:
+        with np.load(workdir / "explain" / "maps.npz") as arrays:
+            rows.append(arrays["row"])
+    return np.concatenate(rows)
+
+
+def summarise(
+    test: Arrays, answers: Answers, rows: np.ndarray, shares: Mapping[str, np.ndarray]
+) -> dict[str, dict]:
+    """The table: by group, f's own share, the area's and each map's.
+
+    Args:
+      rows: [N] of the test films that `shares` are of.
+      shares: by map, what it puts on look-alikes [N]; NaN where a film has none.
+    """
+    lesions, lookalikes = (np.abs(value[rows]) for value in shapley(answers))
+    harmless = (test["lookalike_mask"][rows] > 0) & ~(test["lesion_mask"][rows] > 0)
+    with_lesions = test["label"][rows] == 1
+    has = harmless.any(axis=(1, 2, 3))
+    undone = answers.without_lookalikes[rows] <= 0
+    table = {}
+    for name, group in (("true_positives", with_lesions), ("false_positives", ~with_lesions)):
+        kept = has & group
+        own = lookalikes[kept] / (lookalikes + lesions)[kept]
+        entry = {
+            "f": metrics.summarise(own, *BOOTSTRAP),
+            "area": metrics.summarise(harmless.mean(axis=(1, 2, 3))[kept], *BOOTSTRAP),
+        }
+        for kind, share in shares.items():
+            entry[kind] = metrics.summarise(share[kept], *BOOTSTRAP)
+            entry[kind]["spearman_with_f"] = metrics.spearman(share[kept], own)
+        entry["negative_without_lookalikes"] = metrics.summarise(undone[kept], *BOOTSTRAP)
+        table[name] = entry
+    return table
+
+
+def to_markdown(table: Mapping[str, Mapping]) -> str:
+    """The table for people."""
+    positives, false = table["true_positives"], table["false_positives"]
+    lines = [
+        "## Shares on look-alikes",
+        "",
+        "`f`: what of the Shapley values of lesions and look-alikes falls to the look-alikes.",
+        f"True positives with look-alikes: {positives['f'].get('images', 0)}; false positives:",
+        f"{false['f'].get('images', 0)}, of which f calls negative without them: "
+        f"{cell(false['negative_without_lookalikes'])}.",
+        "",
+        "| | true positives | rank correlation with `f` | false positives |",
+        "|---|---|---|---|",
+    ]
+    for name in ("f", "area", *(name for name in MAPS if name in positives)):
+        ranked = positives[name].get("spearman_with_f")
+        correlation = "–" if ranked is None else f"{ranked:.2f}"
+        lines.append(
+            f"| `{name}` | {cell(positives[name])} | {correlation} | {cell(false[name])} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str]) -> None:
+    """Asks, compares and writes."""
+    del argv
+    logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
+    config, workdirs = flags.FLAGS.config, [Path(each) for each in flags.FLAGS.workdirs]
+    if config.data.name != "cxr_phantom":
+        sys.exit("lookalikes.py: config.data.name must be 'cxr_phantom': nobody can redraw a film")
+    test = data.load_splits(config.data, config.seed)[0]["test"]
+    each = pooling.load_group(workdirs, "maps")
+    shares = {name: each[name]["lookalike"] for name in MAPS if name in each}
+    table = summarise(test, ask(config, workdirs[0], test), walked_rows(workdirs), shares)
+    runs.write_results(Path(flags.FLAGS.out), "lookalikes", table, to_markdown(table))
+
+
+if __name__ == "__main__":
+    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
+    flags.DEFINE_list("workdirs", ["runs/phantom"], "Finished runs of one classifier.")
+    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
+    app.run(main)
