@@ -23,7 +23,7 @@ from ml_collections import config_flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import pooling, runs  # noqa: E402
+from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
 from cxr_jax import data, metrics, train_classifier  # noqa: E402
 from cxr_jax.data import Arrays  # noqa: E402
@@ -68,24 +68,19 @@ def ask(config: ml_collections.ConfigDict, workdir: Path, test: Arrays) -> Answe
     return Answers(*(train_classifier.margins(network, params, picture) for picture in pictures))
 
 
-def walked_rows(workdirs: Sequence[Path]) -> np.ndarray:
-    """Which test films the maps of the runs are of, the runs' films after each other."""
-    rows = []
+def load_maps(workdirs: Sequence[Path]) -> dict[str, np.ndarray]:
+    """The maps [N, h, w, 1] that all runs have, and their test films' `row` [N], run after run."""
+    parts = []
     for workdir in workdirs:
         with np.load(workdir / "explain" / "maps.npz") as arrays:
-            rows.append(arrays["row"])
-    return np.concatenate(rows)
+            parts.append({name: arrays[name] for name in ("row", *MAPS) if name in arrays})
+    shared = set.intersection(*map(set, parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in shared}
 
 
-def summarise(
-    test: Arrays, answers: Answers, rows: np.ndarray, shares: Mapping[str, np.ndarray]
-) -> dict[str, dict]:
-    """The table: by group, f's own share, the area's and each map's.
-
-    Args:
-      rows: [N] of the test films that `shares` are of.
-      shares: by map, what it puts on look-alikes [N]; NaN where a film has none.
-    """
+def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) -> dict[str, dict]:
+    """The table: by group, f's own share, the area's and each map's; see `load_maps`."""
+    rows = maps["row"]
     lesions, lookalikes = (np.abs(value[rows]) for value in shapley(answers))
     harmless = (test["lookalike_mask"][rows] > 0) & ~(test["lesion_mask"][rows] > 0)
     with_lesions = test["label"][rows] == 1
@@ -99,9 +94,11 @@ def summarise(
             "f": metrics.summarise(own, *BOOTSTRAP),
             "area": metrics.summarise(harmless.mean(axis=(1, 2, 3))[kept], *BOOTSTRAP),
         }
-        for kind, share in shares.items():
-            entry[kind] = metrics.summarise(share[kept], *BOOTSTRAP)
-            entry[kind]["spearman_with_f"] = metrics.spearman(share[kept], own)
+        for kind in (kind for kind in MAPS if kind in maps):
+            films = zip(np.float32(maps[kind][kept]), harmless[kept], strict=True)
+            share = np.array([metrics.share_on(saliency, mask) for saliency, mask in films])
+            entry[kind] = metrics.summarise(share, *BOOTSTRAP)
+            entry[kind]["spearman_with_f"] = metrics.spearman(share, own)
         entry["negative_without_lookalikes"] = metrics.summarise(undone[kept], *BOOTSTRAP)
         table[name] = entry
     return table
@@ -138,9 +135,7 @@ def main(argv: list[str]) -> None:
     if config.data.name != "cxr_phantom":
         sys.exit("lookalikes.py: config.data.name must be 'cxr_phantom': nobody can redraw a film")
     test = data.load_splits(config.data, config.seed)[0]["test"]
-    each = pooling.load_group(workdirs, "maps")
-    shares = {name: each[name]["lookalike"] for name in MAPS if name in each}
-    table = summarise(test, ask(config, workdirs[0], test), walked_rows(workdirs), shares)
+    table = summarise(test, ask(config, workdirs[0], test), load_maps(workdirs))
     runs.write_results(Path(flags.FLAGS.out), "lookalikes", table, to_markdown(table))
 
 
