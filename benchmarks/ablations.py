@@ -37,6 +37,7 @@ ROWS: Mapping[str, Mapping[str, object]] = {
         "encoder.num_steps": 0,
         "explain.inversion.start": "origin",
         "explain.inversion.num_steps": 300,
+        "explain.inversion.keep_change": False,
         "explain.inversion.severity_share": 1.0,
     },
 }

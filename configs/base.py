@@ -220,9 +220,10 @@ def get_explain() -> ConfigDict:
             batch_size=32,
             inversion=dict(
                 start="encoder",  # or "origin": without one
-                corrections=1,  # of the encoder's guess, by its answer to what it draws
-                num_steps=45,
-                learning_rate=0.12,
+                corrections=2,  # of the encoder's guess, by its answer to what it draws
+                num_steps=26,
+                keep_change=True,  # a second step each, towards the film without its finding
+                learning_rate=0.15,
                 beta1=0.7,
                 beta2=0.5,
                 severity_share=0.1,  # of that rate, for z_class

@@ -53,7 +53,7 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.encoder.num_steps = 0
     config.explain.inversion.update(
-        dict(start="origin", corrections=0, num_steps=5000, severity_share=1.0)
+        dict(start="origin", corrections=0, num_steps=5000, keep_change=False, severity_share=1.0)
         | dict(learning_rate=0.01, beta1=0.5, beta2=0.999)
     )
     config.explain.inversion.weights.update(

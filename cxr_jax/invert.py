@@ -6,9 +6,11 @@ to; Alaluf et al., 2021). A correction costs two forward passes, and moves z_str
 taking a finding into it, as the encoder has learned; an optimiser has not.
 
 Where the classifier says negative, z_class is the origin by definition. Where it says positive it
-stays near the encoder's, and z_structure is fitted around it: that a finding belongs into z_class
-the encoder has learned, and steps that move both as fast trade it for whatever lowers the error.
-Everything is example by example, so a whole batch is one `lax.scan`.
+stays near the encoder's, and z_structure is fitted around it: which part of a film is the finding
+the encoder has learned, and steps that lower an error alone would divide it anew. So they are taken
+in turn towards the film, which G(z_structure, z_class) must equal, and towards the film less the
+change that the first guess draws, which G(z_structure, 0) must. Everything is example by example,
+so a whole batch is one `lax.scan`.
 """
 
 from collections.abc import Callable, Mapping
@@ -49,6 +51,8 @@ class Settings(NamedTuple):
     Attributes:
       start: "encoder", its means; or "origin", both latents zero.
       corrections: of the encoder's means, before the first step; an origin is not corrected.
+      num_steps: towards the film.
+      keep_change: whether before each of them comes one towards the film without its finding.
       learning_rate, beta1, beta2: of Adam; the rate falls to zero over `num_steps`. With few steps
         a short memory of the gradients' sizes (beta2) lets each step be as long as the first.
       severity_share: the rate of z_class in that of z_structure.
@@ -57,6 +61,7 @@ class Settings(NamedTuple):
     start: str
     corrections: int
     num_steps: int
+    keep_change: bool
     learning_rate: float
     beta1: float
     beta2: float
@@ -139,25 +144,43 @@ def refine(
     """Adam from a first guess.
 
     Returns:
-      The refined latents, and the error of each image before each step.
+      The refined latents, and the error of each image before each step towards it.
     """
+    num_moves = settings.num_steps * (2 if settings.keep_change else 1)
     optimizer = optax.adam(
-        optax.cosine_decay_schedule(settings.learning_rate, max(settings.num_steps, 1)),
+        optax.cosine_decay_schedule(settings.learning_rate, max(num_moves, 1)),
         b1=settings.beta1,
         b2=settings.beta2,
     )
+    bare = without_finding(latents, target, render)
 
-    def total(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
+    def film_error(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
         each = error(latents, target, render, classify, span, settings.weights)
         return each.sum(), each
 
-    def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
-        latents, state = carry
-        gradient, each = jax.grad(total, has_aux=True)(latents)
+    def bare_error(latents: Latents) -> Float[Array, ""]:
+        drawn = render(latents.structure, jnp.zeros_like(latents.direction))
+        return settings.weights.pixel * losses.pixel_error(drawn, bare).sum()
+
+    def move(latents: Latents, state: optax.OptState, gradient: Latents) -> tuple:
         moves, state = optimizer.update(gradient, state)
         moves = moves._replace(direction=settings.severity_share * moves.direction)
-        return (optax.apply_updates(latents, moves), state), each
+        return optax.apply_updates(latents, moves), state
+
+    def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
+        if settings.keep_change:
+            carry = move(*carry, jax.grad(bare_error)(carry[0]))
+        gradient, each = jax.grad(film_error, has_aux=True)(carry[0])
+        return move(*carry, gradient), each
 
     start = latents, optimizer.init(latents)
     (latents, _), history = jax.lax.scan(step, start, length=settings.num_steps)
     return latents, history
+
+
+def without_finding(latents: Latents, target: Target, render: Render) -> Image:
+    """The film less what z_class draws: a negative one as it is."""
+    severity = latents.severity(target.radius)
+    nothing = jnp.zeros_like(severity)
+    change = render(latents.structure, severity) - render(latents.structure, nothing)
+    return target.image - change

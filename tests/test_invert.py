@@ -16,6 +16,7 @@ SETTINGS = Settings(
     start="origin",
     corrections=0,
     num_steps=600,
+    keep_change=False,
     learning_rate=0.1,
     beta1=0.9,
     beta2=0.999,
@@ -174,6 +175,38 @@ def test_the_error_counts_what_its_weights_say(render, truth):
     terms = [weight * each(NOTHING._replace(**{name: 1.0}), off) for name, weight in named]
     np.testing.assert_allclose(each(ALL, off), sum(terms), rtol=1e-4)
     assert all((term > 0).all() for term in terms)
+
+
+def test_a_film_without_its_finding_by_hand(render, truth):
+    """The render is linear, so the change is what z_class draws alone."""
+    radius = jnp.array([1.0, 0.0, 0.5, 2.0])
+    image = 3 + render(truth.structure, truth.direction)
+    change = render(0 * truth.structure, radius[:, None] * truth.direction)
+    bare = invert.without_finding(truth, target_of(image, radius), render)
+    np.testing.assert_allclose(bare, image - change, atol=1e-5)
+
+
+def test_a_change_is_kept_against_what_the_film_alone_would_have(render, truth):
+    """By hand: what draws the film and what is left of it without the finding, in least squares."""
+    radius = jnp.ones(4)
+    target = target_of(render(truth.structure, truth.direction), radius)
+    first = Latents(jnp.zeros_like(truth.structure), 0.5 * truth.direction)
+    found, _ = refine(render, target, first, PIXEL_ONLY, 2000, keep_change=True, learning_rate=0.02)
+    basis = np.concatenate([render(*pair).reshape(-1, SIDE * SIDE) for pair in unit_latents()])
+    both = np.concatenate([basis, basis * (np.arange(S + N) < S)[:, None]], axis=1)
+    bare = invert.without_finding(first, target, render)
+    wanted = np.concatenate([target.image.reshape(4, -1), bare.reshape(4, -1)], axis=1)
+    by_hand = np.linalg.lstsq(both.T, wanted.T, rcond=None)[0].T
+    np.testing.assert_allclose(np.concatenate(found, axis=1), by_hand, atol=0.05)
+    assert (np.abs(by_hand[:, S:] - truth.direction) > 0.1).any()  # the film alone has the truth
+
+
+def test_a_negative_has_nothing_to_keep(render, truth):
+    target = target_of(render(truth.structure, truth.direction), jnp.zeros(4))
+    found, history = refine(render, target, origin_like(truth), PIXEL_ONLY, 300, keep_change=True)
+    alone, _ = refine(render, target, origin_like(truth), PIXEL_ONLY, 600)
+    np.testing.assert_allclose(found.structure, alone.structure, atol=1e-4)
+    assert history.shape == (300, 4)
 
 
 def test_no_steps_return_the_first_guess(render, truth):
