@@ -28,7 +28,7 @@ from cxr_jax.data import to_unit_range  # noqa: E402
 from cxr_jax.types import Pixels  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
-TIMED = 3  # calls
+TIMED = 2  # calls
 SCRATCH = dict(
     **dict(start="origin", num_steps=1000, learning_rate=0.03, beta1=0.9, beta2=0.999),
     **dict(keep_change=False, severity_share=1.0),
