@@ -72,6 +72,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for field, value, known in chosen:
         if value not in known:
             raise InputError(f"config.{field} is {value!r}; choose of {', '.join(known)}")
+    if section.inversion.keep_change and section.inversion.start == "origin":
+        raise InputError(
+            "config.explain.inversion.keep_change is True, but from start='origin' there is no "
+            "change to keep; set it to False"
+        )
     check_paper(config)
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")

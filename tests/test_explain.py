@@ -55,6 +55,13 @@ def test_every_path_and_map_there_is_may_be_asked_for(config):
         explain.check_config(get_config(variant))
 
 
+def test_a_change_can_only_be_kept_from_an_encoders_guess(config):
+    config.explain.inversion.start = "origin"
+    assert "keep_change is True" in refused(config)
+    config.explain.inversion.keep_change = False
+    explain.check_config(config)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
