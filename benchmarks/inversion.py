@@ -26,6 +26,7 @@ from benchmarks.markdown import cell  # noqa: E402
 from cxr_jax import data, films, invert, metrics, parallel, scores, tools  # noqa: E402
 from cxr_jax.data import to_unit_range  # noqa: E402
 from cxr_jax.types import Pixels  # noqa: E402
+from cxr_jax.walk import carry  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
 TIMED = 2  # calls
@@ -44,7 +45,7 @@ def twin_error(found: films.Films, twin: Pixels | None) -> np.ndarray:
     if twin is None:
         return np.array([])
     positive = found.margin > 0
-    carried = np.clip(found.image + found.origin - found.drawn, -1, 1)
+    _, carried = np.asarray(carry(found.image, np.stack([found.drawn, found.origin])))
     truth = np.asarray(to_unit_range(twin))
     rows = zip(carried[positive], truth[positive], found.image[positive], strict=True)
     return np.array([metrics.relative_error(*row) for row in rows])
@@ -81,8 +82,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
     """Every way of inverting, by name."""
     splits, _ = data.load_splits(config.data, config.seed)
     networks, (judge, _), trained = tools.load_trained(config, workdir, splits)
-    test = {name: splits["test"].get(name) for name in ("image", "twin")}
-    pixels, twin = (None if rows is None else rows[:count] for rows in test.values())
+    test = {name: rows[:count] for name, rows in splits["test"].items()}
+    pixels, twin = test["image"], test.get("twin")
     chosen = invert.make_settings(config.explain.inversion)
     scratch = f"{SCRATCH['num_steps']} steps from the origin"
     ways = {

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import data, metrics, train_classifier  # noqa: E402
+from cxr_jax import audit, data, metrics, scores, train_classifier  # noqa: E402
 from cxr_jax.data import Arrays  # noqa: E402
 from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
 
@@ -45,8 +45,7 @@ class Answers(NamedTuple):
 def shapley(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     """What lesions and look-alikes [N] are worth to f: a player's mean gain over both orders."""
     film, no_lesions, no_lookalikes, neither = answers
-    lesions = ((film - no_lesions) + (no_lookalikes - neither)) / 2
-    lookalikes = ((film - no_lookalikes) + (no_lesions - neither)) / 2
+    lesions, lookalikes = audit.shapley(np.array([neither, no_lookalikes, no_lesions, film]))
     return lesions, lookalikes
 
 
@@ -82,7 +81,7 @@ def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) ->
     """The table: by group, f's own share, the area's and each map's; see `load_maps`."""
     rows = maps["row"]
     lesions, lookalikes = (np.abs(value[rows]) for value in shapley(answers))
-    harmless = (test["lookalike_mask"][rows] > 0) & ~(test["lesion_mask"][rows] > 0)
+    harmless = scores.harmless(test)[rows]
     with_lesions = test["label"][rows] == 1
     has = harmless.any(axis=(1, 2, 3))
     undone = answers.without_lookalikes[rows] <= 0

@@ -145,15 +145,15 @@ def by_film(values: np.ndarray) -> np.ndarray:
     return np.where(defined.any(axis=1), total / np.maximum(defined.sum(axis=1), 1), np.nan)
 
 
-def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows.
+def harmless(truth: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Where look-alikes are [N, h, w, 1]; a pixel that shows a lesion over one is a lesion's."""
+    return (truth["lookalike_mask"] > 0) & ~(truth["lesion_mask"] > 0)
 
-    A pixel that shows a lesion over a look-alike is a lesion's.
-    """
-    lesion, lung, lookalike = (
-        truth[f"{name}_mask"] > 0 for name in ("lesion", "lung", "lookalike")
-    )
-    harmless = lookalike & ~lesion
+
+def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows."""
+    lesion, lung = (truth[f"{name}_mask"] > 0 for name in ("lesion", "lung"))
+    lookalike = harmless(truth)
     rows = range(len(saliency))
     return {
         "on_target": np.array([metrics.share_on(saliency[i], lesion[i]) for i in rows]),
@@ -164,7 +164,7 @@ def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str
         "iou": np.array([metrics.top_iou(saliency[i], lesion[i]) for i in rows]),
         "lookalike": np.array(
             [
-                metrics.share_on(saliency[i], harmless[i]) if harmless[i].any() else np.nan
+                metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan
                 for i in rows
             ]
         ),
