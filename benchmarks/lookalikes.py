@@ -30,7 +30,10 @@ from cxr_jax.data import Arrays  # noqa: E402
 from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
-MAPS = ("latent", "latent_integrated_gradients", "grad_cam", "lungs", "shuffled", "oracle")
+MAPS = (
+    *("latent", "latent_occlusion", "latent_integrated_gradients", "grad_cam"),
+    *("lungs", "shuffled", "oracle"),
+)
 
 
 class Answers(NamedTuple):

@@ -232,6 +232,7 @@ def get_explain() -> ConfigDict:
             paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
             # see cxr_jax/maps.py for all
             maps=("latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"),
+            occlusion_windows=8,  # across the image, of map latent_occlusion
             integrated_gradients_steps=64,  # from a black film
             smoothgrad_samples=32,
             smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale

@@ -26,7 +26,7 @@ def full(config: ConfigDict) -> None:
         *("geodesic", "geodesic_pixel", "pixel"),
     )
     config.explain.maps = (
-        *("latent", "residual", "latent_integrated_gradients"),
+        *("latent", "latent_occlusion", "residual", "latent_integrated_gradients"),
         *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
         *("prior", "lungs", "shuffled", "anogan", "pixel", "oracle"),
     )

@@ -6,9 +6,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from cxr_jax.types import Classify, Image, Params
+
+# Of a window, sum |change| on the [-1, 1] scale; where there is less, f's answer is rounding.
+LEAST_CHANGE = 1e-3
 
 
 def _gradient(classify: Classify, image: Image) -> Image:
@@ -77,7 +81,46 @@ def latent_integrated_gradients(
     return _total(share, jnp.arange(len(frames) - 1), like=frames[0])
 
 
-# 2. Gradients at a feature map.
+# 2. Undoing a change.
+
+
+def occlusion(classify: Classify, image: Image, counterfactual: Image, num_windows: int) -> Image:
+    """|change| * sqrt(what f owes to a unit of it there); never negative.
+
+    Occlusion (Zeiler & Fergus, 2014) without grey patches, which are evidence of their own: in a
+    square window the counterfactual is given the film's pixels back, and what f rises by is what it
+    owes to the change there. A pixel's rate is the rise over the change, sum |change|, of all
+    windows that hold it. Change times rate would be the evidence, which f, soon satisfied, finds in
+    few places; the geometric mean of it and the change shows the finding to its edges.
+
+    Args:
+      image: what f calls more positive than `counterfactual`.
+      num_windows: across the image, side by side; as many again lie between them.
+    """
+    said, size = classify(counterfactual), jnp.abs(counterfactual - image)
+    windows = _windows(*image.shape[1:3], num_windows)
+
+    def rise(window: Bool[Array, "1 h w 1"]) -> Image:
+        gain = classify(jnp.where(window, image, counterfactual)) - said
+        return window * jax.nn.relu(gain)[:, None, None, None]
+
+    def held(window: Bool[Array, "1 h w 1"]) -> Image:
+        return window * (window * size).sum(axis=(1, 2, 3), keepdims=True)
+
+    rate = _total(rise, windows, like=image) / (_total(held, windows, like=image) + LEAST_CHANGE)
+    return size * jnp.sqrt(rate)
+
+
+def _windows(height: int, width: int, num_windows: int) -> Bool[Array, "m 1 h w 1"]:
+    """Squares half a side apart, the outermost half outside: every pixel lies in four."""
+    start = np.arange(-1, 2 * num_windows)[:, None] / 2  # in windows, as are the pixels' centres
+    place = [(np.arange(side) + 0.5) * num_windows / side for side in (height, width)]
+    rows, columns = ((start <= at) & (at < start + 1) for at in place)
+    grid = rows[:, None, :, None] & columns[None, :, None, :]
+    return jnp.asarray(grid.reshape(-1, 1, height, width, 1))
+
+
+# 3. Gradients at a feature map.
 
 
 def grad_cam(network: nn.Module, params: Params, image: Image, stage: str) -> Image:

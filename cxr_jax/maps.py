@@ -20,7 +20,8 @@ from cxr_jax.walk import Walk
 
 BASELINES = ("gradient", "integrated_gradients", "smoothgrad", "grad_cam")
 CONTROLS = ("prior", "lungs", "shuffled", "anogan", "pixel", "oracle")
-NAMES = ("latent", "residual", "latent_integrated_gradients", *BASELINES, *CONTROLS)
+WALKS = ("latent", "latent_occlusion", "residual", "latent_integrated_gradients")
+NAMES = (*WALKS, *BASELINES, *CONTROLS)
 
 
 def baselines(
@@ -75,6 +76,17 @@ def along_walk(network: nn.Module) -> Callable[[Params, tuple[Walk, np.ndarray]]
         )
 
     return integrate
+
+
+def occlude(network: nn.Module, num_windows: int) -> Callable[[Params, tuple[Image, Image]], Image]:
+    """A function (params, (films, counterfactuals)) -> `attribution.occlusion` of the change."""
+
+    def undo(params: Params, batch: tuple[Image, Image]) -> Image:
+        return attribution.occlusion(
+            lambda image: network.apply({"params": params}, image)[0], *batch, num_windows
+        )
+
+    return undo
 
 
 def anogan(

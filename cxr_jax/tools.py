@@ -42,6 +42,7 @@ class Tools(NamedTuple):
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
       baselines: the attribution methods by name, images to maps.
       along_walk: (walk, end frames) to signed integrated gradients along the walk.
+      occlude: (films, counterfactuals) to the change, weighted by what f owes to it.
       anogan: films to |x - G(z_structure, 0)|.
       lungs, features: images to lung masks, and to the regressor's features; None where the
         evaluator was not trained.
@@ -57,6 +58,7 @@ class Tools(NamedTuple):
     unit_gradient: Callable[[Films], np.ndarray]
     baselines: Mapping[str, Callable[[Image], np.ndarray]]
     along_walk: Callable[[Walk, np.ndarray], np.ndarray]
+    occlude: Callable[[Image, Image], np.ndarray]
     anogan: Callable[[Films], np.ndarray]
     lungs: Callable[[Image], np.ndarray] | None
     features: Callable[[Image], np.ndarray] | None
@@ -134,6 +136,7 @@ def make_tools(
     ask_f = train_classifier.make_margins(networks.classifier)
     ask_h = train_classifier.make_margins(judge)
     along_walk = bind(maps.along_walk(networks.classifier), trained.classifier)
+    occlude = bind(maps.occlude(networks.classifier, section.occlusion_windows), trained.classifier)
     baselines = maps.baselines(networks.classifier, section, config.seed)
     return Tools(
         margins=lambda pixels: (ask_f(trained.classifier, pixels), ask_h(trained.judge, pixels)),
@@ -146,6 +149,7 @@ def make_tools(
         unit_gradient=bind(paths.unit_gradient(networks, judge), trained),
         baselines={name: bind(method, trained.classifier) for name, method in baselines.items()},
         along_walk=lambda walked, end: along_walk((walked, end)),
+        occlude=lambda *pair: occlude(pair),
         anogan=bind(maps.anogan(networks, section), trained),
         lungs=evaluator("segmenter", train_evaluators.load_segmenter, lambda logit: logit > 0),
         features=evaluator("regressor", train_evaluators.load_regressor, lambda both: both[1]),

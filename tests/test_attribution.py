@@ -280,7 +280,66 @@ def test_grad_cam_in_half_precision(network, params, image):
     np.testing.assert_allclose(half, full, atol=0.1 * float(full.max()))
 
 
-# 5. Compiled.
+# 5. Undoing a change.
+
+
+def window_sums(classify, image, other, count) -> tuple[np.ndarray, np.ndarray]:
+    """Rises of f and changes held, over all windows of each pixel, by loops."""
+    image, other = np.asarray(image), np.asarray(other)
+    side, half = image.shape[1] // count, image.shape[1] // count // 2
+    rise, held = np.zeros_like(image), np.zeros_like(image)
+    for top in range(-half, image.shape[1], half):
+        for left in range(-half, image.shape[2], half):
+            here = (
+                slice(None),
+                slice(max(top, 0), top + side),
+                slice(max(left, 0), left + side),
+            )
+            undone = other.copy()
+            undone[here] = image[here]
+            gain = np.asarray(classify(undone)) - np.asarray(classify(other))
+            rise[here] += np.maximum(gain, 0)[:, None, None, None]
+            held[here] += np.abs(other - image)[here].sum(axis=(1, 2, 3), keepdims=True)
+    return rise, held
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_occlusion_is_the_change_by_the_root_of_its_rate(classify, image, key, count):
+    other = image + 0.5 * jax.random.normal(jax.random.fold_in(key, 3), image.shape)
+    found = attribution.occlusion(classify, image, other, count)
+    rise, held = window_sums(classify, image, other, count)
+    assert (rise == 0).any() and (rise > 0).any()  # some windows are worth nothing
+    assert_close(found, np.abs(other - image) * np.sqrt(rise / (held + attribution.LEAST_CHANGE)))
+
+
+def test_occlusion_of_what_f_adds_up_is_the_change(image):
+    # f owes the same to every unit of a fall, 0.5: the map is the change, by the root of that.
+    classify = lambda x: 0.5 * x.sum(axis=(1, 2, 3))
+    found = attribution.occlusion(classify, image, image - jnp.abs(image), 4)
+    np.testing.assert_allclose(found, np.sqrt(0.5) * np.abs(image), rtol=1e-3, atol=1e-6)
+    risen = attribution.occlusion(classify, image, image + jnp.abs(image), 4)
+    np.testing.assert_array_equal(risen, 0)  # it speaks for the other side
+
+
+def test_occlusion_sees_nothing_where_f_does_not_look_or_nothing_changed(image):
+    classify = lambda x: x[:, :, : SIDE // 2].sum(axis=(1, 2, 3))
+    other = image.at[:, : SIDE // 2].add(-0.3)
+    found = np.asarray(attribution.occlusion(classify, image, other, 4))
+    assert (found[:, : SIDE // 2, : SIDE // 2] > 0).all()
+    assert (found[:, SIDE // 2 :] == 0).all()
+    assert (found[:, :, SIDE // 2 + 2 :] == 0).all()  # a window reaches half of itself beyond
+
+
+def test_every_pixel_lies_in_four_windows():
+    windows = np.asarray(attribution._windows(12, 24, 3))
+    assert windows.shape == (49, 1, 12, 24, 1)
+    assert set(windows.sum(axis=0).ravel()) == {4}
+    inner = windows[3 * 7 + 3, 0, ..., 0]  # rows 4-7, columns 8-15
+    np.testing.assert_array_equal(np.argwhere(inner)[[0, -1]], [[4, 8], [7, 15]])
+    assert inner.sum() == 32
+
+
+# 6. Compiled.
 
 
 def test_everything_can_be_compiled(network, params, classify, image, frames, key):
@@ -293,6 +352,7 @@ def test_everything_can_be_compiled(network, params, classify, image, frames, ke
         frames,
         jnp.array([K, 2, 0]),
     )
+    assert_jits(lambda x, o: attribution.occlusion(classify, x, o, 4), image, -image)
     assert_jits(lambda p, x: attribution.grad_cam(network, p, x, "stage_2"), params, image)
 
 

@@ -270,6 +270,7 @@ def make_tools(**fields) -> Tools:
             "gradient": lambda image: 0 * image + 1.0,
             "grad_cam": lambda image: 0 * image + 2.0,
         },
+        occlude=lambda film, other: 2 * np.abs(film - other),
         along_walk=lambda walked, end: np.full_like(walked.carried[:, 0], -0.5),
         anogan=lambda films: 0 * films.image + 3.0,
         lungs=None,
@@ -478,6 +479,7 @@ def test_each_map_is_what_its_name_says(made, splits):
     assert (end < K).all()  # it stops before its end
     stopped = walked.carried[np.arange(len(end)), end]
     np.testing.assert_allclose(found["latent"], np.abs(stopped - group.films.image))
+    np.testing.assert_allclose(found["latent_occlusion"], 2 * found["latent"], atol=1e-6)
     np.testing.assert_allclose(found["residual"], np.abs(group.films.image - stopped), atol=1e-6)
     np.testing.assert_allclose(found["oracle"], np.abs(group.films.image - group.truth["twin"]))
     np.testing.assert_allclose(found["gradient"], np.ones_like(found["latent"]))
@@ -505,7 +507,8 @@ def test_no_classifier_is_asked_for_a_map_that_is_not_wanted(made):
     def refuse(*arguments):
         raise AssertionError("not asked for")
 
-    assert "anogan" not in make(("latent",), make_tools(anogan=refuse))[0]
+    refusing = make_tools(anogan=refuse, occlude=refuse, along_walk=refuse)
+    assert "anogan" not in make(("latent",), refusing)[0]
 
 
 def test_without_truth_there_are_no_maps_of_it(made, splits):

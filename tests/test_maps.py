@@ -117,6 +117,15 @@ def test_attribution_along_the_walk_is_of_its_carried_frames_up_to_the_end(gan, 
     assert (np.asarray(found[2]) == 0).all() and (np.abs(change[:2]) > 1e-3).all()
 
 
+def test_undoing_asks_this_classifier_about_this_film(gan, films):
+    network, params = gan.networks.classifier, gan.trained.classifier
+    other = np.asarray(films.image) * np.float32(0.5)
+    found = jax.jit(maps.occlude(network, 4))(params, (films.image, other))
+    expected = attribution.occlusion(gan.classify, films.image, other, 4)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    assert (np.asarray(found) > 0).any() and (np.asarray(found) >= 0).all()
+
+
 # Anomaly.
 
 
