@@ -29,6 +29,9 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "modulation only": {"gan.severity_is_placed": False, "gan.severity_channels": (64,)},
     "locality 0": {"gan.weights.locality": 0.0},
     "smoothness 0": {"gan.weights.smoothness": 0.0},
+    "finding 0": {"gan.weights.finding": 0.0},
+    "silence 0": {"gan.weights.silence": 0.0},
+    "6 fine structure channels": {"gan.structure_channels": (16, 6, 6)},
     "classifier weight 0": {"gan.weights.margin": 0.0, "gan.weights.feature": 0.0},
     "the paper's objective": {
         "gan.objective": "paper",
@@ -50,6 +53,7 @@ COLUMNS = (
     ("twin_error", ("paths", "linear", "pos_to_neg", "twin_error")),
     ("on_target", ("maps", "latent", "on_target")),
     ("pixel_auroc_lung", ("maps", "latent", "pixel_auroc_lung")),
+    ("lookalike", ("maps", "latent", "lookalike")),
 )
 
 

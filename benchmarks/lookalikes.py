@@ -100,7 +100,8 @@ def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) ->
             films = zip(np.float32(maps[kind][kept]), harmless[kept], strict=True)
             share = np.array([metrics.share_on(saliency, mask) for saliency, mask in films])
             entry[kind] = metrics.summarise(share, *BOOTSTRAP)
-            entry[kind]["spearman_with_f"] = metrics.spearman(share, own)
+            known = np.isfinite(share)  # a map that is zero everywhere has no shares
+            entry[kind]["spearman_with_f"] = metrics.spearman(share[known], own[known])
         entry["negative_without_lookalikes"] = metrics.summarise(undone[kept], *BOOTSTRAP)
         table[name] = entry
     return table

@@ -119,6 +119,8 @@ def get_gan() -> ConfigDict:
                 locality=1.0,
                 smoothness=5.0,
                 removal=50.0,
+                finding=5.0,
+                silence=5.0,
                 structure=1.0,
                 severity=0.1,
                 confusion=1.0,

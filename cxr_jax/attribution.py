@@ -1,4 +1,4 @@
-"""Maps of where the evidence lies: the baselines that a walk is compared with."""
+"""Maps of where the evidence lies: of a film alone, as baselines, and of a walk's change."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cxr_jax.types import Classify, Image, Params
 
-# Of a window, sum |change| on the [-1, 1] scale; where there is less, f's answer is rounding.
+# Of a pixel's windows, sum |change| on the [-1, 1] scale; below it f's answer is rounding.
 LEAST_CHANGE = 1e-3
 
 
@@ -88,14 +88,15 @@ def occlusion(classify: Classify, image: Image, counterfactual: Image, num_windo
     """|change| * sqrt(what f owes to a unit of it there); never negative.
 
     Occlusion (Zeiler & Fergus, 2014) without grey patches, which are evidence of their own: in a
-    square window the counterfactual is given the film's pixels back, and what f rises by is what it
+    window the counterfactual is given the film's pixels back, and what f rises by is what it
     owes to the change there. A pixel's rate is the rise over the change, sum |change|, of all
     windows that hold it. Change times rate would be the evidence, which f, soon satisfied, finds in
     few places; the geometric mean of it and the change shows the finding to its edges.
 
     Args:
       image: what f calls more positive than `counterfactual`.
-      num_windows: across the image, side by side; as many again lie between them.
+      num_windows: across the image, side by side; between them, and half beyond the borders, lie
+        as many more and one.
     """
     said, size = classify(counterfactual), jnp.abs(counterfactual - image)
     windows = _windows(*image.shape[1:3], num_windows)
@@ -112,7 +113,7 @@ def occlusion(classify: Classify, image: Image, counterfactual: Image, num_windo
 
 
 def _windows(height: int, width: int, num_windows: int) -> Bool[Array, "m 1 h w 1"]:
-    """Squares half a side apart, the outermost half outside: every pixel lies in four."""
+    """Windows half their side apart, the outermost half outside: every pixel lies in four."""
     start = np.arange(-1, 2 * num_windows)[:, None] / 2  # in windows, as are the pixels' centres
     place = [(np.arange(side) + 0.5) * num_windows / side for side in (height, width)]
     rows, columns = ((start <= at) & (at < start + 1) for at in place)

@@ -78,6 +78,11 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             "change to keep; set it to False"
         )
     check_paper(config)
+    if section.occlusion_windows < 1:
+        raise InputError(
+            f"config.explain.occlusion_windows is {section.occlusion_windows}; "
+            "it must be at least 1"
+        )
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 

@@ -79,9 +79,11 @@ def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
         old, new = stored.get(key), wanted.get(key)
         may_change = key.startswith("explain.") or key == "evaluators.names"
         if old != new and not may_change:
+            known = key in stored and key in wanted  # and not a field of one version alone
+            advice = f", or run with --config.{key}={old}" if known else ""
             raise InputError(
                 f"work directory {workdir} belongs to another config: {key} is {old!r} there "
-                f"and {new!r} now; choose another --workdir, or run with --config.{key}={old}"
+                f"and {new!r} now; choose another --workdir{advice}"
             )
 
 

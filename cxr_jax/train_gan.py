@@ -71,6 +71,8 @@ class GanMetrics(clu_metrics.Collection):
     locality: clu_metrics.Average.from_output("locality")
     smoothness: clu_metrics.Average.from_output("smoothness")
     removal: clu_metrics.Average.from_output("removal")
+    finding: clu_metrics.Average.from_output("finding")
+    silence: clu_metrics.Average.from_output("silence")
     structure: clu_metrics.Average.from_output("structure")
     severity: clu_metrics.Average.from_output("severity")
     confusion: clu_metrics.Average.from_output("confusion")

@@ -31,6 +31,7 @@ def test_the_table_shows_what_the_runs_wrote(tmp_path):
         "neg_to_pos": {"flip_rate": entry(0.75)},
     }
     latent = {"on_target": entry(0.25), "pixel_auroc_lung": {"mean": None, "reason": "none"}}
+    latent["lookalike"] = entry(0.125)
     report = {"coverage": 0.9, "paths": {"linear": linear}, "maps": {"latent": latent}}
     (tmp_path / "explain").mkdir()
     (tmp_path / "explain" / "metrics.json").write_text(json.dumps(report))
@@ -39,5 +40,6 @@ def test_the_table_shows_what_the_runs_wrote(tmp_path):
     lines = ablations.to_markdown({"ours": row}, "3 steps").splitlines()
     assert lines[-1] == (
         "| ours | 0.900 | 0.500 [0.400, 0.600] | 0.750 [0.650, 0.850] | 0.500 [0.400, 0.600] | "
-        "0.500 [0.400, 0.600] | 0.250 [0.150, 0.350] | – |"
+        "0.500 [0.400, 0.600] | 0.250 [0.150, 0.350] | – | "
+        "0.125 [0.025, 0.225] |"
     )

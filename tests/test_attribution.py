@@ -326,8 +326,8 @@ def test_occlusion_sees_nothing_where_f_does_not_look_or_nothing_changed(image):
     other = image.at[:, : SIDE // 2].add(-0.3)
     found = np.asarray(attribution.occlusion(classify, image, other, 4))
     assert (found[:, : SIDE // 2, : SIDE // 2] > 0).all()
-    assert (found[:, SIDE // 2 :] == 0).all()
-    assert (found[:, :, SIDE // 2 + 2 :] == 0).all()  # a window reaches half of itself beyond
+    assert (found[:, SIDE // 2 :] == 0).all()  # nothing changed there
+    assert (found[:, :, SIDE // 2 + 2 :] < 1e-3).all()  # a window reaches half of itself beyond
 
 
 def test_every_pixel_lies_in_four_windows():

@@ -62,6 +62,11 @@ def test_a_change_can_only_be_kept_from_an_encoders_guess(config):
     explain.check_config(config)
 
 
+def test_there_is_at_least_one_window_to_occlude(config):
+    config.explain.occlusion_windows = 0
+    assert "occlusion_windows is 0" in refused(config)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
@@ -270,7 +275,7 @@ def make_tools(**fields) -> Tools:
             "gradient": lambda image: 0 * image + 1.0,
             "grad_cam": lambda image: 0 * image + 2.0,
         },
-        occlude=lambda film, other: 2 * np.abs(film - other),
+        occlude=lambda film, other: 3 * film + other,
         along_walk=lambda walked, end: np.full_like(walked.carried[:, 0], -0.5),
         anogan=lambda films: 0 * films.image + 3.0,
         lungs=None,
@@ -479,7 +484,8 @@ def test_each_map_is_what_its_name_says(made, splits):
     assert (end < K).all()  # it stops before its end
     stopped = walked.carried[np.arange(len(end)), end]
     np.testing.assert_allclose(found["latent"], np.abs(stopped - group.films.image))
-    np.testing.assert_allclose(found["latent_occlusion"], 2 * found["latent"], atol=1e-6)
+    occluded = 3 * walked.carried[:, 0] + stopped
+    np.testing.assert_allclose(found["latent_occlusion"], occluded, atol=1e-5)
     np.testing.assert_allclose(found["residual"], np.abs(group.films.image - stopped), atol=1e-6)
     np.testing.assert_allclose(found["oracle"], np.abs(group.films.image - group.truth["twin"]))
     np.testing.assert_allclose(found["gradient"], np.ones_like(found["latent"]))

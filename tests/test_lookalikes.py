@@ -59,6 +59,7 @@ def table() -> dict[str, dict]:
     answers = Answers(harmless + lesions - 2, harmless - 2, lesions - 2, np.full(5, -2.0))
     row = np.array([4, 3, 2, 1, 0])
     maps = {"row": row, "latent": make_maps(make_test_films(), row, [0.5, 0.8, 0.3, 0.1, 0.0])}
+    maps["latent_occlusion"] = maps["latent"] * (row != 4)[:, None, None, None]
     return lookalikes.summarise(make_test_films(), answers, maps)
 
 
@@ -87,6 +88,9 @@ def test_the_classifiers_own_share_is_set_beside_the_maps(table):
     assert positives["area"]["mean"] == pytest.approx((2 / 16 + 4 / 16 + 4 / 16) / 3)
     assert positives["latent"]["mean"] == pytest.approx((0.5 + 0.3 + 0.1) / 3)
     assert positives["latent"]["spearman_with_f"] == pytest.approx(1.0)
+    # A map that is zero everywhere on one film has a share on the two others.
+    assert positives["latent_occlusion"]["images"] == 2
+    assert positives["latent_occlusion"]["spearman_with_f"] is None
 
 
 def test_false_positives_are_counted_where_a_lookalike_made_them(table):
