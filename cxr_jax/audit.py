@@ -142,8 +142,10 @@ def outside_share(found: Mapping[str, np.ndarray], bootstrap: tuple[int, int]) -
     picks = metrics.resamples(len(total), *bootstrap)
     totals = picks_mean(total, picks)
     shares = picks_mean(outside, picks) / np.where(totals > 0, totals, np.nan)
-    share = float(outside.mean() / total.mean())
-    return {"mean": share, "ci95": metrics.interval(shares), "images": len(total)}
+    interval = metrics.interval(shares)
+    if interval is None:
+        return {"mean": None, "reason": "too few counterfactuals lower f for an interval"}
+    return {"mean": float(outside.mean() / total.mean()), "ci95": interval, "images": len(total)}
 
 
 def picks_mean(values: np.ndarray, picks: np.ndarray) -> np.ndarray:

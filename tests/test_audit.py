@@ -164,6 +164,14 @@ def test_counterfactuals_that_do_not_lower_f_give_no_verdict():
     assert audit.verdict(share, {}).startswith("No verdict")
 
 
+def test_a_few_counterfactuals_that_lower_f_by_chance_give_no_verdict():
+    # Their sum is above zero, but in many a resample it is not.
+    found = {"lungs": np.array([-2.0, -1.0, 1.5, 2.0]), "elsewhere": np.full(4, 0.01)}
+    share = audit.outside_share(found, BOOTSTRAP)
+    assert share["mean"] is None and not audit.is_flagged(share)
+    assert "too few counterfactuals" in audit.verdict(share, found)
+
+
 def test_what_is_negligible_has_no_order():
     rng = np.random.default_rng(0)
     lesions = rng.normal(4, 1, 50)

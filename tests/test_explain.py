@@ -275,7 +275,7 @@ def make_tools(**fields) -> Tools:
             "gradient": lambda image: 0 * image + 1.0,
             "grad_cam": lambda image: 0 * image + 2.0,
         },
-        occlude=lambda film, other: 3 * film + other,
+        occlude=lambda film, other: 4 + 3 * film + other,
         along_walk=lambda walked, end: np.full_like(walked.carried[:, 0], -0.5),
         anogan=lambda films: 0 * films.image + 3.0,
         lungs=None,
@@ -484,7 +484,7 @@ def test_each_map_is_what_its_name_says(made, splits):
     assert (end < K).all()  # it stops before its end
     stopped = walked.carried[np.arange(len(end)), end]
     np.testing.assert_allclose(found["latent"], np.abs(stopped - group.films.image))
-    occluded = 3 * walked.carried[:, 0] + stopped
+    occluded = 4 + 3 * walked.carried[:, 0] + stopped
     np.testing.assert_allclose(found["latent_occlusion"], occluded, atol=1e-5)
     np.testing.assert_allclose(found["residual"], np.abs(group.films.image - stopped), atol=1e-6)
     np.testing.assert_allclose(found["oracle"], np.abs(group.films.image - group.truth["twin"]))
