@@ -263,8 +263,8 @@ def make_maps(
         made |= maps.truth_maps(group.films, group.truth, train["lesion_mask"])
     made |= {name: method(group.films.image) for name, method in tools.baselines.items()}
     if "latent_occlusion" in names:
-        film = walked.carried[:, 0]
-        made["latent_occlusion"] = tools.occlude(film, film + ended.change)
+        image = group.films.image
+        made["latent_occlusion"] = tools.occlude(image, image + ended.change)
     incomplete = np.full(len(ended.frame), np.nan)
     if "latent_integrated_gradients" in names:
         along = tools.along_walk(walked, ended.frame)

@@ -221,7 +221,8 @@ def draw_images(
     )
     reconstruction, swap, sample = jnp.split(drawn, [rows, 2 * rows])
     change = jax.lax.stop_gradient(swap - reconstruction)[negative]
-    is_pair = (film_margin[negative] <= 0) & (film_margin[positive] > 0)
+    is_negative = film_margin[negative] <= 0
+    is_pair = is_negative & (film_margin[positive] > 0)
     loud = generate(z_structure[negative], severity[0][negative])
     return Drawn(
         reconstruction=reconstruction,
@@ -234,7 +235,7 @@ def draw_images(
             *(draw.share[negative], draw.sample_structure[negative], decide),
         ),
         silence=loud - reconstruction[negative],
-        is_negative=(film_margin[negative] <= 0).astype(margin.dtype),
+        is_negative=is_negative.astype(margin.dtype),
         z_structure=z_structure,
         structure=structure,
         severity=severity,

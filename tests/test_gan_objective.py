@@ -72,13 +72,11 @@ class Images:
         self.params, _ = random_like(lambda: train_gan.init_params(networks, 0))
         self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
         self.networks, self.image, self.margin = networks, image, jnp.array(margin)
-        self.graft_margin = jnp.float32(3.0)  # what the classifier says of every graft
         self.draw = jax.jit(self._draw)
         self.drawn = self.draw(self.noise)
 
-    def _draw(self, noise, graft_margin=None, params=None) -> gan_objective.Drawn:
-        said = self.graft_margin if graft_margin is None else graft_margin
-        decide = lambda graft: jnp.broadcast_to(said, (len(graft),))
+    def _draw(self, noise, graft_margin=3.0, params=None) -> gan_objective.Drawn:
+        decide = lambda grafted: jnp.full(len(grafted), graft_margin)
         return gan_objective.draw_images(
             *(self.networks, self.params if params is None else params, self.image),
             *(self.margin, SCALE, noise, decide),
@@ -177,7 +175,7 @@ def test_a_finding_is_measured_where_f_sees_one(
     tiny_config, random_like, margins, graft_margin, expected
 ):
     films = Images(tiny_config, random_like, margins)
-    grafts = films._draw(films.noise, jnp.float32(graft_margin)).grafts
+    grafts = films._draw(films.noise, graft_margin).grafts
     np.testing.assert_array_equal(grafts.has_change, expected)
     if graft_margin <= 0:  # it has no class latent, hence draws no finding
         np.testing.assert_allclose(grafts.change, 0, atol=1e-6)
