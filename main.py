@@ -17,6 +17,7 @@ from cxr_jax import (
     explain,
     parallel,
     precision,
+    ranges,
     records,
     train_classifier,
     train_encoder,
@@ -31,6 +32,11 @@ TASKS = {
     "encoder": train_encoder.run,
     "evaluators": train_evaluators.run,
     "explain": explain.run,
+}
+BUILT_ON = {
+    "gan": ("classifier",),
+    "encoder": ("classifier", "gan"),
+    "explain": ("classifier", "gan", "encoder"),
 }
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -66,14 +72,16 @@ def main(argv: list[str]) -> int:
             "bucket cannot be; mount the bucket and name the folder, see docs/tpu.md"
         )
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    ranges.check_config(config)
     explain.check_config(config)
     precision.check_config(config)
+    truths = train_evaluators.needed_truths(config.evaluators.names)
     join_processes()
     train_classifier.check_config(config, workdir)
     check_batches(config)
     records.check_workdir(workdir, config)
+    check_order(workdir)
     records.log_to(workdir)
-    truths = train_evaluators.needed_truths(config.evaluators.names)
     splits, contents = data.load_splits(config.data, config.seed, truths)
     # Not before the data are read: a mistyped data folder claims nothing.
     records.claim_workdir(workdir, config, contents)
@@ -82,6 +90,15 @@ def main(argv: list[str]) -> int:
             run(config, workdir, splits)
             parallel.wait(name)  # until what the first process has written is there for the others
     return 0
+
+
+def check_order(workdir: Path) -> None:
+    """Raises `InputError` if what the task builds on is not there, or not trained to its end."""
+    for earlier in BUILT_ON.get(_TASK.value, ()):
+        if not records.is_done(workdir / earlier):
+            raise InputError(
+                f"{workdir / earlier} is not complete; run --task={earlier}, or all tasks, first"
+            )
 
 
 def check_batches(config: ml_collections.ConfigDict) -> None:

@@ -88,13 +88,25 @@ def pool(workdirs: Sequence[Path]) -> dict:
         "disentanglement": mean_tree([report["disentanglement"] for report in reports]),
         "each_seed": {
             name: [report["maps"]["latent"][name]["mean"] for report in reports]
-            for name in ("on_target", "pixel_auroc_lung")
+            for name in ("on_target", "pixel_auroc_lung", "lookalike")
         }
         | {
             name: [report["paths"]["linear"]["pos_to_neg"][name]["mean"] for report in reports]
             for name in ("flip_rate", "twin_error")
         },
     }
+
+
+def each_gan(table: Mapping) -> str:
+    """GAN by GAN: the intervals above are over films, and say nothing of other trainings."""
+    columns = table["each_seed"]
+    rows = zip(table["latent_path"], *columns.values(), strict=True)
+    lines = ["| seed | path of map `latent` | " + " | ".join(columns) + " |"]
+    lines.append("|---" * (len(columns) + 2) + "|")
+    for seed, (path, *values) in enumerate(rows):
+        cells = ("–" if value is None else f"{value:.3f}" for value in values)
+        lines.append(f"| {seed} | `{path}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def to_markdown(name: str, table: Mapping) -> str:
@@ -113,6 +125,7 @@ def to_markdown(name: str, table: Mapping) -> str:
             parts.append(markdown_table(rows, COMPARED, "paired difference"))
     if table["maps"]["latent"]["on_target"]["mean"] is not None:
         parts += ["### Maps", markdown_table(table["maps"], MAP_COLUMNS, "map")]
+    parts += ["### Each GAN", each_gan(table)]
     parts.append(f"Audit: {table['audit']['verdict']}")
     parts.append(f"Disentanglement: `{json.dumps(table['disentanglement'])}`")
     return "\n\n".join(parts) + "\n"

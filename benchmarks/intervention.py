@@ -39,7 +39,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import audit, data, metrics, records, train_classifier, train_evaluators  # noqa: E402
+from cxr_jax import (  # noqa: E402
+    audit,
+    data,
+    metrics,
+    precision,
+    records,
+    train_classifier,
+    train_evaluators,
+)
 from cxr_jax.data import Arrays  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
@@ -137,9 +145,10 @@ def fill_same(classify: Classify, films: Films) -> dict[str, dict[str, dict]]:
 
 
 def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Classify:
-    """Pixels [N, h, w, 1] to margins [N], by a finished training."""
-    loaded = train_classifier.load(config.classifier, config.data.image_size, directory)
-    return functools.partial(train_classifier.margins, *loaded)
+    """Pixels [N, h, w, 1] to margins [N], by a finished training; as precisely as it is audited."""
+    section = precision.in_float32(config).classifier
+    loaded = train_classifier.load(section, config.data.image_size, directory)
+    return precision.exactly(functools.partial(train_classifier.margins, *loaded))
 
 
 def retrain(

@@ -23,7 +23,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import data, films, invert, metrics, parallel, scores, tools  # noqa: E402
+from cxr_jax import (  # noqa: E402
+    data,
+    films,
+    invert,
+    metrics,
+    parallel,
+    precision,
+    scores,
+    tools,
+    train_classifier,
+)
 from cxr_jax.data import to_unit_range  # noqa: E402
 from cxr_jax.types import Pixels  # noqa: E402
 from cxr_jax.walk import carry  # noqa: E402
@@ -78,6 +88,7 @@ def timed(call: Callable[[], films.Films]) -> tuple[films.Films, float]:
     return found, min(seconds)
 
 
+@precision.exactly
 def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[str, dict]:
     """Every way of inverting, by name."""
     splits, _ = data.load_splits(config.data, config.seed)
@@ -98,7 +109,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
         invert_batch = films.make_invert(networks, judge, settings)
         call = parallel.in_batches(invert_batch, 1, config.explain.batch_size)
         found[name], seconds[name] = timed(functools.partial(call, trained, pixels))
-    ask = tools.train_classifier.make_margins(networks.classifier)
+    ask = train_classifier.make_margins(networks.classifier)
     table = {}
     for name, each in found.items():
         origin = np.uint8((each.origin + 1) * 127.5 + 0.5)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import audit, data, metrics, scores, train_classifier  # noqa: E402
+from cxr_jax import audit, data, metrics, precision, scores, train_classifier  # noqa: E402
 from cxr_jax.data import Arrays  # noqa: E402
 from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
 
@@ -52,20 +52,22 @@ def shapley(answers: Answers) -> tuple[np.ndarray, np.ndarray]:
     return lesions, lookalikes
 
 
-def redraw(test: Arrays, size: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+def redraw(test: Arrays, spec: PhantomSpec, names: Sequence[str]) -> dict[str, np.ndarray]:
     """The test films once more, without look-alikes; a phantom's name is its seed and index."""
     drawn = []
     for patient in test["patient_id"]:
         seed, index = (int(part) for part in patient.decode().split("-"))
-        drawn.append(draw(seed, index, PhantomSpec(size), lookalikes=False))
+        drawn.append(draw(seed, index, spec, lookalikes=False))
     return {name: np.stack([film[name] for film in drawn]) for name in names}
 
 
+@precision.exactly
 def ask(config: ml_collections.ConfigDict, workdir: Path, test: Arrays) -> Answers:
     """f on the four drawings of every test film."""
     size = config.data.image_size
-    network, params = train_classifier.load(config.classifier, size, workdir / "classifier")
-    bare = redraw(test, size, ("image", "twin"))
+    section = precision.in_float32(config).classifier
+    network, params = train_classifier.load(section, size, workdir / "classifier")
+    bare = redraw(test, PhantomSpec(size, *config.data.marker_test), ("image", "twin"))
     pictures = (test["image"], test["twin"], bare["image"], bare["twin"])
     return Answers(*(train_classifier.margins(network, params, picture) for picture in pictures))
 
@@ -83,7 +85,8 @@ def load_maps(workdirs: Sequence[Path]) -> dict[str, np.ndarray]:
 def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) -> dict[str, dict]:
     """The table: by group, f's own share, the area's and each map's; see `load_maps`."""
     rows = maps["row"]
-    lesions, lookalikes = (np.abs(value[rows]) for value in shapley(answers))
+    lesions, signed = (value[rows] for value in shapley(answers))
+    lesions, lookalikes = np.abs(lesions), np.abs(signed)
     harmless = scores.harmless(test)[rows]
     with_lesions = test["label"][rows] == 1
     has = harmless.any(axis=(1, 2, 3))
@@ -91,9 +94,11 @@ def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) ->
     table = {}
     for name, group in (("true_positives", with_lesions), ("false_positives", ~with_lesions)):
         kept = has & group
-        own = lookalikes[kept] / (lookalikes + lesions)[kept]
+        both = (lookalikes + lesions)[kept]
+        own = lookalikes[kept] / both
         entry = {
             "f": metrics.summarise(own, *BOOTSTRAP),
+            "f_signed": metrics.summarise(signed[kept] / both, *BOOTSTRAP),
             "area": metrics.summarise(harmless.mean(axis=(1, 2, 3))[kept], *BOOTSTRAP),
         }
         for kind in (kind for kind in MAPS if kind in maps):
@@ -113,7 +118,8 @@ def to_markdown(table: Mapping[str, Mapping]) -> str:
     lines = [
         "## Shares on look-alikes",
         "",
-        "`f`: what of the Shapley values of lesions and look-alikes falls to the look-alikes.",
+        "`f`: what of the Shapley values of lesions and look-alikes falls to the look-alikes, by",
+        "size; `f_signed`: less where they speak against a finding.",
         f"True positives with look-alikes: {positives['f'].get('images', 0)}; false positives:",
         f"{false['f'].get('images', 0)}, of which f calls negative without them: "
         f"{cell(false['negative_without_lookalikes'])}.",
@@ -121,7 +127,7 @@ def to_markdown(table: Mapping[str, Mapping]) -> str:
         "| | true positives | rank correlation with `f` | false positives |",
         "|---|---|---|---|",
     ]
-    for name in ("f", "area", *(name for name in MAPS if name in positives)):
+    for name in ("f", "f_signed", "area", *(name for name in MAPS if name in positives)):
         ranked = positives[name].get("spearman_with_f")
         correlation = "–" if ranked is None else f"{ranked:.2f}"
         lines.append(

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
-from cxr_jax.types import Image, Mask
+from cxr_jax.types import Image, Keys, Mask
 
 Plane = Float[Array, "h w"]
+
+VIEW = 1 << 21  # folded into an example's key; whatever else is drawn from it splits it into a few
 
 
 class Augmentation(NamedTuple):
@@ -40,6 +42,15 @@ def augment(image: Image, keys: jax.Array, strength: Augmentation) -> Image:
     if not any(strength):
         return image
     return jax.vmap(lambda x, key: _augment_one(x, key, strength))(image, keys)
+
+
+def view_keys(keys: Keys) -> Keys:
+    """Keys for the films' views, other than those that a step splits `keys` into.
+
+    The first halves of two splits of one key are the same: without this a film would be moved by
+    the numbers that are added to its latents.
+    """
+    return jax.vmap(lambda key: jax.random.fold_in(key, VIEW))(keys)
 
 
 def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:

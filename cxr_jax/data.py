@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Arrays = dict[str, np.ndarray]
 
+RARE = 0.25  # of the films of training: a class less frequent is worth a warning
+
 TRUTHS = (
     "patient_id",
     "filename",
@@ -191,4 +193,10 @@ def load_splits(
         logger.info(
             "%s: %d positive, %d negative", split, positive, len(arrays["label"]) - positive
         )
+        rarer = min(positive, len(arrays["label"]) - positive)
+        if split == "train" and rarer < RARE * len(arrays["label"]):
+            logger.warning(
+                "one class is rare: batches are not balanced, and the GAN learns from pairs of a "
+                "negative and a positive; more films of it, or fewer of the other, would help"
+            )
     return splits, builder.info.full_name

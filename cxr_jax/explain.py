@@ -78,11 +78,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
             "change to keep; set it to False"
         )
     check_paper(config)
-    if section.occlusion_windows < 1:
-        raise InputError(
-            f"config.explain.occlusion_windows is {section.occlusion_windows}; "
-            "it must be at least 1"
-        )
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
 
@@ -132,16 +127,16 @@ def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
 
 
 def lungs_of(tools: Tools, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
-    """Lung masks [N, h, w, 1] bool; the whole image where nobody knows.
+    """Lung masks [N, h, w, 1] bool; the whole image where nobody knows, or finds any.
 
     Where only some films have masks, or by other hands, the segmenter's are taken for all.
     """
     if tools.lungs is not None and "has_lung_mask" in arrays:
-        return tools.lungs(to_unit_range(arrays["image"][rows]))
-    shape = arrays["image"][rows].shape
-    if "lung_mask" not in arrays:
-        return np.ones(shape, bool)
-    masks = arrays["lung_mask"][rows] > 0
+        masks = tools.lungs(to_unit_range(arrays["image"][rows]))
+    elif "lung_mask" in arrays:
+        masks = arrays["lung_mask"][rows] > 0
+    else:
+        masks = np.zeros(arrays["image"][rows].shape, bool)
     return masks | ~masks.any(axis=(1, 2, 3), keepdims=True)
 
 
@@ -158,6 +153,9 @@ def calibrate(
     """Sets thresholds and lengths, and chooses the path of map `latent`."""
     arrays = splits["validation"]
     margin, judged = tools.margins(arrays["image"])
+    for name, said in (("f", margin), ("h", judged)):
+        if not metrics.class_gap(said, arrays["label"]) > 0:
+            logger.warning("%s says of validation films the opposite of their labels", name)
     rows = choose(margin, section.validation_images)
     inverted = tools.invert(arrays["image"][rows])
     errors = films.lung_error(inverted, lungs_of(tools, arrays, rows))
@@ -223,7 +221,7 @@ def explain_test(
     logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
     groups, shares = {}, {}
     for direction, towards in DIRECTIONS.items():
-        member = towards * inverted.margin <= 0
+        member = (inverted.margin > 0) == (towards < 0)
         shares[direction] = float(covered[member].mean())
         picked = member & covered if (member & covered).any() else member
         truth = truth_of(test, rows[picked])
@@ -246,7 +244,7 @@ def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
 def other_films(tools: Tools, arrays: Arrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The films beside those walked that f calls positive, and those that it calls negative."""
     pixels = np.delete(arrays["image"], rows, axis=0)
-    positive = tools.margins(pixels)[0] > 0
+    positive = tools.margins(pixels)[0] > 0 if len(pixels) else np.zeros(0, bool)
     image = to_unit_range(pixels)
     return image[positive], image[~positive]
 
@@ -365,7 +363,7 @@ def write(
     results.save_maps(directory / "maps.npz", maps, positives.truth["row"])
     results.save_figures(figures, groups, known.thresholds, known.path, maps, strips)
     results.save_audit(figures / "audit.png", positives, measured.audited, strips)
-    results.save_interpolation(figures / "interpolation.png", *measured.interpolated)
+    results.save_interpolation(figures / "interpolation.png", positives, *measured.interpolated)
 
 
 @precision.exactly

@@ -144,6 +144,15 @@ def lung_error(films: Films, lungs: np.ndarray) -> np.ndarray:
     return np.sqrt((squared * lungs).sum((1, 2, 3)) / lungs.sum((1, 2, 3)))
 
 
+def class_gap(margin: np.ndarray, label: np.ndarray) -> float:
+    """The gap of a classifier by the labels, or by its own decisions where these say the opposite.
+
+    It is the unit of the gate: at zero no film would pass, and below it every one.
+    """
+    gap = metrics.class_gap(margin, label)
+    return gap if gap > 0 else metrics.class_gap(margin, margin > 0)
+
+
 def set_thresholds(
     margin: np.ndarray,
     judged: np.ndarray,
@@ -153,8 +162,8 @@ def set_thresholds(
 ) -> Thresholds:
     """Thresholds from the validation split's margins and its inverted films' lung errors."""
     return Thresholds(
-        gap=metrics.class_gap(margin, label),
-        judged_gap=metrics.class_gap(judged, label),
+        gap=class_gap(margin, label),
+        judged_gap=class_gap(judged, label),
         positive=float(np.median(margin[margin > 0])),
         negative=float(np.median(margin[margin <= 0])),
         lung_error=float(np.percentile(errors, percentile)),

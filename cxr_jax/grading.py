@@ -49,7 +49,8 @@ def fit_scale(margin: np.ndarray, graded: bool = True) -> Scale:
     if (margin > 0).all() or (margin <= 0).all():
         raise InputError(
             "the classifier gives every training film the same answer; train it longer "
-            "(config.classifier.num_steps) or check the labels"
+            "(config.classifier.num_steps) or check the labels; of your own function "
+            "(config.classifier.module), see that it returns logits, which change sign"
         )
     return Scale(
         negative=np.float32(np.median(margin[margin <= 0])),

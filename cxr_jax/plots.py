@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
+LONGEST = 24  # characters of a film's name that fit beside it
 PUBLISHED = {
     "grad_cam": "Grad-CAM",
     "smoothgrad": "SmoothGrad",
@@ -53,14 +54,25 @@ def probability(margin: float) -> float:
     return 1 / (1 + np.exp(-margin))
 
 
-def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
+def _name(axes, name: str) -> None:
+    """Says beside the first panel of a row which film it is; of a long name the end."""
+    axes.set_ylabel(name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}", fontsize=6.5)
+
+
+def traversal(walk, end: np.ndarray, names: Sequence[str], columns: int) -> Figure:
     """Strips: each row a film walked to its stop, margin and probability under each frame.
 
     The first column is the film itself, the last the change that the walk made to it.
+
+    Args:
+      end: the frame of each stop [N].
+      names: of the films that are shown, the first ones.
     """
+    rows = len(names)
     figure = Figure(figsize=(1.35 * (columns + 1), 1.62 * rows), layout="constrained")
     axes = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
+        _name(axes[row, 0], names[row])
         frames = np.round(np.linspace(0, end[row], columns)).astype(int)
         for column, frame in enumerate(frames):
             _show(axes[row, column], walk.carried[row, frame])
@@ -74,7 +86,7 @@ def traversal(walk, end: np.ndarray, rows: int, columns: int) -> Figure:
     return figure
 
 
-def interpolation(frames: np.ndarray, margin: np.ndarray) -> Figure:
+def interpolation(frames: np.ndarray, margin: np.ndarray, names: Sequence[str]) -> Figure:
     """Images drawn from no class latent to the whole one, probabilities above; the difference last.
 
     The figure of Dravid & Katsaggelos (2022).
@@ -82,11 +94,13 @@ def interpolation(frames: np.ndarray, margin: np.ndarray) -> Figure:
     Args:
       frames: [n, k, h, w, 1], from share 0 of z_class to share 1.
       margin: f on them [n, k].
+      names: of the films that they were drawn from [n].
     """
     rows, columns = frames.shape[:2]
     figure = Figure(figsize=(1.2 * (columns + 1), 1.42 * rows + 0.2), layout="constrained")
     axes = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
+        _name(axes[row, 0], names[row])
         for column in range(columns):
             _show(axes[row, column], frames[row, column])
             text = f"p = {probability(margin[row, column]):.2f}"
@@ -136,15 +150,26 @@ def title(name: str) -> str:
 
 
 def changes(
-    films, walk, ended, lesion_mask: np.ndarray | None, others: Mapping[str, np.ndarray], rows: int
+    films,
+    walk,
+    ended,
+    lesion_mask: np.ndarray | None,
+    others: Mapping[str, np.ndarray],
+    names: Sequence[str],
 ) -> Figure:
-    """Film, reconstruction, counterfactual and change; the truth; and what other methods show."""
+    """Film, reconstruction, counterfactual and change; the truth; and what other methods show.
+
+    Args:
+      names: of the films that are shown, the first ones.
+    """
+    rows = len(names)
     titles = ["film", "reconstruction", "counterfactual", "change"]
     titles += ["true lesions"] * (lesion_mask is not None) + [title(name) for name in others]
     figure = Figure(figsize=(1.5 * len(titles), 1.5 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for row in range(rows):
         panels = iter(axes[row])
+        _name(axes[row, 0], names[row])
         _show(next(panels), films.image[row])
         _show(next(panels), films.drawn[row])
         _show(next(panels), walk.carried[row, ended.frame[row]])
@@ -165,17 +190,19 @@ def audit(
     regions: Mapping[str, np.ndarray],
     each: Mapping[str, Mapping[str, np.ndarray]],
     table: Mapping,
-    names: Mapping[str, str],
-    rows: int,
+    region_names: Mapping[str, str],
+    names: Sequence[str],
 ) -> Figure:
     """What the classifier's answer rests on: films with their evidence, the bars, and the verdict.
 
     Args:
       image, other: films and counterfactuals [N, h, w, 1].
-      names: what people call the regions.
+      region_names: what people call the regions.
+      names: of the films that are shown, the first ones.
       regions: masks by name [N, h, w, 1]; `each`: per-film evidence, and truth where it is known.
       table: the `audit` of metrics.json.
     """
+    rows = len(names)
     figure = Figure(figsize=(2.1 * rows + 5.2, 4.9), layout="constrained")
     films, bars = figure.subfigures(1, 2, width_ratios=[2.1 * rows, 5.2])
     axes = films.subplots(2, rows, squeeze=False)
@@ -188,11 +215,12 @@ def audit(
         shade = 0.55 * np.squeeze(np.abs(tint)) / limit
         _show(axes[0, row], tint, cmap="PuOr_r", vmin=-limit, vmax=limit, alpha=shade)
         strongest = max(strength, key=lambda name: strength[name][row])
-        text = f"most of it:\n{names[strongest]} ({strength[strongest][row]:+.1f})"
+        text = f"most of it:\n{region_names[strongest]} ({strength[strongest][row]:+.1f})"
         axes[0, row].set_xlabel(text, fontsize=8.5)
+        axes[1, row].set_xlabel(names[row], fontsize=6.5)
     axes[0, 0].set_ylabel("coloured: what makes the\nclassifier say positive", fontsize=9)
     axes[1, 0].set_ylabel("the same film,\nwalked to negative", fontsize=9)
-    _bars(bars.subplots(), table, list(regions), names)
+    _bars(bars.subplots(), table, list(regions), region_names)
     figure.suptitle(table["verdict"], fontsize=11.5, wrap=True)
     return figure
 

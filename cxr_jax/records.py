@@ -5,6 +5,7 @@ Of several processes only the first writes.
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -114,6 +115,13 @@ def log_to(workdir: Path) -> None:
     logger.propagate = False
 
 
+def _drop_lines_after(path: Path, step: int) -> None:
+    """What was recorded after the checkpoint that a run resumes from will be recorded again."""
+    lines = path.read_text().splitlines(keepends=True)
+    whole = (line for line in lines if line.endswith("\n"))  # a killed run may leave half a line
+    path.write_text("".join(line for line in whole if json.loads(line)["step"] <= step))
+
+
 class Recorder:
     """Appends one JSON line a log interval and shows where the run stands.
 
@@ -125,16 +133,30 @@ class Recorder:
     ):
         directory.mkdir(parents=True, exist_ok=True)
         self._first = parallel.is_first()
-        self._file = (directory / "metrics.jsonl" if self._first else Path(os.devnull)).open("a")
+        path = directory / "metrics.jsonl" if self._first else Path(os.devnull)
+        if self._first and path.exists():
+            _drop_lines_after(path, start_step)
+        self._file = path.open("a")
         self._task, self._num_steps, self._batch_size = task, num_steps, batch_size
         self._clock, self._step = time.monotonic(), start_step
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Records `scalars` at `step` and shows the progress line."""
+        """Records `scalars` at `step` and shows the progress line.
+
+        Raises:
+          InputError: if one of them is not finite. Written down and saved, a diverged network would
+            be taken for a trained one.
+        """
         now = time.monotonic()
         rate = (step - self._step) * self._batch_size / max(now - self._clock, 1e-9)
         self._clock, self._step = now, step
         scalars = {name: float(value) for name, value in scalars.items()}
+        for name, value in scalars.items():
+            if not math.isfinite(value):
+                raise InputError(
+                    f"training of {self._task} has diverged: {name} is {value} at step {step}; "
+                    "choose a smaller learning rate, and another --workdir"
+                )
         line = {"step": step, "images_per_second": round(rate, 1), **scalars}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()

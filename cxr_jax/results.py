@@ -17,13 +17,19 @@ STRIP_FRAMES = 8
 AUDIT_FILMS = 4
 
 
+def names_of(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """What films are called: their files, or in a data set without files their patients."""
+    names = arrays["filename"] if "filename" in arrays else arrays["patient_id"]
+    return [name.decode() for name in names]
+
+
 def list_rejected(
     arrays: Mapping[str, np.ndarray], rows: np.ndarray, reasons: Sequence[str]
 ) -> list[dict]:
     """The films that are not explainable, by file name or patient, each with its reason."""
-    names = arrays.get("filename", arrays["patient_id"])
+    names = names_of(arrays)
     return [
-        {"id": names[row].decode(), "reason": reason}
+        {"id": names[row], "reason": reason}
         for row, reason in zip(rows, reasons, strict=True)
         if reason
     ]
@@ -48,15 +54,16 @@ def save_walks(path: Path, groups: Mapping, rows: np.ndarray, covered: np.ndarra
     """Writes the walks as arrays.
 
     `rows`: rows of the test split; `covered`: whether each passed the gate. For each direction D:
-    D/row [n] of the test split; D/image [n, h, w, 1] in [-1, 1]; D/z_structure [n, s]; masks such
-    as D/lesion_mask as far as the data set knows them. For each path P: D/P/z_class [n, k, c];
-    D/P/margin and D/P/judged [n, k], f and h on the carried frames; D/P/carried [n, k, h, w, 1],
-    the frames as uint8. `linear` from a negative is the walk to the first of the training
-    positives.
+    D/row [n] of the test split; D/name [n], see `names_of`; D/image [n, h, w, 1] in [-1, 1];
+    D/z_structure [n, s]; masks such as D/lesion_mask as far as the data set knows them. For each
+    path P: D/P/z_class [n, k, c]; D/P/margin and D/P/judged [n, k], f and h on the carried frames;
+    D/P/carried [n, k, h, w, 1], the frames as uint8. `linear` from a negative is the walk to the
+    first of the training positives.
     """
     arrays = {"rows": rows, "covered": covered}
     for direction, group in groups.items():
         arrays[f"{direction}/row"] = group.truth["row"]
+        arrays[f"{direction}/name"] = np.array(names_of(group.truth))
         arrays[f"{direction}/image"] = group.films.image
         arrays[f"{direction}/z_structure"] = group.films.structure
         masks = {name: mask for name, mask in group.truth.items() if name.endswith("_mask")}
@@ -86,32 +93,34 @@ def save_figures(
     """Traversal strips and response curves of every path, and the changes of path `path`."""
     for direction, group in groups.items():
         walks = {name: walks[0] for name, walks in group.walks.items()}
-        for name, walk in walks.items():
+        for path_name, walk in walks.items():
             ended = scores.end_walk(walk, thresholds, DIRECTIONS[direction])
-            figure = plots.traversal(walk, ended.frame, min(count, len(ended.frame)), STRIP_FRAMES)
-            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
+            names = names_of(group.truth)[:count]
+            figure = plots.traversal(walk, ended.frame, names, STRIP_FRAMES)
+            plots.save(figure, directory / f"traversal_{direction}_{path_name}.png")
         figure = plots.responses(walks, thresholds, DIRECTIONS[direction])
         plots.save(figure, directory / f"responses_{direction}.png")
     group = groups["pos_to_neg"]
     walk = group.walks[path][0]
     ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
-    rows = min(count, len(ended.frame))
+    names = names_of(group.truth)[:count]
     lesions = group.truth.get("lesion_mask")
     others = {name: saliency for name, saliency in maps.items() if name in BASELINES}
-    figure = plots.changes(group.films, walk, ended, lesions, others, rows)
+    figure = plots.changes(group.films, walk, ended, lesions, others, names)
     plots.save(figure, directory / "changes.png")
 
 
-def save_interpolation(path: Path, frames: np.ndarray, margin: np.ndarray) -> None:
-    """The paper's figure of drawn images [n, k, h, w, 1] and f on them."""
-    plots.save(plots.interpolation(frames, margin), path)
+def save_interpolation(path: Path, group: Group, frames: np.ndarray, margin: np.ndarray) -> None:
+    """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them."""
+    names = names_of(group.truth)[: len(frames)]
+    plots.save(plots.interpolation(frames, margin, names), path)
 
 
 def save_audit(path: Path, group: Group, audited: Audited, count: int) -> None:
     """The figure of the audit, unless there is no verdict."""
     if audited.regions is not None:
-        rows = min(count, AUDIT_FILMS, len(group.films.image))
+        names = names_of(group.truth)[: min(count, AUDIT_FILMS)]
         images = group.films.image, audited.other
         entries = audited.regions, audited.each, audited.table
-        figure = plots.audit(*images, *entries, REGION_NAMES, rows)
+        figure = plots.audit(*images, *entries, REGION_NAMES, names)
         plots.save(figure, path)

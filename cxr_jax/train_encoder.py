@@ -17,7 +17,7 @@ import optax
 from clu import metrics as clu_metrics
 
 from cxr_jax import gan_objective, grading, invert, parallel, train_gan
-from cxr_jax.augment import Augmentation, augment
+from cxr_jax.augment import Augmentation, augment, view_keys
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import Networks
@@ -77,7 +77,7 @@ def make_train_step(
         state: EncoderState, batch: Arrays, gan: Params, classifier: Params, scale: Scale
     ) -> tuple[EncoderState, EncoderMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
-        image = augment(to_unit_range(batch["image"]), keys, augmentation)
+        image = augment(to_unit_range(batch["image"]), view_keys(keys), augmentation)
         draw = gan_objective.draw_noise(keys, *sizes)
 
         def loss_fn(encoder: Params) -> jax.Array:

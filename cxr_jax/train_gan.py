@@ -21,7 +21,7 @@ from cxr_jax import (
     train_classifier,
     train_paper_gan,
 )
-from cxr_jax.augment import Augmentation, augment
+from cxr_jax.augment import Augmentation, augment, view_keys
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import (
@@ -167,7 +167,7 @@ def make_train_step(
         state: GanState, batch: Arrays, classifier: Params, scale: Scale
     ) -> tuple[GanState, GanMetrics]:
         keys = parallel.example_keys(seed, state.step, batch["index"])
-        image = augment(to_unit_range(batch["image"]), keys, augmentation)
+        image = augment(to_unit_range(batch["image"]), view_keys(keys), augmentation)
         draw = draw_noise(keys, *sizes)
 
         def loss_fn(params: Params):

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax.augment import Augmentation, _by_fetching, _by_products, augment, augment_mask
+from cxr_jax.augment import (
+    Augmentation,
+    _by_fetching,
+    _by_products,
+    augment,
+    augment_mask,
+    view_keys,
+)
 
 NONE = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 ALL = Augmentation(shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1)
@@ -28,6 +35,16 @@ def centres(images: jax.Array) -> np.ndarray:
     mass = np.asarray(images[..., 0], np.float64) + 1
     places = np.mgrid[:SIZE, :SIZE]
     return np.einsum("bhw,chw->bc", mass, places) / mass.sum(axis=(1, 2))[:, None]
+
+
+def test_a_view_shares_no_number_with_what_else_is_drawn():
+    keys = keys_of(500)
+    draws = lambda key, count: jax.random.normal(jax.random.split(key, count)[0])
+    # The trap: the first key of a split in three is the first of a split in four.
+    views, noise = jax.vmap(lambda key: draws(key, 3))(keys), jax.vmap(lambda k: draws(k, 4))(keys)
+    np.testing.assert_array_equal(views, noise)
+    views = jax.vmap(lambda key: draws(key, 3))(view_keys(keys))
+    assert abs(np.corrcoef(views, noise)[0, 1]) < 0.15
 
 
 def test_zero_strength_is_the_identity(key):

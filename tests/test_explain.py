@@ -62,11 +62,6 @@ def test_a_change_can_only_be_kept_from_an_encoders_guess(config):
     explain.check_config(config)
 
 
-def test_there_is_at_least_one_window_to_occlude(config):
-    config.explain.occlusion_windows = 0
-    assert "occlusion_windows is 0" in refused(config)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
@@ -135,6 +130,15 @@ def test_lungs_are_the_whole_film_where_none_are_known():
     assert lungs.dtype == bool and lungs[0].all()
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
     assert explain.lungs_of(make_tools(), {"image": masks}, np.array([0, 1])).all()
+
+
+def test_a_film_in_which_the_segmenter_finds_no_lungs_is_judged_whole():
+    masks = np.zeros((2, SIDE, SIDE, 1), np.uint8)
+    masks[1, 2:4] = 255
+    arrays = {"image": masks, "has_lung_mask": np.zeros(2, bool)}
+    lungs = explain.lungs_of(make_tools(lungs=lambda image: image > 0), arrays, np.arange(2))
+    assert lungs[0].all()
+    np.testing.assert_array_equal(lungs[1], masks[1] > 0)
 
 
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
@@ -360,6 +364,14 @@ def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, sectio
     assert known.reach > 5  # the spoilt ones
 
 
+def test_a_classifier_that_says_the_opposite_of_the_labels_is_told(splits, section, caplog):
+    splits["validation"]["label"] = 1 - splits["validation"]["label"]
+    with caplog.at_level(logging.WARNING, "cxr_jax.explain"):
+        known = explain.calibrate(make_tools(), splits, section, seed=0)
+    assert "f says" in caplog.text and "h says" in caplog.text
+    assert known.thresholds.gap > 0 and known.thresholds.judged_gap > 0
+
+
 def test_ends_are_of_training_films_that_f_calls_positive(splits):
     train = splits["train"]
     doubtful = np.flatnonzero(train["label"])[::2]
@@ -441,6 +453,25 @@ def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, secti
     )
     assert done.shares == {"pos_to_neg": 0.0, "neg_to_pos": 1.0}
     assert len(done.groups["pos_to_neg"].films.margin) == 4
+
+
+def test_a_margin_of_zero_is_a_negative_and_walked_from_one_side(splits, section):
+    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    undecided = lambda pixels: invert(pixels)._replace(
+        margin=np.maximum(invert(pixels).margin, 0), drawn_margin=0 * invert(pixels).margin
+    )
+    known = known._replace(thresholds=THRESHOLDS._replace(gap=1e9))
+    done = explain.explain_test(make_tools(invert=undecided), splits["test"], known, section)
+    walked = {name: group.truth["row"].tolist() for name, group in done.groups.items()}
+    assert walked == {"pos_to_neg": [1, 3, 5, 6], "neg_to_pos": [0, 2, 4, 7]}
+
+
+def test_where_all_films_are_walked_no_others_are_left(splits):
+    test = splits["test"]
+    positive, negative = explain.other_films(make_tools(), test, np.arange(2))
+    assert len(positive) + len(negative) == len(test["label"]) - 2
+    everything = explain.other_films(make_tools(), test, np.arange(len(test["label"])))
+    assert [len(films) for films in everything] == [0, 0]
 
 
 def test_skipped_films_are_not_explained(splits, section):

@@ -57,6 +57,13 @@ def test_every_reason_is_told():
     assert [part.split()[0] for part in reason.split("; ")] == ["f", "h", "lung"]
 
 
+def test_a_classifier_of_another_question_is_measured_by_its_own_decisions():
+    margin, label = np.array([-3.0, -1.0, 2.0, 4.0]), np.array([1, 1, 0, 0])
+    found = films.set_thresholds(margin, margin[::-1], label, np.zeros(4), 99.0)
+    # f says the opposite of the labels; h, which says what they say, has its gap by them.
+    assert (found.gap, found.judged_gap) == (5.0, 5.0)
+
+
 def test_what_is_not_a_number_is_rejected():
     some = make_films(2)
     spoilt = some._replace(drawn_margin=np.array([np.nan, some.margin[1]]))

@@ -34,6 +34,7 @@ LAYERS = [
     [
         "averaged.py",
         "precision.py",
+        "ranges.py",
         "losses.py",
         "checkpoint.py",
         "data.py",

@@ -31,12 +31,22 @@ def test_films_are_redrawn_in_their_order_without_their_lookalikes():
     spec = PhantomSpec(32)
     films = [draw(SEED, index, spec) for index in (7, 2, 11)]
     test = {"patient_id": np.array([film["patient_id"].encode() for film in films])}
-    bare = lookalikes.redraw(test, 32, ("twin", "lung_mask", "lookalike_mask"))
+    bare = lookalikes.redraw(test, spec, ("twin", "lung_mask", "lookalike_mask"))
     assert not bare["lookalike_mask"].any()
     np.testing.assert_array_equal(bare["lung_mask"], [film["lung_mask"] for film in films])
     has = [film["lookalike_mask"].any() for film in films]
     changed = [(bare["twin"][i] != film["twin"]).any() for i, film in enumerate(films)]
     assert changed == has and any(has)
+
+
+def test_a_marker_is_no_lookalike():
+    spec = PhantomSpec(32, 1.0, 1.0)
+    film = draw(SEED, 7, spec)
+    test = {"patient_id": np.array([film["patient_id"].encode()])}
+    bare = lookalikes.redraw(test, spec, ("marker_mask", "lookalike_mask"))
+    assert not bare["lookalike_mask"].any()
+    assert film["marker_mask"].any()
+    np.testing.assert_array_equal(bare["marker_mask"][0], film["marker_mask"])
 
 
 def make_test_films() -> dict[str, np.ndarray]:

@@ -45,6 +45,11 @@ def assert_refused(result: subprocess.CompletedProcess, *named: str) -> None:
         pytest.param([PHANTOM, "--config.nonsense.x=1"], ["nonsense"], id="unknown section"),
         pytest.param([PHANTOM, "--config.explain.paths=('linear','up')"], ["'up'"], id="path"),
         pytest.param([PHANTOM, "--config.gan.dtype=half"], ["gan.dtype", "'half'"], id="dtype"),
+        pytest.param([PHANTOM, "--config.data.image_size=48"], ["image_size is 48"], id="size"),
+        pytest.param([PHANTOM, "--config.gan.r1_every=0"], ["gan.r1_every is 0"], id="range"),
+        pytest.param(
+            [PHANTOM, "--config.evaluators.names=('segmentor',)"], ["'segmentor'"], id="evaluator"
+        ),
         pytest.param([PHANTOM, "--config.gan.num_steps=many"], ["num_steps", "many"], id="type"),
         pytest.param(["--config=configs/nowhere.py"], ["configs/nowhere.py"], id="no config"),
         pytest.param(["--config=configs/phantom.py:huge"], ["huge", "tiny"], id="unknown variant"),
@@ -136,7 +141,8 @@ def test_a_task_whose_predecessor_is_missing(tmp_path):
     result = run(PHANTOM, workdir, cache, *sizes, "--task=gan")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("main.py: ") and "classifier/checkpoints holds no checkpoint" in last
+    assert last.startswith("main.py: ") and "classifier is not complete" in last
+    assert "--task=classifier" in last
 
 
 def test_help_is_not_an_error():

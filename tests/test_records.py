@@ -146,6 +146,29 @@ def test_a_resumed_recorder_appends(tmp_path):
     assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
 
 
+def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
+    recorder = records.Recorder(tmp_path, "gan", 40, 4, 0)
+    for step in (10, 20, 30):
+        recorder.write(step, {"loss": 1.0})
+    recorder.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4')  # the run was killed while it wrote
+    recorder = records.Recorder(tmp_path, "gan", 40, 4, 20)
+    recorder.write(30, {"loss": 2.0})
+    recorder.close()
+    lines = read_lines(tmp_path)
+    assert [(line["step"], line["loss"]) for line in lines] == [(10, 1.0), (20, 1.0), (30, 2.0)]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_training_ends(tmp_path, value):
+    recorder = records.Recorder(tmp_path, "gan", 20, 4, 0)
+    with pytest.raises(InputError, match="gan has diverged: loss is (nan|inf) at step 10"):
+        recorder.write(10, {"accuracy": 0.5, "loss": value})
+    recorder.close()
+    assert read_lines(tmp_path) == []
+
+
 def test_done_is_done_with_its_facts(tmp_path):
     assert not records.is_done(tmp_path)
     records.mark_done(tmp_path, explain={"images": (1, 2)}, steps=3)

@@ -1,0 +1,63 @@
+"""Numbers that nothing can be computed with are refused by name."""
+
+import functools
+
+import pytest
+
+from configs import base, covid, paper, phantom, shortcut
+from cxr_jax import ranges
+from datasets.errors import InputError
+
+FIELDS = [(name, field) for name, fields in ranges.LEAST.items() for field in fields]
+
+
+def refused(config) -> str:
+    with pytest.raises(InputError) as raised:
+        ranges.check_config(config)
+    text = str(raised.value)
+    assert "\n" not in text and len(text) < 200
+    return text
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_a_field_has_a_least_value(name, field):
+    config = base.get_config()
+    section, least = functools.reduce(getattr, name.split("."), config), ranges.LEAST[name][field]
+    section[field] = least
+    ranges.check_config(config)
+    section[field] = least - 1
+    assert f"config.{name}.{field} is {least - 1}; it must be at least {least}" in refused(config)
+
+
+@pytest.mark.parametrize("module", [phantom, covid, shortcut, paper])
+@pytest.mark.parametrize("variant", ["", "tiny"])
+def test_the_configs_are_within_their_ranges(module, variant):
+    ranges.check_config(module.get_config(variant))
+
+
+@pytest.mark.parametrize("probabilities", [(0.5,), (0.5, 1.5), (-0.1, 0.0), (0.1, 0.2, 0.3)])
+def test_markers_have_two_probabilities(probabilities):
+    config = base.get_config()
+    config.data.marker_test = probabilities
+    assert "config.data.marker_test" in refused(config)
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "networks", "fits"),
+    [
+        ("cxr_phantom", 32, "ours", True),
+        ("cxr_phantom", 16, "ours", False),
+        ("cxr_phantom", 96, "ours", False),
+        ("cxr_folder", 96, "ours", True),
+        ("cxr_folder", 100, "ours", False),
+        ("cxr_folder", 0, "ours", False),
+        ("cxr_folder", -16, "ours", False),
+        ("cxr_folder", 100, "paper", True),  # the paper's networks say themselves what they draw
+    ],
+)
+def test_the_size_of_films(data, size, networks, fits):
+    if fits:
+        ranges.check_size(data, size, networks)
+    else:
+        with pytest.raises(InputError, match=f"image_size is {size}"):
+            ranges.check_size(data, size, networks)
