@@ -366,6 +366,29 @@ def test_a_step_counts_learns_and_compiles_once(name, tiny_config, networks, ran
     assert parallel.is_synced(state)
 
 
+@pytest.mark.parametrize(("name", "module"), [("gan", train_gan), ("encoder", train_encoder)])
+def test_films_are_moved_by_other_keys_than_latents(
+    name, module, tiny_config, networks, random_like, monkeypatch
+):
+    used = {}
+
+    def spy(owner, function, position):
+        original = getattr(owner, function)
+
+        def call(*arguments):
+            used[function] = arguments[position]
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, function, call)
+
+    spy(module, "augment", 1)
+    spy(module if name == "gan" else gan_objective, "draw_noise", 0)
+    task = TASKS[name](tiny_config, networks, random_like)
+    mapped = parallel.pmap_step(task.step, len(task.frozen))
+    jax.eval_shape(mapped, task.state, parallel.shard(batch_of(0)), *task.frozen)
+    assert used["augment"] is not used["draw_noise"]
+
+
 class Killed(Exception):
     """What ends a run here; a real one gets a signal, see test_end_to_end.py."""
 
