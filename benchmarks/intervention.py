@@ -113,7 +113,7 @@ def over_films(figure: Callable[[np.ndarray], float], label: np.ndarray) -> dict
 
 
 def auroc(margin: np.ndarray, label: np.ndarray) -> dict:
-    """With its interval."""
+    """The AUROC of some films, with its interval."""
     return over_films(lambda pick: metrics.auroc(margin[pick], label[pick]), label)
 
 

@@ -71,12 +71,12 @@ def _film(config: ml_collections.ConfigDict, **truths: jax.ShapeDtypeStruct) -> 
 
 
 def classifier_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
-    """Of the explained classifier."""
+    """The training step of the explained classifier."""
     return _classifier_step(config, config.classifier, devices)
 
 
 def judge_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
-    """Of the classifier that judges."""
+    """The training step of the classifier that judges."""
     return _classifier_step(config, config.judge, devices)
 
 
@@ -94,21 +94,21 @@ def _classifier_step(
 
 
 def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
-    """Of generator, encoder and discriminator."""
+    """The training step of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_train_step(config, networks, optimizers, devices)
     return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
-    """Of R1, taken every `r1_every` steps."""
+    """The step of the R1 penalty, taken every `r1_every` steps."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_penalty_step(config, networks, optimizers, devices)
     return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
 
 
 def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
-    """Of the encoder alone."""
+    """The training step of the encoder alone."""
     networks, _, trained, frozen = _gan_parts(config)
     optimizer = train_encoder.make_optimizer(config.encoder)
     mapped = train_encoder.map_train_step(config, networks, optimizer, devices)

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from cxr_jax.types import Classify, Image, Params
 
-# Of a pixel's windows, sum |change| on the [-1, 1] scale; below it f's answer is rounding.
+# The windows that hold a pixel must change by as much together (sum |change| on the [-1, 1] scale),
+# or what f says of undoing them is rounding.
 LEAST_CHANGE = 1e-3
 
 

@@ -22,7 +22,7 @@ from cxr_jax.types import Image
 # is more than this share of the whole, and the lower end of its 95% interval too.
 OUTSIDE_SHARE = 0.2
 OUTSIDE = ("marker", "elsewhere", "border", "rest")
-# As people call them, after "the".
+# What people call the regions; each name follows "the".
 REGION_NAMES = {
     "lungs": "lungs",
     "lesions": "lesions",

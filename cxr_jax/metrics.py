@@ -188,7 +188,7 @@ def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
-    """Of a symmetric matrix without negative eigenvalues."""
+    """The square root of a symmetric matrix without negative eigenvalues."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 

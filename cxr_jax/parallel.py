@@ -54,7 +54,7 @@ def wait(name: str) -> None:
 
 
 def num_devices() -> int:
-    """Of all processes."""
+    """How many devices all processes have together."""
     return jax.device_count()
 
 

@@ -50,7 +50,7 @@ def _show_change(axes, change: np.ndarray, limit: float) -> None:
 
 
 def probability(margin: float) -> float:
-    """Of the finding, from f's margin: a half at the classifier's own threshold."""
+    """The finding's, from f's margin: a half at the classifier's own threshold."""
     return 1 / (1 + np.exp(-margin))
 
 

@@ -232,7 +232,7 @@ class Standard(NamedTuple):
 
 
 def fit_standard(parameters: np.ndarray) -> Standard:
-    """Of parameters [N, p]; one that never varies keeps its unit."""
+    """Measures parameters [N, p]; one that never varies keeps its unit."""
     std = parameters.std(axis=0)
     return Standard(parameters.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32))
 
