@@ -35,7 +35,11 @@ class GanState:
 def make_optimizer(
     config: ml_collections.ConfigDict, learning_rate: float
 ) -> optax.GradientTransformation:
-    """Adam, warmed up and, over the last fifth of the run, brought down to a tenth."""
+    """Adam, warmed up and, over the last fifth of the run, brought down to a tenth.
+
+    The discriminator's counts its penalties too, one in `r1_every` steps: its rate falls that much
+    sooner.
+    """
     schedule = optax.join_schedules(
         [
             optax.linear_schedule(0.0, learning_rate, max(config.num_steps // 50, 1)),

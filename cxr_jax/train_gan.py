@@ -205,8 +205,8 @@ def make_penalty_step(
     """Builds the pure step (state, batch, classifier, scale) -> (state, penalty): R1 alone.
 
     Lazy regularisation (Karras et al., 2020): called every few steps with a weight as many times
-    larger. It is a program of its own because a `lax.cond` inside the main one runs its branch on a
-    single CPU core.
+    larger; Adam's moments are those of the main step. It is a program of its own because a
+    `lax.cond` inside the main one runs its branch on a single CPU core.
     """
 
     def step(
