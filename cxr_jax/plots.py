@@ -82,7 +82,7 @@ def traversal(walk, end: np.ndarray, names: Sequence[str], columns: int) -> Figu
             axes[row, column].set_xlabel(text, fontsize=7.5, color=colour)
         change = walk.carried[row, end[row]] - walk.carried[row, 0]
         _show_change(axes[row, columns], change, limit=max(0.25, np.abs(change).max()))
-        axes[row, columns].set_xlabel("red: brighter, blue: darker", fontsize=7.5)
+        axes[row, columns].set_xlabel("red: brighter, blue: darker", fontsize=6.5)
     return figure
 
 

@@ -95,7 +95,7 @@ def assert_walks(path: Path, frames: int) -> None:
         assert len(walks["rows"]) == len(walks["covered"]) == 8
         for direction in DIRECTIONS:
             count, *shape = walks[f"{direction}/image"].shape
-            assert count > 0
+            assert count > 0 and len(set(walks[f"{direction}/name"])) == count
             for name in PATHS - {"linear_best"}:  # of the same walks as `linear`
                 prefix = f"{direction}/{name}"
                 assert walks[f"{prefix}/margin"].shape == (count, frames)
