@@ -163,12 +163,19 @@ def test_a_direction_that_no_run_walked_says_so(finished):
 def test_each_run_is_reported_beside_the_pool(finished):
     workdirs, every = finished
     table = fidelity.pool(workdirs)["each_seed"]
-    for metric in ("on_target", "pixel_auroc_lung"):
+    for metric in ("on_target", "pixel_auroc_lung", "lookalike"):
         expected = [each["maps"]["latent"][metric].mean() for each in every]
         assert table[metric] == pytest.approx(expected)
     for metric in ("flip_rate", "twin_error"):
         expected = [each["pos_to_neg"]["linear"][metric].mean() for each in every]
         assert table[metric] == pytest.approx(expected)
+
+
+def test_the_tables_for_people_have_a_row_for_each_gan():
+    each = {"on_target": [0.5, None], "twin_error": [0.25, 1.0]}
+    lines = fidelity.each_gan({"latent_path": ["linear", "aligned"], "each_seed": each}).split("\n")
+    assert lines[0] == "| seed | path of map `latent` | on_target | twin_error |"
+    assert lines[2:] == ["| 0 | `linear` | 0.500 | 0.250 |", "| 1 | `aligned` | – | 1.000 |"]
 
 
 def test_differences_are_paired_by_film(finished):
