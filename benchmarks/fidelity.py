@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import runs, sanity  # noqa: E402
-from benchmarks.markdown import markdown_table  # noqa: E402
+from benchmarks.markdown import cell, markdown_table  # noqa: E402
 from benchmarks.pooling import PerFilm, average, load_group, mean_tree  # noqa: E402
 from cxr_jax import audit, metrics, scores, tables  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
@@ -104,7 +104,7 @@ def each_gan(table: Mapping) -> str:
     lines = ["| seed | path of map `latent` | " + " | ".join(columns) + " |"]
     lines.append("|---" * (len(columns) + 2) + "|")
     for seed, (path, *values) in enumerate(rows):
-        cells = ("–" if value is None else f"{value:.3f}" for value in values)
+        cells = (cell({"mean": value}) for value in values)
         lines.append(f"| {seed} | `{path}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

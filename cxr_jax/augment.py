@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
+from cxr_jax import parallel
 from cxr_jax.types import Image, Keys, Mask
 
 Plane = Float[Array, "h w"]
@@ -47,10 +48,9 @@ def augment(image: Image, keys: jax.Array, strength: Augmentation) -> Image:
 def view_keys(keys: Keys) -> Keys:
     """Keys for the films' views, other than those that a step splits `keys` into.
 
-    The first halves of two splits of one key are the same: without this a film would be moved by
-    the numbers that are added to its latents.
+    Without this a film would be moved by the numbers that are added to its latents.
     """
-    return jax.vmap(lambda key: jax.random.fold_in(key, VIEW))(keys)
+    return parallel.other_keys(keys, VIEW)
 
 
 def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from cxr_jax.types import Index, Params
+from cxr_jax.types import Index, Keys, Params
 from datasets.errors import InputError
 
 AXIS = "devices"
@@ -157,6 +157,14 @@ def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
     """
     step_key = jax.random.fold_in(jax.random.key(seed), step)
     return jax.vmap(lambda i: jax.random.fold_in(step_key, i))(index)
+
+
+def other_keys(keys: Keys, purpose: int) -> Keys:
+    """Keys for another purpose, other than those that `keys` are split into: folded with a number.
+
+    The first halves of two splits of one key are the same numbers.
+    """
+    return jax.vmap(lambda key: jax.random.fold_in(key, purpose))(keys)
 
 
 def pmap_rows(fn: Callable, num_frozen: int, devices: Devices) -> Callable:

@@ -4,6 +4,7 @@ import functools
 
 import ml_collections
 
+from datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from datasets.errors import InputError
 
 # The least value of each field, by section.
@@ -28,7 +29,6 @@ LEAST = {
     "explain.natural": {"num_products": 1},
 }
 COARSEST = 16  # film pixels that one pixel of the smallest map of our networks stands for
-SMALLEST_PHANTOM = 32
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -55,10 +55,10 @@ def check_size(data: str, size: int, networks: str) -> None:
 
     The paper's networks have sizes of their own; see `explain.check_paper`.
     """
-    if data == "cxr_phantom" and (size < SMALLEST_PHANTOM or size & (size - 1)):
+    if data == "cxr_phantom" and (size < SMALLEST_SIZE or size & (size - 1)):
         raise InputError(
             f"config.data.image_size is {size}; phantoms have a power of two of at least "
-            f"{SMALLEST_PHANTOM} pixels a side"
+            f"{SMALLEST_SIZE} pixels a side"
         )
     if size < COARSEST or networks == "ours" and size % COARSEST:
         raise InputError(f"config.data.image_size is {size}; it must be a multiple of {COARSEST}")

@@ -93,20 +93,20 @@ def save_figures(
     """Traversal strips and response curves of every path, and the changes of path `path`."""
     for direction, group in groups.items():
         walks = {name: walks[0] for name, walks in group.walks.items()}
-        for path_name, walk in walks.items():
+        shown = names_of(group.truth)[:count]
+        for name, walk in walks.items():
             ended = scores.end_walk(walk, thresholds, DIRECTIONS[direction])
-            names = names_of(group.truth)[:count]
-            figure = plots.traversal(walk, ended.frame, names, STRIP_FRAMES)
-            plots.save(figure, directory / f"traversal_{direction}_{path_name}.png")
+            figure = plots.traversal(walk, ended.frame, shown, STRIP_FRAMES)
+            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
         figure = plots.responses(walks, thresholds, DIRECTIONS[direction])
         plots.save(figure, directory / f"responses_{direction}.png")
     group = groups["pos_to_neg"]
     walk = group.walks[path][0]
     ended = scores.end_walk(walk, thresholds, DIRECTIONS["pos_to_neg"])
-    names = names_of(group.truth)[:count]
+    shown = names_of(group.truth)[:count]
     lesions = group.truth.get("lesion_mask")
     others = {name: saliency for name, saliency in maps.items() if name in BASELINES}
-    figure = plots.changes(group.films, walk, ended, lesions, others, names)
+    figure = plots.changes(group.films, walk, ended, lesions, others, shown)
     plots.save(figure, directory / "changes.png")
 
 

@@ -109,7 +109,7 @@ def map_train_step(
 
 def network_keys(keys: Keys) -> Keys:
     """Keys for what a network draws in training, other than those of the films' augmentation."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, NETWORK))(keys)
+    return parallel.other_keys(keys, NETWORK)
 
 
 def make_margins(network: nn.Module, batch_size: int = 128) -> Callable:
