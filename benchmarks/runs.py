@@ -1,6 +1,7 @@
 """Runs of `main.py`, as a user would start them, what they report, and what comes of it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,13 +23,18 @@ def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
 
 
 def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
-    """Runs `main.py` to its end.
+    """Runs `main.py` to its end; what one run has compiled, its neighbours need not.
 
     Raises:
       subprocess.CalledProcessError: if it fails; what went wrong is on the terminal.
     """
     main = [sys.executable, str(ROOT / "main.py")]
-    subprocess.run([*main, f"--config={config}", f"--workdir={workdir}", *flags], check=True)
+    compiled = {"JAX_COMPILATION_CACHE_DIR": str(workdir.absolute().parent / "compiled")}
+    subprocess.run(
+        [*main, f"--config={config}", f"--workdir={workdir}", *flags],
+        env=compiled | os.environ,  # unless the user keeps such programs elsewhere
+        check=True,
+    )
 
 
 def read_report(workdir: Path) -> dict:

@@ -289,13 +289,28 @@ def test_a_data_set_without_masks_has_no_maps(finished, tmp_path):
     assert "### Maps" not in fidelity.to_markdown("covid", table)
 
 
+@pytest.mark.parametrize("elsewhere", ["", "/scratch/programs"])
+def test_runs_side_by_side_share_what_they_compile(tmp_path, monkeypatch, elsewhere):
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    if elsewhere:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", elsewhere)
+    used = []
+    monkeypatch.setattr(runs.subprocess, "run", lambda command, env, check: used.append(env))
+    for name in ("seed0", "seed1"):
+        runs.run_main("configs/phantom.py", tmp_path / name, [])
+    folders = {env["JAX_COMPILATION_CACHE_DIR"] for env in used}
+    assert folders == {elsewhere or str(tmp_path / "compiled")}
+
+
 def test_a_seed_is_run_by_the_command_line_with_what_is_shared(tmp_path, monkeypatch):
     first = tmp_path / "seed0"
     for task, file in (("classifier", "done.json"), ("evaluators", "half.txt")):
         (first / task).mkdir(parents=True)
         (first / task / file).write_text("{}")
     commands = []
-    monkeypatch.setattr(runs.subprocess, "run", lambda command, check: commands.append(command))
+    monkeypatch.setattr(
+        runs.subprocess, "run", lambda command, env, check: commands.append(command)
+    )
     argv = ["fidelity.py", "--seeds=3", "--config.explain.images=8"]
     monkeypatch.setattr(sys, "argv", argv)
     fidelity.run_seed("configs/other.py:full", 2, tmp_path / "seed2", first, skip=8)
