@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import averaged, losses, metrics, parallel
+from cxr_jax import averaged, losses, metrics, parallel, training
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
@@ -24,7 +24,8 @@ from cxr_jax.classifiers import (
     shapes,
 )
 from cxr_jax.data import Arrays, to_unit_range, train_batches
-from cxr_jax.records import Recorder, is_done, mark_done, read_json
+from cxr_jax.records import is_done, mark_done, read_json
+from cxr_jax.training import Plan, Snapshot
 from cxr_jax.types import Keys, Params
 
 logger = logging.getLogger(__name__)
@@ -138,26 +139,20 @@ def train(
     optimizer = make_optimizer(config)
     step = map_train_step(config, network, optimizer, seed)
     params = first_params(config, network, image_size, seed)
-    checkpoints = Checkpoints(directory)
-    state = averaged.init_state(params, optimizer)
-    state = checkpoints.newest(parallel.replicate(state))
-    start = int(state.step)
-    recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)
-    batches = train_batches(splits["train"], config.batch_size, seed, start)
-    collected, judge = ClassifierMetrics.empty(), make_margins(network)
-    for number in range(start + 1, config.num_steps + 1):
-        state, new = step(state, parallel.shard(next(batches)))
-        collected = collected.merge(new)
-        if number % config.eval_every == 0 or number == config.num_steps:
-            margin = judge(state.average, splits["validation"]["image"])
-            auroc = metrics.auroc(margin, splits["validation"]["label"])
-            recorder.write(number, {**collected.compute(), "validation_auroc": auroc})
-            collected = ClassifierMetrics.empty()
-            checkpoints.save(number, state, state.average, score=auroc)
-    if config.num_steps == 0:
-        checkpoints.save(0, state, state.average, score=0.0)
-    recorder.close()
-    checkpoints.close()
+    validation, judge = splits["validation"], make_margins(network)
+
+    def snapshot(state: AveragedState) -> Snapshot:
+        auroc = metrics.auroc(judge(state.average, validation["image"]), validation["label"])
+        return Snapshot(state.average, auroc, {"validation_auroc": auroc})
+
+    training.train(
+        directory,
+        Plan(config.num_steps, config.batch_size, config.eval_every, config.eval_every),
+        averaged.init_state(params, optimizer),
+        lambda number, state, batch: step(state, batch),
+        lambda start: train_batches(splits["train"], config.batch_size, seed, start),
+        snapshot,
+    )
 
 
 def load(

@@ -16,14 +16,15 @@ import ml_collections
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import gan_objective, grading, invert, parallel, train_gan
+from cxr_jax import gan_objective, grading, invert, parallel, train_gan, training
 from cxr_jax.augment import Augmentation, augment, view_keys
 from cxr_jax.checkpoint import Checkpoints
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
 from cxr_jax.models.encoder import Encoder
-from cxr_jax.records import Recorder, is_done, mark_done
+from cxr_jax.records import is_done, mark_done
+from cxr_jax.training import Plan, Snapshot
 from cxr_jax.types import Image, Params
 
 logger = logging.getLogger(__name__)
@@ -138,28 +139,15 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     optimizer = make_optimizer(section)
     step = map_train_step(config, networks, optimizer)
     frozen = parallel.replicate((gan, classifier, scale))
-    checkpoints = Checkpoints(directory)
-    state = EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"]))
-    state = checkpoints.newest(parallel.replicate(state))
-    if section.num_steps == 0:  # the GAN's own encoder, as it is
-        checkpoints.save(0, state, state.encoder, score=0)
-    start = int(state.step)
-    recorder = Recorder(directory, "encoder", section.num_steps, section.batch_size, start)
-    batches = train_batches(
-        splits["train"], section.batch_size, config.seed + config.gan.seed, start, paired=True
+    seed = config.seed + config.gan.seed
+    training.train(
+        directory,
+        Plan(section.num_steps, section.batch_size, section.log_every, section.save_every),
+        EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"])),
+        lambda number, state, batch: step(state, batch, *frozen),
+        lambda start: train_batches(splits["train"], section.batch_size, seed, start, paired=True),
+        lambda state: Snapshot(state.encoder, score=int(state.step)),
     )
-    collected = EncoderMetrics.empty()
-    for number in range(start + 1, section.num_steps + 1):
-        state, new = step(state, parallel.shard(next(batches)), *frozen)
-        collected = collected.merge(new)
-        last = number == section.num_steps
-        if number % section.log_every == 0 or last:
-            recorder.write(number, collected.compute())
-            collected = EncoderMetrics.empty()
-        if number % section.save_every == 0 or last:
-            checkpoints.save(number, state, state.encoder, score=number)
-    recorder.close()
-    checkpoints.close()
     mark_done(directory, steps=section.num_steps)
 
 

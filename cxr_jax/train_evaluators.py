@@ -20,7 +20,7 @@ import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
-from cxr_jax import attack, averaged, losses, metrics, parallel, train_classifier
+from cxr_jax import attack, averaged, losses, metrics, parallel, train_classifier, training
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation, augment, augment_mask
 from cxr_jax.averaged import AveragedState
@@ -31,7 +31,8 @@ from cxr_jax.film_parameters import NAMES, SOURCES, film_parameters
 from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.regressor import Regressor
 from cxr_jax.models.segmenter import Segmenter
-from cxr_jax.records import Recorder, is_done, mark_done, read_json
+from cxr_jax.records import is_done, mark_done, read_json
+from cxr_jax.training import Plan, Snapshot
 from cxr_jax.types import Params
 from datasets.errors import InputError
 
@@ -117,24 +118,14 @@ def train(
     optimizer = train_classifier.make_optimizer(config)
     step = map_train_step(config, loss, optimizer, seed)
     params = train_classifier.init_params(network, arrays["image"].shape[1], seed)
-    checkpoints = Checkpoints(directory)
-    state = averaged.init_state(params, optimizer)
-    state = checkpoints.newest(parallel.replicate(state))
-    start = int(state.step)
-    recorder = Recorder(directory, directory.name, config.num_steps, config.batch_size, start)
-    batches = train_batches(arrays, config.batch_size, seed, start)
-    collected = EvaluatorMetrics.empty()
-    for number in range(start + 1, config.num_steps + 1):
-        state, new = step(state, parallel.shard(next(batches)))
-        collected = collected.merge(new)
-        last = number == config.num_steps
-        if number % config.log_every == 0 or last:
-            recorder.write(number, collected.compute())
-            collected = EvaluatorMetrics.empty()
-        if number % config.save_every == 0 or last:
-            checkpoints.save(number, state, state.average, score=number)
-    recorder.close()
-    checkpoints.close()
+    state = training.train(
+        directory,
+        Plan(config.num_steps, config.batch_size, config.log_every, config.save_every),
+        averaged.init_state(params, optimizer),
+        lambda number, state, batch: step(state, batch),
+        lambda start: train_batches(arrays, config.batch_size, seed, start),
+        lambda state: Snapshot(state.average, score=int(state.step)),
+    )
     return state.average
 
 

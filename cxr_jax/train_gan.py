@@ -8,7 +8,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
@@ -17,9 +16,10 @@ from cxr_jax import (
     losses,
     paper_objective,
     parallel,
-    plots,
+    samples,
     train_classifier,
     train_paper_gan,
+    training,
 )
 from cxr_jax.augment import Augmentation, augment, view_keys
 from cxr_jax.checkpoint import Checkpoints
@@ -47,13 +47,13 @@ from cxr_jax.models.gan import (
     LatentCritic,
 )
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
-from cxr_jax.records import Recorder, is_done, mark_done
-from cxr_jax.types import Image, Margin, Params, Pixels, Severity, Structure
+from cxr_jax.records import is_done, mark_done
+from cxr_jax.training import Plan, Snapshot
+from cxr_jax.types import Image, Margin, Params
 
 logger = logging.getLogger(__name__)
 
 NETWORKS = OBJECTIVES = ("ours", "paper")
-NUM_PRIOR = 3  # chests from N(0, I) on a sample sheet
 # What a device's part of a batch is a multiple of: half of it is encoded, in pairs of a negative
 # and a positive; the paper's objective compares two images of each class.
 PAIRED_SHARE = 4
@@ -269,67 +269,6 @@ def map_penalty_step(
     return parallel.pmap_step(step, num_frozen=2, devices=devices)
 
 
-def save_samples(
-    path: Path,
-    networks: Networks,
-    average: Params,
-    frozen: tuple[Params, Scale],
-    lungs: Pixels,
-    lenders: Pixels,
-) -> None:
-    """A sheet with one z_structure a row: z_class = 0, then films' class latents at two severities.
-
-    Args:
-      lungs: films whose z_structure the lower rows have; that of the upper three is from N(0, I).
-      lenders: films that lend their class latents, the columns.
-    """
-    (classifier, scale), (num_structure, _) = frozen, networks.generator.latent_sizes
-
-    def encode(pixels: Pixels) -> tuple[Structure, Severity]:
-        image = to_unit_range(pixels)
-        margin, _ = networks.classifier.apply({"params": classifier}, image)
-        (structure, _), (direction, _) = networks.encoder.apply(
-            {"params": average["encoder"]}, image
-        )
-        return structure, grading.film_radius(scale, margin)[:, None] * direction
-
-    prior = jax.random.normal(jax.random.key(0), (NUM_PRIOR, num_structure))
-    structure = jnp.concatenate([prior, encode(lungs)[0]])
-    save_sheet(path, networks, average, structure, encode(lenders)[1], "film")
-
-
-def save_prior_samples(path: Path, networks: Networks, average: Params) -> None:
-    """The same from the prior alone, for an objective that knows nothing else."""
-    keys = jax.random.split(jax.random.key(0))
-    num_structure, num_severity = networks.generator.latent_sizes
-    structure = jax.random.normal(keys[0], (2 * NUM_PRIOR, num_structure))
-    severity = jax.random.normal(keys[1], (NUM_PRIOR, num_severity))
-    save_sheet(path, networks, average, structure, severity, "draw")
-
-
-def save_sheet(
-    path: Path,
-    networks: Networks,
-    average: Params,
-    structure: Structure,
-    lent: Severity,
-    title: str,
-) -> None:
-    """Every z_structure, a row, with no class latent and with each of some at two severities."""
-    shares = (0.5, 1.0)
-    severity = jnp.stack([0 * lent[0], *(share * z for z in lent for share in shares)])
-    rows, columns = len(structure), len(severity)
-    sheet = networks.generator.apply(
-        {"params": average["generator"]},
-        jnp.repeat(structure, columns, axis=0),
-        jnp.tile(severity, (rows, 1)),
-    )
-    sheet = np.asarray(sheet).reshape(rows, columns, *sheet.shape[1:3])
-    titles = ["z_class = 0"]
-    titles += [f"{title} {i + 1}, t = {share}" for i in range(len(lent)) for share in shares]
-    plots.save(plots.image_grid(sheet, titles), path)
-
-
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
     """Trains the GAN to its end, resuming where a killed run was."""
     directory, gan = workdir / "gan", config.gan
@@ -337,47 +276,36 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         logger.info("gan: complete, skipped")
         return
     parallel.check_batch_size("gan", gan.batch_size, PAIRED_SHARE)
-    networks = make_networks(config)
-    optimizers = make_optimizers(gan)
+    networks, optimizers = make_networks(config), make_optimizers(gan)
     frozen = parallel.replicate(load_frozen(config, workdir, splits))
     step = map_train_step(config, networks, optimizers)
-    paper = gan.objective == "paper"
     penalty_step = map_penalty_step(config, networks, optimizers)
-    checkpoints = Checkpoints(directory)
-    players = init_params(networks, config.seed + config.gan.seed)
-    state = checkpoints.newest(parallel.replicate(init_state(*players, optimizers)))
-    start = int(state.step)
-    recorder = Recorder(directory, "gan", gan.num_steps, gan.batch_size, start)
-    batches = train_batches(
-        splits["train"], gan.batch_size, config.seed + config.gan.seed, start, paired=True
-    )
-    empty = (train_paper_gan.PaperMetrics if paper else GanMetrics).empty()
-    collected = empty
-    (directory / "samples").mkdir(parents=True, exist_ok=True)
-    films, label = splits["validation"]["image"], splits["validation"]["label"]
-    shown = films[np.flatnonzero(label == 0)[:3]], films[np.flatnonzero(label == 1)[:3]]
-    for number in range(start + 1, gan.num_steps + 1):
-        batch = parallel.shard(next(batches))
+    seed = config.seed + config.gan.seed
+
+    def regularised_step(number: int, state: GanState, batch: Arrays) -> tuple:
         state, new = step(state, batch, *frozen)
-        collected = collected.merge(new)
         if gan.r1_weight > 0 and number % gan.r1_every == 0:
             state, _ = penalty_step(state, batch, *frozen)
-        last = number == gan.num_steps
-        if number % gan.log_every == 0 or last:
-            recorder.write(number, collected.compute())
-            collected = empty
-        if number % gan.save_every == 0 or last:
-            variables = {**state.average, "discriminator": state.discriminator}
-            checkpoints.save(number, state, variables, score=number)
-            sheet = directory / "samples" / f"{number:06d}.png"
-            if not parallel.is_first():
-                continue
-            if paper:
-                save_prior_samples(sheet, networks, state.average)
+        return state, new
+
+    def snapshot(state: GanState) -> Snapshot:
+        if parallel.is_first():
+            sheet = directory / "samples" / f"{int(state.step):06d}.png"
+            if gan.objective == "paper":
+                samples.draw_prior(sheet, networks, state.average)
             else:
-                save_samples(sheet, networks, state.average, frozen, *shown)
-    recorder.close()
-    checkpoints.close()
+                samples.draw_films(sheet, networks, state.average, frozen, splits["validation"])
+        variables = {**state.average, "discriminator": state.discriminator}
+        return Snapshot(variables, score=int(state.step))
+
+    training.train(
+        directory,
+        Plan(gan.num_steps, gan.batch_size, gan.log_every, gan.save_every),
+        init_state(*init_params(networks, seed), optimizers),
+        regularised_step,
+        lambda start: train_batches(splits["train"], gan.batch_size, seed, start, paired=True),
+        snapshot,
+    )
     mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)
 
 

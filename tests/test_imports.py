@@ -26,8 +26,9 @@ LAYERS = [
     ["films.py"],
     ["train_encoder.py", "train_evaluators.py"],
     ["train_gan.py"],
-    ["train_paper_gan.py"],
+    ["train_paper_gan.py", "samples.py"],
     ["gan_objective.py", "paper_objective.py", "gan_state.py", "train_classifier.py"],
+    ["training.py"],
     ["invert.py", "walk.py", "grading.py", "attribution.py", "augment.py", "metrics.py"]
     + ["attack.py", "film_parameters.py"],
     ["classifiers.py"],
