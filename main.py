@@ -83,6 +83,7 @@ def main(argv: list[str]) -> int:
     check_order(workdir)
     records.log_to(workdir)
     splits, contents = data.load_splits(config.data, config.seed, truths)
+    explain.find_films(splits["test"], config.explain.films)
     # Not before the data are read: a mistyped data folder claims nothing.
     records.claim_workdir(workdir, config, contents)
     for name, run in TASKS.items():

@@ -217,6 +217,7 @@ def get_explain() -> ConfigDict:
     return ConfigDict(
         dict(
             images=64,  # test films walked, half of them called positive by f
+            films=(),  # names of test films to be surely among them, and shown first
             skip=0,  # test films of each decision left out before those
             validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,

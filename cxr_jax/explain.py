@@ -1,5 +1,6 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
+import difflib
 import logging
 import shutil
 from collections.abc import Sequence
@@ -110,20 +111,46 @@ def check_paper(config: ml_collections.ConfigDict) -> None:
             )
 
 
-def choose(margin: np.ndarray, count: int, skip: int = 0) -> np.ndarray:
-    """Rows of films that f calls positive and negative, half of `count` each, after `skip` each.
+def find_films(arrays: Arrays, wanted: Sequence[str]) -> np.ndarray:
+    """Rows of the films with these names (`config.explain.films`), in their order.
+
+    Raises:
+      InputError: if there is no such test film.
+    """
+    rows = {name: row for row, name in enumerate(results.names_of(arrays))}
+    for name in wanted:
+        if name not in rows:
+            like = difflib.get_close_matches(name, rows, n=3, cutoff=0)
+            raise InputError(
+                f"config.explain.films has {name!r}, as no test film is called; the nearest are "
+                f"{', '.join(like)}"
+            )
+    return np.array([rows[name] for name in dict.fromkeys(wanted)], int)
+
+
+def choose(margin: np.ndarray, count: int, skip: int = 0, named: Sequence[int] = ()) -> np.ndarray:
+    """Rows of films that f calls positive and negative, half of `count` each if there are so many.
+
+    Args:
+      named: rows that are surely among them, and the first.
+      skip: others of each decision that are left out before one is taken.
 
     Raises:
       InputError: if f calls no further film positive, or none negative.
     """
-    picked = slice(skip, skip + count // 2)
-    positive, negative = np.flatnonzero(margin > 0)[picked], np.flatnonzero(margin <= 0)[picked]
-    if len(positive) == 0 or len(negative) == 0:
-        raise InputError(
-            f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; after "
-            f"skipping {skip} of each decision (config.explain.skip) there is nothing to walk"
-        )
-    return np.sort(np.concatenate([positive, negative]))
+    named = np.asarray(named, int)
+    others = np.setdiff1d(np.arange(len(margin)), named)
+    chosen = []
+    for positive in (True, False):
+        asked, free = (rows[(margin[rows] > 0) == positive] for rows in (named, others))
+        free = free[skip:][: max(count // 2 - len(asked), 0)]
+        if len(asked) + len(free) == 0:
+            raise InputError(
+                f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; after "
+                f"skipping {skip} of each decision (config.explain.skip) there is nothing to walk"
+            )
+        chosen.append(free)
+    return np.concatenate([named, np.sort(np.concatenate(chosen))])
 
 
 def lungs_of(tools: Tools, arrays: Arrays, rows: np.ndarray) -> np.ndarray:
@@ -213,7 +240,8 @@ def explain_test(
     If the gate rejects every film of a direction, they are walked all the same, so that the
     pictures show why; the coverage of 0 says that their figures mean nothing.
     """
-    rows = choose(tools.margins(test["image"])[0], section.images, section.skip)
+    named = find_films(test, section.films)
+    rows = choose(tools.margins(test["image"])[0], section.images, section.skip, named)
     inverted = tools.invert(test["image"][rows])
     errors = films.lung_error(inverted, lungs_of(tools, test, rows))
     reasons = films.reasons_to_reject(inverted, errors, known.thresholds, section.gate_margin)

@@ -102,6 +102,24 @@ def test_choose_takes_the_first_of_each_decision():
     np.testing.assert_array_equal(explain.choose(margin, 4, skip=3), [6, 7])
 
 
+def test_named_films_are_chosen_first_and_count():
+    margin = np.array([-1.0, 2.0, 3.0, -2.0, 0.0, 1.0, 4.0, -5.0])
+    np.testing.assert_array_equal(explain.choose(margin, 4, named=[7, 6]), [7, 6, 0, 1])
+    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6], skip=1), [6, 2, 3, 4])
+    # More than half of `count` of one decision: they all come, and of the other as many as ever.
+    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6, 5, 2]), [6, 5, 2, 0, 3])
+    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6, 0], skip=9), [6, 0])
+
+
+def test_films_are_found_by_their_names():
+    names = {"filename": np.array([b"a/1.png", b"a/2.png", b"b/1.png"])}
+    np.testing.assert_array_equal(explain.find_films(names, ("b/1.png", "a/1.png")), [2, 0])
+    np.testing.assert_array_equal(explain.find_films(names, ("a/2.png", "a/2.png")), [1])
+    assert len(explain.find_films(names, ())) == 0
+    with pytest.raises(InputError, match="films has 'b/2.png'.* the nearest are .*b/1.png"):
+        explain.find_films(names, ("a/1.png", "b/2.png"))
+
+
 def test_skipped_films_are_those_chosen_before():
     margin = np.random.default_rng(0).normal(size=60)
     parts = [explain.choose(margin, 8, skip) for skip in (0, 4, 8)]
