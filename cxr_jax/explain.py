@@ -122,7 +122,7 @@ def find_films(arrays: Arrays, wanted: Sequence[str]) -> np.ndarray:
         if name not in rows:
             like = difflib.get_close_matches(name, rows, n=3, cutoff=0)
             raise InputError(
-                f"config.explain.films has {name!r}, as no test film is called; the nearest are "
+                f"config.explain.films has {name!r}, which no test film is called; the nearest are "
                 f"{', '.join(like)}"
             )
     return np.array([rows[name] for name in dict.fromkeys(wanted)], int)
