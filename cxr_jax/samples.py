@@ -3,8 +3,10 @@
 The first column has no class latent; each of the others lends one, at two strengths.
 """
 
+import functools
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from cxr_jax import grading, plots
 from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
-from cxr_jax.types import Params, Severity, Structure
+from cxr_jax.types import Image, Params, Pixels, Severity, Structure
 
 NUM_PRIOR = 3  # chests from N(0, I)
 NUM_FILMS = 3  # of each class
@@ -30,19 +32,13 @@ def draw_films(
       frozen: the classifier's, and its scale.
       films: `image` and `label`.
     """
-    (classifier, scale), (num_structure, _) = frozen, networks.generator.latent_sizes
-
-    def encode(label: int) -> tuple[Structure, Severity]:
-        image = to_unit_range(films["image"][films["label"] == label][:NUM_FILMS])
-        margin, _ = networks.classifier.apply({"params": classifier}, image)
-        (structure, _), (direction, _) = networks.encoder.apply(
-            {"params": average["encoder"]}, image
-        )
-        return structure, grading.film_radius(scale, margin)[:, None] * direction
-
+    negative, positive = (films["image"][films["label"] == label][:NUM_FILMS] for label in (0, 1))
+    num_structure, _ = networks.generator.latent_sizes
     prior = jax.random.normal(jax.random.key(0), (NUM_PRIOR, num_structure))
-    structure = jnp.concatenate([prior, encode(0)[0]])
-    _draw(path, networks, average, structure, encode(1)[1], "film")
+    lungs, _ = _encode(networks, average["encoder"], frozen, negative)
+    _, severity = _encode(networks, average["encoder"], frozen, positive)
+    structure = jnp.concatenate([prior, lungs])
+    _draw(path, networks, average, structure, severity, "film")
 
 
 def draw_prior(path: Path, networks: Networks, average: Params) -> None:
@@ -52,6 +48,21 @@ def draw_prior(path: Path, networks: Networks, average: Params) -> None:
     structure = jax.random.normal(keys[0], (2 * NUM_PRIOR, num_structure))
     severity = jax.random.normal(keys[1], (NUM_PRIOR, num_severity))
     _draw(path, networks, average, structure, severity, "draw")
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    networks: Networks, encoder: Params, frozen: tuple[Params, Scale], pixels: Pixels
+) -> tuple[Structure, Severity]:
+    (classifier, scale), image = frozen, to_unit_range(pixels)
+    margin, _ = networks.classifier.apply({"params": classifier}, image)
+    (structure, _), (direction, _) = networks.encoder.apply({"params": encoder}, image)
+    return structure, grading.film_radius(scale, margin)[:, None] * direction
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _generate(generator: nn.Module, params: Params, *latents: jax.Array) -> Image:
+    return generator.apply({"params": params}, *latents)
 
 
 def _draw(
@@ -64,8 +75,9 @@ def _draw(
 ) -> None:
     severity = jnp.stack([0 * lent[0], *(share * z for z in lent for share in STRENGTHS)])
     rows, columns = len(structure), len(severity)
-    sheet = networks.generator.apply(
-        {"params": average["generator"]},
+    sheet = _generate(
+        networks.generator,
+        average["generator"],
         jnp.repeat(structure, columns, axis=0),
         jnp.tile(severity, (rows, 1)),
     )

@@ -155,7 +155,7 @@ def load(networks: Networks, workdir: Path) -> Params:
     """The trained encoder's parameters; {} where there is none."""
     if networks.encoder is None:
         return {}
-    like = train_gan.init_params(networks, seed=0)[0]["encoder"]
+    like = train_gan.empty_params(networks)[0]["encoder"]
     checkpoints = Checkpoints(workdir / "encoder")
     params = checkpoints.best(parallel.replicate(like))
     checkpoints.close()

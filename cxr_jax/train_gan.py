@@ -8,6 +8,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
@@ -143,6 +144,12 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
     if networks.critic:
         discriminator["latent"] = networks.critic.init(keys[3], latents[0])["params"]
     return generator, discriminator
+
+
+def empty_params(networks: Networks) -> tuple[Params, Params]:
+    """Zeros of the shapes of `init_params`, for what is loaded to take their places."""
+    shapes = jax.eval_shape(lambda: init_params(networks, seed=0))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def make_train_step(
@@ -322,7 +329,7 @@ def load_frozen(
 
 def load(networks: Networks, workdir: Path) -> Params:
     """Averaged {"generator", "encoder"} and the "discriminator" of the newest checkpoint."""
-    generator, discriminator = init_params(networks, seed=0)
+    generator, discriminator = empty_params(networks)
     checkpoints = Checkpoints(workdir / "gan")
     like = {**generator, "discriminator": discriminator}
     params = checkpoints.best(parallel.replicate(like))
