@@ -228,16 +228,22 @@ def test_the_loss_has_what_findings_and_silences_leave(tiny_config, random_like,
     strong = lambda grafted: jnp.full(len(grafted), SCALE.strong)
     said = lambda image: Brightness().apply({}, image)[0]
     margin = said(image) if label is None else jnp.where(label, SCALE.strong, SCALE.negative)
-    drawn = gan_objective.draw_images(
-        *(films.networks, films.params, image, margin, SCALE, films.noise),
-        strong if by_label else said,
-    )
-    frozen = train_gan.init_params(films.networks, 0)[1], {}, SCALE
-    _, (terms, *_) = gan_objective.generator_loss(
-        films.networks._replace(classifier=Brightness()),
-        gan_objective.Weights(**tiny_config.gan.weights),
-        *(films.params, frozen, image, films.noise, label),
-    )
+    frozen = random_like(lambda: train_gan.init_params(films.networks, 0))[1], {}, SCALE
+
+    @jax.jit
+    def draw_and_score(image):
+        drawn = gan_objective.draw_images(
+            *(films.networks, films.params, image, margin, SCALE, films.noise),
+            strong if by_label else said,
+        )
+        _, (terms, *_) = gan_objective.generator_loss(
+            films.networks._replace(classifier=Brightness()),
+            gan_objective.Weights(**tiny_config.gan.weights),
+            *(films.params, frozen, image, films.noise, label),
+        )
+        return drawn, terms
+
+    drawn, terms = draw_and_score(image)
     finding = np.abs(drawn.grafts.change - drawn.grafts.carried).mean(axis=(1, 2, 3))
     silence = np.abs(drawn.silence).mean(axis=(1, 2, 3))
     assert (finding > 1e-4).all() and (silence > 1e-4).all()
