@@ -31,7 +31,6 @@ ROWS: Mapping[str, Mapping[str, object]] = {
     "smoothness 0": {"gan.weights.smoothness": 0.0},
     "finding 0": {"gan.weights.finding": 0.0},
     "silence 0": {"gan.weights.silence": 0.0},
-    "6 fine structure channels": {"gan.structure_channels": (16, 6, 6)},
     "classifier weight 0": {"gan.weights.margin": 0.0, "gan.weights.feature": 0.0},
     "the paper's objective": {
         "gan.objective": "paper",
