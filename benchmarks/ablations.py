@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import ml_collections
+import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
+from cxr_jax import metrics  # noqa: E402
 
 # Each row's difference from the config.
 ROWS: Mapping[str, Mapping[str, object]] = {
@@ -56,6 +58,17 @@ COLUMNS = (
 )
 
 
+# (column, where it stands film by film in scores.npz)
+PAIRED = (
+    ("flips pos→neg", "pos_to_neg/linear/flip_rate"),
+    ("twin_error", "pos_to_neg/linear/twin_error"),
+    ("on_target", "maps/latent/on_target"),
+    ("pixel_auroc_lung", "maps/latent/pixel_auroc_lung"),
+    ("lookalike", "maps/latent/lookalike"),
+)
+BOOTSTRAP = (2000, 0)
+
+
 def flags_of(changes: Mapping[str, object]) -> list[str]:
     """The command line of a row."""
     return [f"--config.{field}={value!r}".replace("'", "") for field, value in changes.items()]
@@ -72,6 +85,34 @@ def read(workdir: Path) -> dict[str, dict]:
     return {column: runs.entry_of(report, keys) for column, keys in COLUMNS}
 
 
+def by_film(workdir: Path) -> dict[str, dict[int, float]]:
+    """By column the score of each covered positive, by its row of the test split."""
+    with np.load(workdir / "explain" / "walks.npz") as walks:
+        row = walks["pos_to_neg/row"]
+        lesioned = walks["pos_to_neg/lesion_mask"].any(axis=(1, 2, 3))
+    with np.load(workdir / "explain" / "scores.npz") as arrays:
+        return {
+            column: dict(
+                zip(
+                    row[lesioned] if key.startswith("maps/") else row,
+                    arrays[key].ravel(),
+                    strict=True,
+                )
+            )
+            for column, key in PAIRED
+        }
+
+
+def less(one: Mapping[str, Mapping], other: Mapping[str, Mapping]) -> dict[str, dict]:
+    """By column the paired difference over the films that both runs explain; see `by_film`."""
+    table = {}
+    for column, films in one.items():
+        shared = sorted(films.keys() & other[column].keys())
+        difference = [float(films[row]) - float(other[column][row]) for row in shared]
+        table[column] = metrics.summarise(np.array(difference), *BOOTSTRAP)
+    return table
+
+
 def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str:
     """The table for people."""
     names = [column for column, _ in COLUMNS]
@@ -85,6 +126,13 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str
     ]
     for name, row in rows.items():
         lines.append(f"| {name} | " + " | ".join(cell(row[column]) for column in names) + " |")
+    names = [column for column, _ in PAIRED]
+    lines += ["", "Film by film, less `ours`:", "", "| | " + " | ".join(names) + " |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    for name, row in rows.items():
+        if name != "ours":
+            cells = " | ".join(cell(row["less_ours"][column]) for column in names)
+            lines.append(f"| {name} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -106,6 +154,7 @@ def main(argv: list[str]) -> None:
         config = flags.FLAGS["config"].config_filename
         runs.run_main(config, workdir, [*chosen, *only, *flags_of(changes)])
         rows[name] = read(workdir)
+        rows[name]["less_ours"] = less(by_film(workdir), by_film(base / folder("ours")))
         write(Path(flags.FLAGS.out), rows, flags.FLAGS.config.gan)
 
 

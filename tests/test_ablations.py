@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmarks import ablations
@@ -37,9 +38,39 @@ def test_the_table_shows_what_the_runs_wrote(tmp_path):
     (tmp_path / "explain" / "metrics.json").write_text(json.dumps(report))
     row = ablations.read(tmp_path)
     assert row["flips neg→pos"]["mean"] == 0.75 and row["coverage"] == {"mean": 0.9}
-    lines = ablations.to_markdown({"ours": row}, "3 steps").splitlines()
-    assert lines[-1] == (
+    text = ablations.to_markdown({"ours": row}, "3 steps")
+    assert (
         "| ours | 0.900 | 0.500 [0.400, 0.600] | 0.750 [0.650, 0.850] | 0.500 [0.400, 0.600] | "
         "0.500 [0.400, 0.600] | 0.250 [0.150, 0.350] | – | "
-        "0.125 [0.025, 0.225] |"
-    )
+        "0.125 [0.025, 0.225] |\n"
+    ) in text
+
+
+def write_films(workdir, rows, lesioned, scores):
+    """A run's films: their rows, which of them have lesions, and a score of each."""
+    (workdir / "explain").mkdir(parents=True)
+    masks = np.zeros((len(rows), 2, 2, 1), np.uint8)
+    masks[:, 0] = 255 * np.array(lesioned, np.uint8)[:, None, None]
+    walks = {"pos_to_neg/row": np.array(rows), "pos_to_neg/lesion_mask": masks}
+    np.savez(workdir / "explain" / "walks.npz", **walks)
+    arrays = {}
+    for _, key in ablations.PAIRED:
+        of_map = key.startswith("maps/")
+        arrays[key] = np.array(scores)[lesioned] if of_map else np.array(scores)[:, None]
+    np.savez(workdir / "explain" / "scores.npz", **arrays)
+
+
+def test_rows_are_compared_film_by_film(tmp_path):
+    write_films(tmp_path / "ours", [3, 5, 8], [True, False, True], [0.5, 0.25, 1.0])
+    # Film 3 was rejected here, and film 9 there; film 5 has no lesion for a map to be on.
+    write_films(tmp_path / "other", [5, 8, 9], [False, True, True], [0.75, 0.5, 7.0])
+    ours, other = (ablations.by_film(tmp_path / name) for name in ("ours", "other"))
+    difference = ablations.less(other, ours)
+    assert difference["twin_error"]["mean"] == pytest.approx((0.5 - 0.5) / 2)
+    assert difference["twin_error"]["images"] == 2
+    assert difference["on_target"]["mean"] == pytest.approx(-0.5)
+    assert difference["on_target"]["images"] == 1
+    entries = {column: {"mean": 1.0} for column, _ in ablations.COLUMNS}
+    rows = {"ours": entries, "without": entries | {"less_ours": difference}}
+    last = ablations.to_markdown(rows, "3 steps").splitlines()[-1]
+    assert last.startswith("| without | 0.000 [") and last.count("-0.500 [-0.500, -0.500]") == 3
