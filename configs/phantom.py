@@ -9,7 +9,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""` takes about 10 minutes on two cores; `tiny`, for tests, about one, and looks it.
+    """`""` takes about 25 minutes on two cores; `tiny`, for tests, about one, and looks it.
 
     `full` also trains the networks that judge realism and lung structure.
     """
