@@ -9,7 +9,7 @@ seeds (see fidelity.md) means nothing.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -113,26 +113,28 @@ def less(one: Mapping[str, Mapping], other: Mapping[str, Mapping]) -> dict[str, 
     return table
 
 
+def table(rows: Mapping[str, Mapping[str, Mapping]], columns: Sequence[str]) -> list[str]:
+    """Lines of a Markdown table; every row has every column."""
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        lines.append(f"| {name} | " + " | ".join(cell(row[column]) for column in columns) + " |")
+    return lines
+
+
 def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str:
-    """The table for people."""
-    names = [column for column, _ in COLUMNS]
+    """The tables for people."""
+    differences = {name: row["less_ours"] for name, row in rows.items() if name != "ours"}
     lines = [
         f"## Ablations: one GAN each, the same classifier and test films ({settings})",
         "",
         "Path `linear`; means over covered films with bootstrap 95% intervals.",
         "",
-        "| | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 1) + "|",
+        *table(rows, [column for column, _ in COLUMNS]),
+        "",
+        "Film by film, less `ours`:",
+        "",
+        *table(differences, [column for column, _ in PAIRED]),
     ]
-    for name, row in rows.items():
-        lines.append(f"| {name} | " + " | ".join(cell(row[column]) for column in names) + " |")
-    names = [column for column, _ in PAIRED]
-    lines += ["", "Film by film, less `ours`:", "", "| | " + " | ".join(names) + " |"]
-    lines.append("|---" * (len(names) + 1) + "|")
-    for name, row in rows.items():
-        if name != "ours":
-            cells = " | ".join(cell(row["less_ours"][column]) for column in names)
-            lines.append(f"| {name} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -145,7 +147,7 @@ def write(out: Path, rows: Mapping[str, Mapping], gan: ml_collections.ConfigDict
 def main(argv: list[str]) -> None:
     """Runs what is missing and writes the results."""
     del argv
-    rows: dict[str, dict] = {}
+    rows, scores = {}, {}
     base, chosen = Path(flags.FLAGS.workdir), runs.config_flags(sys.argv)
     only = ["--config.explain.paths=('linear',)", "--config.explain.maps=('latent',)"]
     for name, changes in ROWS.items():
@@ -154,7 +156,8 @@ def main(argv: list[str]) -> None:
         config = flags.FLAGS["config"].config_filename
         runs.run_main(config, workdir, [*chosen, *only, *flags_of(changes)])
         rows[name] = read(workdir)
-        rows[name]["less_ours"] = less(by_film(workdir), by_film(base / folder("ours")))
+        scores[name] = by_film(workdir)
+        rows[name]["less_ours"] = less(scores[name], scores["ours"])
         write(Path(flags.FLAGS.out), rows, flags.FLAGS.config.gan)
 
 

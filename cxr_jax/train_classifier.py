@@ -142,6 +142,8 @@ def train(
     validation, judge = splits["validation"], make_margins(network)
 
     def snapshot(state: AveragedState) -> Snapshot:
+        if config.num_steps == 0:  # `weights` as they are: nothing to choose between
+            return Snapshot(state.average, score=0.0)
         auroc = metrics.auroc(judge(state.average, validation["image"]), validation["label"])
         return Snapshot(state.average, auroc, {"validation_auroc": auroc})
 
