@@ -149,6 +149,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
     if flags.FLAGS.config.explain.inversion.start != "encoder":
         sys.exit("inversion.py: config.explain.inversion.start must be 'encoder', the first rows'")
+    runs.check_finished(flags.FLAGS.config, Path(flags.FLAGS.workdir), "encoder")
     count = flags.FLAGS.images
     table = run(flags.FLAGS.config, Path(flags.FLAGS.workdir), count)
     runs.write_results(Path(flags.FLAGS.out), "inversion", table, to_markdown(table, count))

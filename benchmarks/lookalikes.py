@@ -143,6 +143,8 @@ def main(argv: list[str]) -> None:
     config, workdirs = flags.FLAGS.config, [Path(each) for each in flags.FLAGS.workdirs]
     if config.data.name != "cxr_phantom":
         sys.exit("lookalikes.py: config.data.name must be 'cxr_phantom': nobody can redraw a film")
+    for workdir in workdirs:  # which may be of several GANs
+        runs.check_finished(config, workdir, "explain", ("seed", "data", "classifier"))
     test = data.load_splits(config.data, config.seed)[0]["test"]
     table = summarise(test, ask(config, workdirs[0], test), load_maps(workdirs))
     runs.write_results(Path(flags.FLAGS.out), "lookalikes", table, to_markdown(table))

@@ -8,9 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import ml_collections
 from absl import flags
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from cxr_jax import records  # noqa: E402
+from datasets.errors import InputError  # noqa: E402
 
 
 def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
@@ -40,6 +45,28 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
 def read_report(workdir: Path) -> dict:
     """metrics.json of a finished run."""
     return json.loads((workdir / "explain" / "metrics.json").read_text())
+
+
+def check_finished(
+    config: ml_collections.ConfigDict, workdir: Path, task: str, sections: Sequence[str] = ()
+) -> None:
+    """Ends the benchmark in one line if `task` is not finished in `workdir`, or of another config.
+
+    Args:
+      sections: of the config, those that matter; all if none is named.
+    """
+    name = Path(sys.argv[0]).name
+    if not records.is_done(workdir / task):
+        sys.exit(f"{name}: {workdir / task} is not complete; run main.py with this --workdir first")
+    stored, wanted = records.read_json(workdir / "config.json"), config.to_dict()
+    parts = set(sections) or stored.keys() | wanted.keys()
+    stored, wanted = (
+        {part: each[part] for part in parts & each.keys()} for each in (stored, wanted)
+    )
+    try:
+        records.check_same_experiment(workdir, stored, wanted)
+    except InputError as error:
+        sys.exit(f"{name}: {error}")
 
 
 def entry_of(report: Mapping, keys: Sequence[str]) -> dict:

@@ -4,8 +4,12 @@ Several processes save and load jointly, in a directory that they all see. How m
 it was saved does not matter.
 """
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from cxr_jax import parallel
@@ -79,6 +83,22 @@ class Checkpoints:
     def close(self) -> None:
         """Waits for unfinished saves."""
         self._checkpointer.close()
+
+
+def load_networks(directory: Path, init: Callable[[], Params]) -> Params:
+    """The networks of the best checkpoint of a training, on every device.
+
+    Args:
+      directory: of the training.
+      init: draws networks of the same shapes; it is only asked for these.
+
+    Raises:
+      InputError: if there is no checkpoint, or one of other networks.
+    """
+    shapes = jax.eval_shape(init)
+    empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    with closing(Checkpoints(directory)) as checkpoints:
+        return checkpoints.best(parallel.replicate(empty))
 
 
 def _best(n: int) -> _policies.PreservationPolicy:

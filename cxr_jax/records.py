@@ -42,7 +42,7 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            _check_same_experiment(workdir, flatten(read_json(path)), flatten(config.to_dict()))
+            check_same_experiment(workdir, read_json(path), config.to_dict())
         (workdir / "run.log").touch()
     except OSError as error:
         raise InputError(
@@ -75,7 +75,9 @@ def claim_workdir(workdir: Path, config: ml_collections.ConfigDict, contents: st
     write_json(workdir / "config.json", config.to_dict())
 
 
-def _check_same_experiment(workdir: Path, stored: dict, wanted: dict) -> None:
+def check_same_experiment(workdir: Path, stored: Mapping, wanted: Mapping) -> None:
+    """Raises `InputError` if two configs, or the same parts of them, belong to different runs."""
+    stored, wanted = flatten(stored), flatten(wanted)
     for key in sorted(stored.keys() | wanted.keys()):
         old, new = stored.get(key), wanted.get(key)
         may_change = key.startswith("explain.") or key == "evaluators.names"

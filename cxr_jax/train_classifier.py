@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import flax
@@ -15,13 +16,12 @@ from clu import metrics as clu_metrics
 from cxr_jax import averaged, losses, metrics, parallel, training
 from cxr_jax.augment import Augmentation, augment
 from cxr_jax.averaged import AveragedState
-from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.checkpoint import load_networks
 from cxr_jax.classifiers import (
     check,
     first_params,
-    init_params,  # noqa: F401  (part of this module for those who train on it)
+    init_params,
     make_classifier,
-    shapes,
 )
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.records import is_done, mark_done, read_json
@@ -164,11 +164,7 @@ def load(
     network = make_classifier(config)
     if config.module:
         return network, {}
-    checkpoints = Checkpoints(directory)
-    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes(network, image_size))
-    params = checkpoints.best(parallel.replicate(like))
-    checkpoints.close()
-    return network, params
+    return network, load_networks(directory, partial(init_params, network, image_size, seed=0))
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:

@@ -18,7 +18,7 @@ from clu import metrics as clu_metrics
 
 from cxr_jax import gan_objective, grading, invert, parallel, train_gan, training
 from cxr_jax.augment import Augmentation, augment, view_keys
-from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.checkpoint import load_networks
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import Networks
 from cxr_jax.grading import Scale
@@ -155,8 +155,6 @@ def load(networks: Networks, workdir: Path) -> Params:
     """The trained encoder's parameters; {} where there is none."""
     if networks.encoder is None:
         return {}
-    like = train_gan.empty_params(networks)[0]["encoder"]
-    checkpoints = Checkpoints(workdir / "encoder")
-    params = checkpoints.best(parallel.replicate(like))
-    checkpoints.close()
-    return params
+    return load_networks(
+        workdir / "encoder", lambda: train_gan.init_params(networks, seed=0)[0]["encoder"]
+    )

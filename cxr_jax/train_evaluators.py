@@ -8,6 +8,7 @@ those to be trained; one that the data set cannot teach is skipped with a reason
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ from cxr_jax import attack, averaged, losses, metrics, parallel, train_classifie
 from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation, augment, augment_mask
 from cxr_jax.averaged import AveragedState
-from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.checkpoint import load_networks
 from cxr_jax.classifiers import make_compact
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.film_parameters import NAMES, SOURCES, film_parameters
@@ -131,11 +132,8 @@ def train(
 
 def load(config: ml_collections.ConfigDict, network: nn.Module, name: str, workdir: Path) -> Params:
     """The trained parameters of the network `name`."""
-    like = train_classifier.init_params(network, config.data.image_size, seed=0)
-    checkpoints = Checkpoints(workdir / "evaluators" / name)
-    params = checkpoints.best(parallel.replicate(like))
-    checkpoints.close()
-    return params
+    init = partial(train_classifier.init_params, network, config.data.image_size, seed=0)
+    return load_networks(workdir / "evaluators" / name, init)
 
 
 # The segmenter.

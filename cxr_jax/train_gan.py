@@ -8,7 +8,6 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
@@ -23,7 +22,7 @@ from cxr_jax import (
     training,
 )
 from cxr_jax.augment import Augmentation, augment, view_keys
-from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.checkpoint import load_networks
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import (
     Networks,
@@ -144,12 +143,6 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
     if networks.critic:
         discriminator["latent"] = networks.critic.init(keys[3], latents[0])["params"]
     return generator, discriminator
-
-
-def empty_params(networks: Networks) -> tuple[Params, Params]:
-    """Zeros of the shapes of `init_params`, for what is loaded to take their places."""
-    shapes = jax.eval_shape(lambda: init_params(networks, seed=0))
-    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def make_train_step(
@@ -329,9 +322,9 @@ def load_frozen(
 
 def load(networks: Networks, workdir: Path) -> Params:
     """Averaged {"generator", "encoder"} and the "discriminator" of the newest checkpoint."""
-    generator, discriminator = empty_params(networks)
-    checkpoints = Checkpoints(workdir / "gan")
-    like = {**generator, "discriminator": discriminator}
-    params = checkpoints.best(parallel.replicate(like))
-    checkpoints.close()
-    return params
+
+    def init() -> Params:
+        generator, discriminator = init_params(networks, seed=0)
+        return {**generator, "discriminator": discriminator}
+
+    return load_networks(workdir / "gan", init)
