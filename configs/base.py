@@ -115,8 +115,8 @@ def get_gan() -> ConfigDict:
             weights=dict(
                 pixel=50.0,
                 feature=1.0,
-                margin=2.0,
-                locality=1.0,
+                margin=4.0,
+                locality=0.5,
                 smoothness=5.0,
                 removal=50.0,
                 finding=5.0,
