@@ -41,6 +41,9 @@ ROWS: Mapping[str, Mapping[str, object]] = {
         "encoder.num_steps": 0,
         "explain.inversion.start": "origin",
         "explain.inversion.num_steps": 300,
+        "explain.inversion.learning_rate": 0.03,  # from the origin Adam goes at a steadier pace
+        "explain.inversion.beta1": 0.9,
+        "explain.inversion.beta2": 0.999,
         "explain.inversion.keep_change": False,
         "explain.inversion.severity_share": 1.0,
     },
@@ -86,21 +89,17 @@ def read(workdir: Path) -> dict[str, dict]:
 
 
 def by_film(workdir: Path) -> dict[str, dict[int, float]]:
-    """By column the score of each covered positive, by its row of the test split."""
+    """By column the score of each covered positive, by its row of the test split; {} of none."""
     with np.load(workdir / "explain" / "walks.npz") as walks:
         row = walks["pos_to_neg/row"]
         lesioned = walks["pos_to_neg/lesion_mask"].any(axis=(1, 2, 3))
     with np.load(workdir / "explain" / "scores.npz") as arrays:
-        return {
-            column: dict(
-                zip(
-                    row[lesioned] if key.startswith("maps/") else row,
-                    arrays[key].ravel(),
-                    strict=True,
-                )
-            )
-            for column, key in PAIRED
-        }
+        table = {}
+        for column, key in PAIRED:
+            rows = row[lesioned] if key.startswith("maps/") else row
+            scores = arrays[key].ravel() if key in arrays else ()
+            table[column] = dict(zip(rows, scores, strict=True)) if len(scores) else {}
+        return table
 
 
 def less(one: Mapping[str, Mapping], other: Mapping[str, Mapping]) -> dict[str, dict]:
@@ -141,7 +140,8 @@ def to_markdown(rows: Mapping[str, Mapping[str, Mapping]], settings: str) -> str
 def write(out: Path, rows: Mapping[str, Mapping], gan: ml_collections.ConfigDict) -> None:
     """Writes the rows so far."""
     text = to_markdown(rows, f"{gan.num_steps} steps of {gan.batch_size} films")
-    runs.write_results(out, "ablations", {"num_steps": gan.num_steps, "rows": rows}, text)
+    content = {"num_steps": gan.num_steps, "gan": gan.to_dict(), "rows": rows}
+    runs.write_results(out, "ablations", content, text)
 
 
 def main(argv: list[str]) -> None:

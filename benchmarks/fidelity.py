@@ -29,6 +29,12 @@ from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
 SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
 COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
+SAME_END = "linear, same end"
+STRAIGHT = ("linear", "linear_best", "global", "chord")
+RIVALS = {
+    **dict.fromkeys(("aligned", "natural"), STRAIGHT),
+    **dict.fromkeys(("geodesic", "geodesic_pixel"), (SAME_END,)),
+}
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
 MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
 
@@ -42,10 +48,18 @@ def run_seed(config: str, seed: int, workdir: Path, first: Path, skip: int) -> N
 
 
 def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
-    """Paired differences of the gradient's paths from the straight ones, film by film."""
+    """Paired differences, film by film.
+
+    Of the gradient's paths from the straight ones; and of the geodesics from the straight line to
+    the same end, the first of those to which `linear` walks.
+    """
+    same_end = {
+        name: values.reshape(len(values), -1)[:, 0] for name, values in each["linear"].items()
+    }
+    each = {**each, SAME_END: same_end}
     table = {}
-    for one in ("aligned", "natural"):
-        for other in ("linear", "linear_best", "global", "chord"):
+    for one, others in RIVALS.items():
+        for other in others:
             if one in each and other in each:
                 table[f"{one} - {other}"] = {
                     metric: metrics.summarise(
@@ -78,6 +92,7 @@ def pool(workdirs: Sequence[Path]) -> dict:
             entry.setdefault(direction, dict.fromkeys(metrics_of, nothing))
     by_map, by_region = load_group(workdirs, "maps"), load_group(workdirs, "audit")
     return table | {
+        "config": reports[0]["config"],
         "seeds": len(reports),
         "coverage": float(np.mean([report["coverage"] for report in reports])),
         "latent_path": [report["latent_path"] for report in reports],
@@ -115,20 +130,31 @@ def to_markdown(name: str, table: Mapping) -> str:
     parts = [
         f"## {name}: {table['seeds']} GANs, {films} covered positives, "
         f"coverage {table['coverage']:.0%}",
-        "Means over films with bootstrap 95% intervals.",
+        "Means over films with bootstrap 95% intervals; in brackets of how many films, where "
+        "it is of fewer than the others.",
     ]
     for direction in DIRECTIONS:
         rows = {path: each[direction] for path, each in table["paths"].items() if direction in each}
-        parts += [f"### Paths, {direction}", markdown_table(rows, PATH_COLUMNS, "path")]
+        films = rows["linear"]["flip_rate"].get("images")
+        parts += [f"### Paths, {direction}", markdown_table(rows, PATH_COLUMNS, "path", films)]
         rows = table["comparisons"][direction]
         if rows:
-            parts.append(markdown_table(rows, COMPARED, "paired difference"))
+            parts.append(markdown_table(rows, COMPARED, "paired difference", films))
     if table["maps"]["latent"]["on_target"]["mean"] is not None:
-        parts += ["### Maps", markdown_table(table["maps"], MAP_COLUMNS, "map")]
+        lesioned = table["maps"]["latent"]["on_target"]["images"]
+        parts.append(f"### Maps of the {lesioned} films with lesions")
+        parts.append(markdown_table(table["maps"], MAP_COLUMNS, "map", lesioned))
     parts += ["### Each GAN", each_gan(table)]
     parts.append(f"Audit: {table['audit']['verdict']}")
     parts.append(f"Disentanglement: `{json.dumps(table['disentanglement'])}`")
     return "\n\n".join(parts) + "\n"
+
+
+def write(out: Path, name: str, table: Mapping) -> None:
+    """Writes the result beside those of other names."""
+    results = runs.read_results(out, "fidelity") | {name: table}
+    text = "\n".join(to_markdown(name, table) for name, table in results.items())
+    runs.write_results(out, "fidelity", results, text)
 
 
 def main(argv: list[str]) -> None:
@@ -141,16 +167,13 @@ def main(argv: list[str]) -> None:
     for seed, workdir in enumerate(workdirs):
         skip = seed * (asked.config.explain.images // 2)
         run_seed(config, seed, workdir, workdirs[0], skip)
-    table = pool(workdirs)
+    table, out = pool(workdirs), Path(asked.out)
+    write(out, asked.name, table)  # whatever becomes of the controls
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
-        controls = sanity.run_controls(config, base, workdirs[1], chosen)
-        bootstrap = (asked.config.explain.bootstrap, 0)
-        table["maps"]["latent"] |= sanity.measure(workdirs[0], *controls, bootstrap)
-    out = Path(asked.out)
-    results = runs.read_results(out, "fidelity") | {asked.name: table}
-    text = "\n".join(to_markdown(name, table) for name, table in results.items())
-    runs.write_results(out, "fidelity", results, text)
+        controls = sanity.run_controls(config, base, workdirs, chosen)
+        table["maps"]["latent"] |= sanity.measure(controls, (asked.config.explain.bootstrap, 0))
+        write(out, asked.name, table)
 
 
 if __name__ == "__main__":

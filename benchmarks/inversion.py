@@ -151,8 +151,10 @@ def main(argv: list[str]) -> None:
         sys.exit("inversion.py: config.explain.inversion.start must be 'encoder', the first rows'")
     runs.check_finished(flags.FLAGS.config, Path(flags.FLAGS.workdir), "encoder")
     count = flags.FLAGS.images
-    table = run(flags.FLAGS.config, Path(flags.FLAGS.workdir), count)
-    runs.write_results(Path(flags.FLAGS.out), "inversion", table, to_markdown(table, count))
+    config = flags.FLAGS.config
+    table = run(config, Path(flags.FLAGS.workdir), count)
+    content = {"config": config.to_dict(), "rows": table}
+    runs.write_results(Path(flags.FLAGS.out), "inversion", content, to_markdown(table, count))
 
 
 if __name__ == "__main__":

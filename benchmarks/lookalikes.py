@@ -5,9 +5,10 @@
 A nodule is no finding, but f may take it for a little of one, and an explanation of f that hid this
 would not be true. Every test film is drawn with and without its lesions and its look-alikes, and f
 is asked four times: the Shapley values (Shapley, 1953) of two players, exactly. What of both falls
-to the look-alikes is what a map of f ought to put there. Compares it, film by film, with what the
-maps of finished runs of one classifier put there, on films with lesions (`true_positives`) and on
-those that f calls positive for nothing (`false_positives`), where the look-alikes' value is all.
+to the look-alikes is what a map of f ought to put there, of what it puts on both. Compares the two
+film by film, for the maps of finished runs of one classifier, on films with lesions
+(`true_positives`); and on those that f calls positive for nothing (`false_positives`), where the
+look-alikes' value is all, what a map puts there of all it has.
 Writes benchmarks/results/lookalikes.json and .md.
 """
 
@@ -82,6 +83,27 @@ def load_maps(workdirs: Sequence[Path]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in shared}
 
 
+def compare(
+    saliency: np.ndarray, harmless: np.ndarray, lesions: np.ndarray, own: np.ndarray
+) -> dict[str, dict]:
+    """A map's shares [N] on look-alikes: of all of it, and of what is on them or on lesions.
+
+    Args:
+      saliency, harmless, lesions: maps and masks [N, h, w, 1].
+      own: f's share [N], which the latter is compared with, film by film.
+    """
+    films = range(len(saliency))
+    share = np.array([metrics.share_on(saliency[i], harmless[i]) for i in films])
+    both = harmless | lesions
+    of_both = np.array([metrics.share_on(saliency[i] * both[i], harmless[i]) for i in films])
+    known = np.isfinite(of_both)  # a map that is zero everywhere has no shares
+    return metrics.summarise(share, *BOOTSTRAP) | {
+        "of_both": metrics.summarise(of_both, *BOOTSTRAP),
+        "of_both_less_f": metrics.summarise(of_both - own, *BOOTSTRAP),
+        "spearman_with_f": metrics.spearman(of_both[known], own[known]),
+    }
+
+
 def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) -> dict[str, dict]:
     """The table: by group, f's own share, the area's and each map's; see `load_maps`."""
     rows = maps["row"]
@@ -102,11 +124,8 @@ def summarise(test: Arrays, answers: Answers, maps: Mapping[str, np.ndarray]) ->
             "area": metrics.summarise(harmless.mean(axis=(1, 2, 3))[kept], *BOOTSTRAP),
         }
         for kind in (kind for kind in MAPS if kind in maps):
-            films = zip(np.float32(maps[kind][kept]), harmless[kept], strict=True)
-            share = np.array([metrics.share_on(saliency, mask) for saliency, mask in films])
-            entry[kind] = metrics.summarise(share, *BOOTSTRAP)
-            known = np.isfinite(share)  # a map that is zero everywhere has no shares
-            entry[kind]["spearman_with_f"] = metrics.spearman(share[known], own[known])
+            saliency, lesioned = np.float32(maps[kind][kept]), test["lesion_mask"][rows][kept] > 0
+            entry[kind] = compare(saliency, harmless[kept], lesioned, own)
         entry["negative_without_lookalikes"] = metrics.summarise(undone[kept], *BOOTSTRAP)
         table[name] = entry
     return table
@@ -124,15 +143,22 @@ def to_markdown(table: Mapping[str, Mapping]) -> str:
         f"{false['f'].get('images', 0)}, of which f calls negative without them: "
         f"{cell(false['negative_without_lookalikes'])}.",
         "",
-        "| | true positives | rank correlation with `f` | false positives |",
-        "|---|---|---|---|",
+        "| true positives | of what is on look-alikes or lesions | less `f`, film by film "
+        "| rank correlation with `f` | of all of it |",
+        "|---|---|---|---|---|",
     ]
-    for name in ("f", "f_signed", "area", *(name for name in MAPS if name in positives)):
-        ranked = positives[name].get("spearman_with_f")
+    for name in ("f", "f_signed"):
+        lines.append(f"| `{name}` | {cell(positives[name])} | – | – | – |")
+    lines.append(f"| `area` | – | – | – | {cell(positives['area'])} |")
+    for name in (name for name in MAPS if name in positives):
+        entry = positives[name]
+        ranked = entry["spearman_with_f"]
         correlation = "–" if ranked is None else f"{ranked:.2f}"
-        lines.append(
-            f"| `{name}` | {cell(positives[name])} | {correlation} | {cell(false[name])} |"
-        )
+        cells = cell(entry["of_both"]), cell(entry["of_both_less_f"]), correlation, cell(entry)
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    lines += ["", "| false positives | of all of it |", "|---|---|"]
+    for name in ("f", "area", *(name for name in MAPS if name in false)):
+        lines.append(f"| `{name}` | {cell(false[name])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -147,7 +173,8 @@ def main(argv: list[str]) -> None:
         runs.check_finished(config, workdir, "explain", ("seed", "data", "classifier"))
     test = data.load_splits(config.data, config.seed)[0]["test"]
     table = summarise(test, ask(config, workdirs[0], test), load_maps(workdirs))
-    runs.write_results(Path(flags.FLAGS.out), "lookalikes", table, to_markdown(table))
+    content = {"config": config.to_dict(), **table}
+    runs.write_results(Path(flags.FLAGS.out), "lookalikes", content, to_markdown(table))
 
 
 if __name__ == "__main__":

@@ -30,16 +30,17 @@ def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
 def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
     """Runs `main.py` to its end; what one run has compiled, its neighbours need not.
 
-    Raises:
-      subprocess.CalledProcessError: if it fails; what went wrong is on the terminal.
+    If it fails, so does the benchmark, with its status: what went wrong is on the terminal.
     """
     main = [sys.executable, str(ROOT / "main.py")]
     compiled = {"JAX_COMPILATION_CACHE_DIR": str(workdir.absolute().parent / "compiled")}
-    subprocess.run(
+    done = subprocess.run(
         [*main, f"--config={config}", f"--workdir={workdir}", *flags],
         env=compiled | os.environ,  # unless the user keeps such programs elsewhere
-        check=True,
     )
+    if done.returncode:
+        print(f"{Path(sys.argv[0]).name}: the run in {workdir} failed", file=sys.stderr)
+        sys.exit(done.returncode)
 
 
 def read_report(workdir: Path) -> dict:

@@ -215,15 +215,20 @@ def variance_shares(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def interval(estimates: np.ndarray) -> list[float] | None:
-    """The middle 95% of estimates; None where more than a tenth of them are undefined."""
-    finite = estimates[np.isfinite(estimates)]
-    if len(finite) < 0.9 * len(estimates):
+    """The middle 95% of estimates.
+
+    None where more than a tenth of them are undefined, or more than a fortieth infinite: the
+    interval of a median survival has no end if that of so many resamples is never reached.
+    """
+    known = estimates[~np.isnan(estimates)]
+    if len(known) < 0.9 * len(estimates) or np.isinf(known).mean() > 0.025:
         return None
-    return [float(edge) for edge in np.percentile(finite, [2.5, 97.5])]
+    edges = np.percentile(known, [2.5, 97.5], method="lower" if np.isinf(known).any() else "linear")
+    return [float(edge) for edge in edges]
 
 
 def resamples(rows: int, count: int, seed: int) -> np.ndarray:
-    """Row numbers of bootstrap resamples [count, rows]: the same for every metric, hence paired."""
+    """Row numbers of bootstrap resamples [count, rows]; the same for whatever has as many rows."""
     return np.random.Generator(np.random.Philox(seed)).integers(rows, size=(count, rows))
 
 

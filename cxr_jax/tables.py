@@ -140,6 +140,10 @@ def disentangle(tools: Tools, explained: Explained) -> dict:
     if tools.lungs is not None:
         masks = tools.lungs(drawn).reshape(rows, columns, *drawn.shape[1:])
     table = evaluate.disentanglement(margin, masks)
+    # Negatives' class latents are all at the origin: of the others alone, what is left is grading.
+    graded = np.linalg.norm(severity, axis=1) > 0
+    if graded.any():
+        table["margin_of_graded"] = evaluate.variance_table(margin[:, graded])
     groups = [explained.groups[direction] for direction in DIRECTIONS]
     if all("severity" in group.truth for group in groups):
         films = [group.films for group in groups]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import warnings
 
@@ -209,6 +210,15 @@ def test_a_film_with_a_walk_that_is_undefined_is_compared_by_its_others():
     assert table["aligned - linear"]["transfer"]["mean"] is None
 
 
+def test_a_geodesic_is_compared_with_the_straight_line_to_its_own_end():
+    linear = {"flip_rate": np.array([[1.0, 0.0], [0.0, 0.0]])}
+    geodesic = {"flip_rate": np.array([[1.0], [1.0]])}
+    table = fidelity.compare({"linear": linear, "geodesic": geodesic}, BOOTSTRAP)
+    ((name, difference),) = table.items()
+    assert name == "geodesic - linear, same end"
+    assert difference["flip_rate"]["mean"] == 0.5  # the second end is none of the geodesic's
+
+
 def test_a_path_that_was_compared_with_itself_gains_nothing():
     same = {name: np.random.default_rng(0).uniform(size=(4, 1)) for name in fidelity.COMPARED}
     table = fidelity.compare({"aligned": same, "linear": same}, BOOTSTRAP)
@@ -259,6 +269,16 @@ def test_markdown_table():
     ]
 
 
+def test_a_cell_of_fewer_films_says_of_how_many():
+    row = {
+        "flips": {"mean": 0.5, "images": 8},
+        "transfer": {"mean": 2.0, "images": 3},
+        "none": NULL,
+    }
+    text = markdown.markdown_table({"ray": row}, tuple(row), "path", films=8)
+    assert text.splitlines()[-1] == "| `ray` | 0.500 | 2.000 (3) | – |"
+
+
 def test_the_pool_is_json_and_markdown(finished):
     table = fidelity.pool(finished[0])
     text = json.dumps(table, allow_nan=False)
@@ -289,13 +309,27 @@ def test_a_data_set_without_masks_has_no_maps(finished, tmp_path):
     assert "### Maps" not in fidelity.to_markdown("covid", table)
 
 
+DONE = subprocess.CompletedProcess([], returncode=0)
+
+
+def test_a_benchmark_fails_with_its_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        runs.subprocess, "run", lambda command, env: subprocess.CompletedProcess(command, 2)
+    )
+    with pytest.raises(SystemExit) as ended:
+        runs.run_main("configs/phantom.py", tmp_path / "seed1", [])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "seed1") in line
+
+
 @pytest.mark.parametrize("elsewhere", ["", "/scratch/programs"])
 def test_runs_side_by_side_share_what_they_compile(tmp_path, monkeypatch, elsewhere):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     if elsewhere:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", elsewhere)
     used = []
-    monkeypatch.setattr(runs.subprocess, "run", lambda command, env, check: used.append(env))
+    monkeypatch.setattr(runs.subprocess, "run", lambda command, env: used.append(env) or DONE)
     for name in ("seed0", "seed1"):
         runs.run_main("configs/phantom.py", tmp_path / name, [])
     folders = {env["JAX_COMPILATION_CACHE_DIR"] for env in used}
@@ -309,7 +343,7 @@ def test_a_seed_is_run_by_the_command_line_with_what_is_shared(tmp_path, monkeyp
         (first / task / file).write_text("{}")
     commands = []
     monkeypatch.setattr(
-        runs.subprocess, "run", lambda command, env, check: commands.append(command)
+        runs.subprocess, "run", lambda command, env: commands.append(command) or DONE
     )
     argv = ["fidelity.py", "--seeds=3", "--config.explain.images=8"]
     monkeypatch.setattr(sys, "argv", argv)

@@ -50,11 +50,12 @@ def test_a_marker_is_no_lookalike():
 
 
 def make_test_films() -> dict[str, np.ndarray]:
-    """Row 0 has nothing harmless, rows 1-4 a quarter; row 4 is ill in half of that quarter."""
+    """Row 0 has nothing harmless, rows 1-4 a quarter; 4 is ill in half of it, 1 and 2 elsewhere."""
     harmless = np.zeros((5, 4, 4, 1), np.uint8)
     harmless[1:, :2, :2] = 255
     lesion = np.zeros_like(harmless)
     lesion[4, 0, :2] = 255
+    lesion[1:3, 2:, 2:] = 255
     return {
         "label": np.array([1, 1, 1, 0, 1]),
         "lookalike_mask": harmless,
@@ -97,6 +98,11 @@ def test_the_classifiers_own_share_is_set_beside_the_maps(table):
     assert positives["f"]["mean"] == pytest.approx((12 / 16 + 4 / 8 + 1 / 5) / 3)
     assert positives["area"]["mean"] == pytest.approx((2 / 16 + 4 / 16 + 4 / 16) / 3)
     assert positives["latent"]["mean"] == pytest.approx((0.5 + 0.3 + 0.1) / 3)
+    # By hand: what is left of each map lies evenly on the pixels that are not harmless.
+    of_both = [0.5 / (0.5 + 2 * 0.5 / 14), 0.3 / (0.3 + 4 * 0.7 / 12), 0.1 / (0.1 + 4 * 0.9 / 12)]
+    assert positives["latent"]["of_both"]["mean"] == pytest.approx(np.mean(of_both))
+    less = np.array(of_both) - [12 / 16, 4 / 8, 1 / 5]
+    assert positives["latent"]["of_both_less_f"]["mean"] == pytest.approx(less.mean())
     assert positives["latent"]["spearman_with_f"] == pytest.approx(1.0)
     # A map that is zero everywhere on one film has a share on the two others.
     assert positives["latent_occlusion"]["images"] == 2
@@ -113,6 +119,6 @@ def test_false_positives_are_counted_where_a_lookalike_made_them(table):
 
 def test_the_table_names_every_row(table):
     text = lookalikes.to_markdown(table)
-    assert "| `f` | 0.483" in text and "| `latent` | 0.300" in text
+    assert "| `f` | 0.483" in text and "| `latent` | 0.562" in text and "| `latent` | 0.800" in text
     assert "`grad_cam`" not in text
     assert "False" not in text and "nan" not in text

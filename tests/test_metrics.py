@@ -227,6 +227,16 @@ def test_a_median_that_many_resamples_lack_has_no_interval():
     assert summary["ci95"] is None
 
 
+def test_a_median_that_one_resample_in_twenty_never_reaches_has_no_interval():
+    """Of twelve walks eight flip: in some resamples, by chance, more than half do not."""
+    time, event = np.arange(1.0, 13.0)[:, None], np.arange(12)[:, None] < 8
+    never = np.mean([(~event[pick]).sum() > 6 for pick in metrics.resamples(12, 400, 0)])
+    assert 0.025 < never < 0.1
+    assert metrics.summarise_median_survival(time, event, 400, 0)["ci95"] is None
+    # Where fewer are, they stand at the upper end and are not left out.
+    assert metrics.interval(np.array([*range(198), np.inf, np.inf])) == [4.0, 194.0]
+
+
 def test_kernel_distance_by_hand():
     one, other = np.array([[1.0], [2.0]]), np.array([[0.0], [1.0], [3.0]])
     k = lambda a, b: (a * b + 1) ** 3

@@ -1,9 +1,12 @@
 """The sanity check of maps, on maps that are made up."""
 
+import json
+
 import numpy as np
 import pytest
 
 from benchmarks import runs, sanity
+from benchmarks.sanity import Controls
 from cxr_jax import results
 
 BOOTSTRAP = (50, 0)
@@ -54,6 +57,14 @@ def test_nothing_in_common_is_null_with_a_reason():
     assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
 
 
+def know(workdir, accuracy: float) -> None:
+    """What the control's classifier knew of its labels, early and in the end."""
+    (workdir / "classifier").mkdir()
+    lines = [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": accuracy}]
+    text = "\n".join(json.dumps(line) for line in lines) + "\n"
+    (workdir / "classifier" / "metrics.jsonl").write_text(text)
+
+
 def test_the_whole_measure(tmp_path):
     rng = np.random.default_rng(0)
     images, maps = np.zeros((20, SIDE, SIDE, 1)), draw(rng, 20)
@@ -61,24 +72,41 @@ def test_the_whole_measure(tmp_path):
     first = save(tmp_path / "first", rows, maps, images)
     again = save(tmp_path / "again", rows, maps + 0.1 * draw(rng, 20), images)
     shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
-    sane = sanity.measure(first, again, shuffled, BOOTSTRAP)["sanity"]
-    insane = sanity.measure(first, again, again, BOOTSTRAP)["sanity"]
-    assert insane["mean"] == pytest.approx(1.0)
-    assert sane["ci95"][1] < 0.3
+    know(shuffled, 0.97)
+    know(again, 0.6)
+    sane = sanity.measure(Controls(first, again, shuffled), BOOTSTRAP)
+    insane = sanity.measure(Controls(first, again, again), BOOTSTRAP)
+    assert insane["sanity"]["mean"] == pytest.approx(1.0)
+    assert sane["sanity"]["ci95"][1] < 0.3
+    assert sane["sanity_control_knows"] == {"mean": 0.97}
 
 
-def test_the_controls_are_a_second_gan_on_the_same_films_and_one_of_shuffled_labels(
-    tmp_path, monkeypatch
-):
-    (tmp_path / "seed1" / "gan").mkdir(parents=True)
-    (tmp_path / "seed1" / "gan" / "done.json").write_text("{}")
+def test_a_map_that_is_the_same_everywhere_is_left_out():
+    table = sanity.summarise({1: 0.8, 2: 0.6}, {1: 0.4, 2: float("nan")}, BOOTSTRAP)
+    assert table["sanity"]["mean"] == pytest.approx(0.5) and table["sanity"]["images"] == 1
+
+
+def test_the_controls_are_three_gans_on_the_same_films_along_the_same_path(tmp_path, monkeypatch):
+    seeds = [tmp_path / f"seed{seed}" for seed in range(3)]
+    for workdir in seeds:
+        (workdir / "gan").mkdir(parents=True)
+        (workdir / "gan" / "done.json").write_text(f'"{workdir.name}"')
     calls = []
     monkeypatch.setattr(runs, "run_main", lambda config, workdir, flags: calls.append(flags))
-    again, _ = sanity.run_controls(
-        "c.py", tmp_path, tmp_path / "seed1", ["--config.explain.images=8"]
-    )
-    assert (again / "gan" / "done.json").exists()
-    one, two = calls
-    assert "--config.gan.seed=1" in one and not any("skip" in flag for flag in one)
-    assert "--config.data.shuffle_labels=True" in two
-    assert all("--config.explain.images=8" in flags for flags in calls)
+    controls = sanity.run_controls("c.py", tmp_path, seeds, ["--config.explain.images=8"])
+    assert (controls.first / "gan" / "done.json").read_text() == '"seed0"'
+    assert (controls.again / "gan" / "done.json").read_text() == '"seed1"'
+    assert not (controls.shuffled / "gan").exists()
+    for seed, flags in enumerate(calls):
+        assert f"--config.gan.seed={seed}" in flags and "--config.explain.images=8" in flags
+        assert "--config.explain.paths=('linear',)" in flags
+        assert not any("skip" in flag for flag in flags)
+        assert ("--config.data.shuffle_labels=True" in flags) == (seed == 2)
+
+
+def test_every_field_of_the_control_s_classifier_exists(tiny_config):
+    """A view that is moved or dimmed is another film: no label of it is learned by heart."""
+    fields = dict(flag.removeprefix("--config.").split("=") for flag in sanity.BY_HEART)
+    tiny_config.update_from_flattened_dict({name: eval(value) for name, value in fields.items()})
+    assert tiny_config.data.shuffle_labels
+    assert set(tiny_config.classifier.augmentation.values()) == {0.0}

@@ -298,7 +298,8 @@ def test_disentanglement_pairs_every_structure_with_every_class_latent():
     )
     table = tables.disentangle(tools, make_explained(groups))
     # f sees the brightness alone, which z_class alone sets; the lungs' width is z_structure's.
-    assert table["margin"] == pytest.approx({"z_structure": 0, "z_class": 1, "both": 0}, abs=1e-9)
+    for name in ("margin", "margin_of_graded"):
+        assert table[name] == pytest.approx({"z_structure": 0, "z_class": 1, "both": 0}, abs=1e-9)
     for name in ("lung_area", "lung_column"):
         assert table[name] == pytest.approx({"z_structure": 1, "z_class": 0, "both": 0}, abs=1e-9)
     # Lungs reach from top to bottom, wherever their sides are.
@@ -340,7 +341,29 @@ def test_disentanglement_looks_at_no_more_films_than_it_says():
     assert len(pairs) == tables.NUM_FACTORS**2  # both halves are the same films here
     np.testing.assert_array_equal(structure[:count], np.repeat(structure[:1], count, axis=0))
     assert table["margin"] == dict.fromkeys(("z_structure", "z_class", "both"))
-    assert table.keys() == {"margin"}
+    assert table.keys() == {"margin", "margin_of_graded"}
+
+
+def test_graded_class_latents_are_also_looked_at_alone():
+    """Of two negatives and two positives: what z_class governs there is mostly its yes or no."""
+    groups = make_groups()
+    for name, group in groups.items():
+        rows = np.arange(len(group.films.margin))[:, None]
+        severity = (name == "pos_to_neg") * (5.0 + 0.1 * (rows % 2))
+        groups[name] = group._replace(
+            films=group.films._replace(structure=rows % 3, severity=severity), truth={}
+        )
+    tools = make_tools(
+        draw=lambda structure, severity: structure + severity,
+        classify=lambda sums: sums[:, 0],
+    )
+    table = tables.disentangle(tools, make_explained(groups))
+    found = groups["pos_to_neg"].films
+    lungs = np.concatenate([group.films.structure for group in groups.values()])
+    expected = lungs.var() / (lungs.var() + found.severity.var())
+    assert table["margin_of_graded"]["z_structure"] == pytest.approx(expected)
+    assert table["margin_of_graded"]["z_class"] == pytest.approx(1 - expected)
+    assert table["margin"]["z_class"] > 0.7 > 0.1 > table["margin_of_graded"]["z_class"]
 
 
 def test_frames_that_are_judged_include_start_and_stop():
