@@ -87,9 +87,8 @@ def pool(workdirs: Sequence[Path]) -> dict:
         table["comparisons"][direction] = compare(each, bootstrap)
     for entry in table["paths"].values():
         for direction in DIRECTIONS:
-            metrics_of = table["paths"]["linear"][direction]
             nothing = {"mean": None, "reason": tables.NOT_WALKED}
-            entry.setdefault(direction, dict.fromkeys(metrics_of, nothing))
+            entry.setdefault(direction, dict.fromkeys(table["paths"]["linear"][direction], nothing))
     by_map, by_region = load_group(workdirs, "maps"), load_group(workdirs, "audit")
     return table | {
         "config": reports[0]["config"],
@@ -134,7 +133,7 @@ def to_markdown(name: str, table: Mapping) -> str:
         "it is of fewer than the others.",
     ]
     for direction in DIRECTIONS:
-        rows = {path: each[direction] for path, each in table["paths"].items() if direction in each}
+        rows = {path: each[direction] for path, each in table["paths"].items()}
         films = rows["linear"]["flip_rate"].get("images")
         parts += [f"### Paths, {direction}", markdown_table(rows, PATH_COLUMNS, "path", films)]
         rows = table["comparisons"][direction]

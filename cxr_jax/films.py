@@ -1,7 +1,8 @@
 """The films that are explained: what f and h say of them, their latents, and the gate.
 
 A film is *not explainable* where its reconstruction is not seen by f or by h as the film is, or
-where the lungs are not drawn well enough: a walk from there would explain another image.
+where the lungs are drawn worse than this generator draws validation films': a walk from there would
+explain another image. The latter says nothing of how well the generator draws at all.
 """
 
 from collections.abc import Callable

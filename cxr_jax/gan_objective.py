@@ -326,7 +326,7 @@ def generator_loss(
     fake = everything[rows:]
     grade = grading.grade(scale, wanted[rows:], networks.discriminator.num_grades)
     judged = networks.discriminator.apply({"params": discriminator["image"]}, fake, grade)
-    read = networks.critic.apply({"params": discriminator["latent"]}, drawn.z_structure)
+    guessed = networks.critic.apply({"params": discriminator["latent"]}, drawn.z_structure)
     exact = jnp.square((said[:rows] - wanted[:rows]) / scale.span)
     terms = {
         "pixel": losses.pixel_error(drawn.reconstruction, image[0::2]).mean(),
@@ -344,7 +344,7 @@ def generator_loss(
         ).mean(),
         "structure": losses.gaussian_kl(*drawn.structure).mean() / pixels,
         "severity": (drawn.positive * losses.gaussian_kl(*drawn.severity)).mean() / pixels,
-        "confusion": losses.confusion(read),
+        "confusion": losses.confusion(guessed),
         "adversarial": losses.generator_logistic(judged),
     }
     loss = sum(getattr(weights, name) * term for name, term in terms.items())

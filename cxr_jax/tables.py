@@ -89,13 +89,15 @@ def score_paths(
             entry.setdefault("structure", _none(tools.reasons["segmenter"] or FIRST_WALK))
             entry.setdefault("length_gain", _none(NO_STRAIGHT))
             if explained.shares[direction] == 0:
+                unflipped = np.zeros(len(values["flip_rate"]))
                 entry = dict.fromkeys(entry, _none(NONE_COVERED))
+                entry["flip_rate_all"] = metrics.summarise(unflipped, *bootstrap)
                 values.update({metric: rows[:0] for metric, rows in values.items()})
             table.setdefault(path, {})[direction] = entry
-    metrics_of = table["linear"]["pos_to_neg"]
+    names = table["linear"]["pos_to_neg"]
     for entry in table.values():
         for direction in DIRECTIONS:
-            entry.setdefault(direction, dict.fromkeys(metrics_of, _none(NOT_WALKED)))
+            entry.setdefault(direction, dict.fromkeys(names, _none(NOT_WALKED)))
     return each, table
 
 

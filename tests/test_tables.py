@@ -374,7 +374,7 @@ def test_frames_that_are_judged_include_start_and_stop():
     np.testing.assert_array_equal(frames[:, -1], walk.carried[:, K])
 
 
-def test_where_no_film_is_covered_nothing_is_said():
+def test_where_no_film_is_covered_it_is_said_only_that_none_flips():
     groups = make_groups()
     explained = make_explained(groups)._replace(shares={"pos_to_neg": 0.0, "neg_to_pos": 1.0})
     each, table = tables.score_paths(
@@ -382,6 +382,8 @@ def test_where_no_film_is_covered_nothing_is_said():
     )
     for path in each["pos_to_neg"]:
         assert all(len(rows) == 0 for rows in each["pos_to_neg"][path].values())
+        unflipped = table[path]["pos_to_neg"].pop("flip_rate_all")
+        assert unflipped["mean"] == 0.0 and unflipped["images"] == 4
         for entry in table[path]["pos_to_neg"].values():
             assert entry == {"mean": None, "reason": tables.NONE_COVERED}
     assert table["linear"]["neg_to_pos"]["flip_rate"]["mean"] == 0.5
