@@ -272,6 +272,8 @@ def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
     config, workdir = flags.FLAGS.config, Path(flags.FLAGS.workdir)
+    # Of the classifier the flags speak to those that are taught here.
+    runs.check_finished(config, workdir, "explain", ("seed", "data", "evaluators"))
     audited = read_audit(workdir)
     films = {
         column: load_films(config, workdir, column)

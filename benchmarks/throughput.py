@@ -122,7 +122,7 @@ def main(argv: list[str]) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     device = jax.devices()[0]
     result = {
-        "config": flags.FLAGS["config"].value.data.to_dict(),
+        "config": config.to_dict(),
         "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         "peak_memory_gib": round(peak, 2),

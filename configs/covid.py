@@ -9,7 +9,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""`: 128 px, for a GPU. `cpu`: 64 px, about 30 minutes on two cores. `tiny`: tests."""
+    """`""`: 128 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests."""
     config = base.get_config()
     config.data.name = "cxr_folder"
     config.data.image_size = 128

@@ -11,7 +11,7 @@ from datasets.errors import InputError
 TRAINED = {"batch_size": 1, "num_steps": 1, "log_every": 1, "save_every": 1}
 JUDGED = {"batch_size": 1, "num_steps": 0, "eval_every": 1}
 LEAST = {
-    "data": {"num_train": 1, "num_validation": 1, "num_test": 1},
+    "data": {"num_train": 1, "num_validation": 2, "num_test": 2},
     "classifier": JUDGED,
     "judge": JUDGED,
     "gan": TRAINED | {"r1_every": 1},
@@ -47,7 +47,26 @@ def check_config(config: ml_collections.ConfigDict) -> None:
                 f"config.data.{field} is {given}; it must be two probabilities, of a positive's "
                 "marker and of a negative's"
             )
+    if not 0 < config.explain.gate_percentile <= 100:
+        raise InputError(
+            f"config.explain.gate_percentile is {config.explain.gate_percentile}; it must be above "
+            "0 and no more than 100"
+        )
     check_size(config.data.name, config.data.image_size, config.gan.networks)
+    if config.gan.networks == "ours":
+        check_maps(config.gan)
+
+
+def check_maps(gan: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if the latents have more maps than the networks have levels for them."""
+    levels = min(len(gan.generator_widths), len(gan.encoder_widths)) - 1
+    most = {"structure_channels": levels, "severity_channels": len(gan.structure_channels) - 1}
+    for field, count in most.items():
+        if not 1 <= len(gan[field]) <= count:
+            raise InputError(
+                f"config.gan.{field} is {tuple(gan[field])}; beside generator_widths, "
+                f"encoder_widths and structure_channels of this config it has 1 to {count} numbers"
+            )
 
 
 def check_size(data: str, size: int, networks: str) -> None:

@@ -17,6 +17,8 @@ import ml_collections
 from cxr_jax import parallel
 from datasets.errors import InputError
 
+MAY_CHANGE = ("evaluators.names", "data.dir", "data.cache_dir")
+
 
 def flatten(tree: Mapping, prefix: str = "") -> dict:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
@@ -33,7 +35,8 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
     """Makes the work directory, or checks that the one there belongs to the same experiment.
 
     `explain.*` may change between runs, since explaining leaves the trained networks alone, and so
-    may `evaluators.names`, which asks for more networks or fewer.
+    may `evaluators.names`, which asks for more networks or fewer, and where the data lie: what they
+    are `claim_workdir` asks.
 
     Raises:
       InputError: if `workdir` cannot be written or holds a run of another config.
@@ -80,7 +83,7 @@ def check_same_experiment(workdir: Path, stored: Mapping, wanted: Mapping) -> No
     stored, wanted = flatten(stored), flatten(wanted)
     for key in sorted(stored.keys() | wanted.keys()):
         old, new = stored.get(key), wanted.get(key)
-        may_change = key.startswith("explain.") or key == "evaluators.names"
+        may_change = key.startswith("explain.") or key in MAY_CHANGE
         if old != new and not may_change:
             known = key in stored and key in wanted  # and not a field of one version alone
             advice = f", or run with --config.{key}={old}" if known else ""

@@ -383,7 +383,7 @@ def test_split_does_not_depend_on_the_order_of_files():
     assert [i for i in range(20) if forwards[f"1/{i}.png"] == "test"] == EXPECTED_TEST_PATIENTS
 
 
-def test_unknown_patients_are_patients_of_their_own(folder, tmp_path):
+def test_unknown_patients_are_patients_of_their_own(folder, tmp_path, caplog):
     write_metadata(
         folder,
         [{"filename": row["filename"], "patient_id": " "} for row in metadata_rows()],
@@ -393,6 +393,7 @@ def test_unknown_patients_are_patients_of_their_own(folder, tmp_path):
         "train": 14, "validation": 2, "test": 4,
     }  # fmt: skip
     assert builder.report["unknown_patient"] == 20
+    assert "of 20 films 20 have no patient_id" in caplog.text
 
 
 def test_group_id_outranks_patient_id(folder, tmp_path):

@@ -35,6 +35,35 @@ def test_the_configs_are_within_their_ranges(module, variant):
     ranges.check_config(module.get_config(variant))
 
 
+@pytest.mark.parametrize(("percentile", "fits"), [(0.0, False), (50.0, True), (100.5, False)])
+def test_a_percentile_is_above_0_and_up_to_100(percentile, fits):
+    config = base.get_config()
+    config.explain.gate_percentile = percentile
+    if fits:
+        ranges.check_config(config)
+    else:
+        assert f"gate_percentile is {percentile}" in refused(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "channels", "fits"),
+    [
+        ("structure_channels", (8, 4, 2), True),
+        ("structure_channels", (16, 6, 3, 2), False),  # beyond the networks' levels
+        ("structure_channels", (), False),
+        ("severity_channels", (4,), True),
+        ("severity_channels", (4, 2, 1), False),
+    ],
+)
+def test_latents_have_no_more_maps_than_the_networks_have_levels(field, channels, fits):
+    config = base.get_config()
+    config.gan[field] = channels
+    if fits:
+        ranges.check_config(config)
+    else:
+        assert f"config.gan.{field} is {channels}" in refused(config)
+
+
 @pytest.mark.parametrize("probabilities", [(0.5,), (0.5, 1.5), (-0.1, 0.0), (0.1, 0.2, 0.3)])
 def test_markers_have_two_probabilities(probabilities):
     config = base.get_config()

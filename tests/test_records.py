@@ -69,6 +69,13 @@ def test_explaining_may_be_configured_anew(tmp_path):
     assert records.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
 
 
+def test_the_same_data_may_lie_elsewhere(tmp_path):
+    claim(tmp_path, make_config(data=dict(dir="films", cache_dir="", image_size=64)))
+    claim(tmp_path, make_config(data=dict(dir="moved", cache_dir="cache", image_size=64)))
+    with pytest.raises(InputError, match="data.image_size"):
+        claim(tmp_path, make_config(data=dict(dir="films", cache_dir="", image_size=128)))
+
+
 def test_other_evaluators_may_be_asked_for_but_not_made_otherwise(tmp_path):
     claim(tmp_path, make_config(evaluators=dict(names=(), robust=dict(steps=1))))
     claim(tmp_path, make_config(evaluators=dict(names=("robust",), robust=dict(steps=1))))

@@ -206,3 +206,9 @@ def _log_report(folder: str, report: dict) -> None:
             )
             shown = "; ".join(names[:_LOGGED] + more)
             logging.warning("%s: %d files %s: %s", folder, len(names), what, shown)
+    if report["unknown_patient"]:
+        logging.warning(
+            "%s: of %d films %d have no patient_id in metadata.csv; each counts as a patient of "
+            "its own, so films of one patient may be in several splits",
+            *(folder, report["films"], report["unknown_patient"]),
+        )
