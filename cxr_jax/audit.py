@@ -178,20 +178,28 @@ def agreement(
 
     Returns:
       rank_correlation: Spearman's, over both regions of every film; what is NEGLIGIBLE is tied.
-      untied_rank_correlation: the same but for rounding errors with nothing tied. slope: of
+      constant_rank_correlation: that of each region's mean evidence in every film's stead, which
+        tells lesions from a marker that no film has, but not one film from another.
+      rank_correlation_of: the same of one region over the films where it is not negligible.
+      untied_rank_correlation: as the first, but for rounding errors with nothing tied. slope: of
       evidence on truth through the origin (1 is exact). error: mean absolute difference in logits.
     """
-    one, other = (
-        np.concatenate([values[name] for name in RENDERED if name in truth])
-        for values in (found, truth)
-    )
+    names = [name for name in RENDERED if name in truth]
+    one, other = (np.concatenate([values[name] for name in names]) for values in (found, truth))
+    constant = np.concatenate([np.full(len(found[name]), found[name].mean()) for name in names])
+    shown = {name: np.abs(truth[name]) >= NEGLIGIBLE for name in names}
 
-    def correlation(least: float) -> float | None:
-        return metrics.spearman(*(np.where(abs(v) < least, 0, v) for v in (one, other)))
+    def correlation(found: np.ndarray, least: float) -> float | None:
+        return metrics.spearman(*(np.where(abs(v) < least, 0, v) for v in (found, other)))
 
     return {
-        "rank_correlation": correlation(NEGLIGIBLE),
-        "untied_rank_correlation": correlation(ROUNDING_ERROR),
+        "rank_correlation": correlation(one, NEGLIGIBLE),
+        "constant_rank_correlation": correlation(constant, NEGLIGIBLE),
+        "rank_correlation_of": {
+            name: metrics.spearman(found[name][kept], truth[name][kept])
+            for name, kept in shown.items()
+        },
+        "untied_rank_correlation": correlation(one, ROUNDING_ERROR),
         "slope": float(one @ other / (other @ other)) if other.any() else None,
         "error": float(np.abs(one - other).mean()),
     }

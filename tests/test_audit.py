@@ -184,6 +184,21 @@ def test_what_is_negligible_has_no_order():
     assert audit.agreement(found, truth)["rank_correlation"] < 0.8
 
 
+def test_where_no_film_has_a_marker_a_constant_agrees_nearly_as_well():
+    rng = np.random.default_rng(0)
+    truth = {"lesions": rng.uniform(3, 5, 60), "marker": np.zeros(60)}
+    found = {"lesions": rng.permutation(truth["lesions"]), "marker": np.zeros(60)}
+    told = audit.agreement(found, truth)
+    assert told["constant_rank_correlation"] > 0.8 and told["rank_correlation"] > 0.7
+    # Region by region it shows: the lesions' order is that of other films.
+    assert abs(told["rank_correlation_of"]["lesions"]) < 0.3
+    assert told["rank_correlation_of"]["marker"] is None
+    # A marker that some films have is judged on these.
+    truth["marker"][:10] = np.arange(1, 11)
+    found["marker"][:10] = np.arange(1, 11) ** 2
+    assert audit.agreement(found, truth)["rank_correlation_of"]["marker"] == pytest.approx(1.0)
+
+
 def test_the_entry_of_metrics_json():
     rng = np.random.default_rng(0)
     truth = {"lesions": rng.normal(3, 1, 30), "marker": np.zeros(30)}
