@@ -15,7 +15,7 @@ Filled in means: every pixel has the training films' mean over that region. To f
 such films, the grey is a change in itself; what is exchanged has seams but no grey. A film's lungs,
 filled, still show their outline, which may give the class away; the row `outline` is a classifier
 of films that show nothing else. With --also_split_by=COLUMN all but the audit is asked again where
-another column of the metadata splits the films: what a region is worth where hospitals differ. f
+another column of the metadata splits the films: what a region is worth where sources differ. f
 has learned from films that such a column tests on; there, its place is taken by the classifier
 retrained on whole films. One training each. Writes benchmarks/results/intervention.json and .md;
 what is trained is not trained again.
