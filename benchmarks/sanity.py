@@ -109,7 +109,7 @@ def learned_by_heart(workdir: Path) -> float:
     return json.loads(last)["accuracy"]
 
 
-def measure(controls: Controls, bootstrap: tuple[int, int]) -> dict[str, dict | float]:
+def measure(controls: Controls, bootstrap: tuple[int, int]) -> dict[str, dict]:
     """The entries of `maps.latent`."""
     maps, bodies = load_maps(controls.first), load_bodies(controls.first)
     seeds = correlations(maps, load_maps(controls.again), bodies)
