@@ -106,7 +106,7 @@ def summarise(
 
 
 def learned_by_heart(workdir: Path) -> float:
-    """The share of (shuffled) training labels that the control's classifier knew, when last logged."""
+    """The share of shuffled training labels that the control knew over its last log interval."""
     last = (workdir / "classifier" / "metrics.jsonl").read_text().splitlines()[-1]
     return json.loads(last)["accuracy"]
 
