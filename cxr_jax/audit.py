@@ -189,8 +189,8 @@ def agreement(
     constant = np.concatenate([np.full(len(found[name]), found[name].mean()) for name in names])
     shown = {name: np.abs(truth[name]) >= NEGLIGIBLE for name in names}
 
-    def correlation(found: np.ndarray, least: float) -> float | None:
-        return metrics.spearman(*(np.where(abs(v) < least, 0, v) for v in (found, other)))
+    def correlation(told: np.ndarray, least: float) -> float | None:
+        return metrics.spearman(*(np.where(abs(v) < least, 0, v) for v in (told, other)))
 
     return {
         "rank_correlation": correlation(one, NEGLIGIBLE),
