@@ -4,7 +4,8 @@
 
 Runs `main.py` once for each GAN seed (the classifiers and evaluators are trained once and shared),
 each on test films of its own, pools the films, and writes benchmarks/results/fidelity.json and .md.
-With two seeds or more the maps' sanity is measured too (see sanity.py), which is one more GAN.
+With two seeds or more the maps' sanity is measured too (see sanity.py), which is one more GAN
+and one more classifier.
 What is complete is not run again, so a killed benchmark goes on where it was. Any
 `--config.field=value` is handed to every run.
 """
@@ -36,6 +37,7 @@ RIVALS = {
     **dict.fromkeys(("geodesic", "geodesic_pixel"), (SAME_END,)),
 }
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
+SANITY_COLUMNS = ("sanity", "sanity_between_seeds", "sanity_to_shuffled", "sanity_control_knows")
 MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
 
 
@@ -143,6 +145,9 @@ def to_markdown(name: str, table: Mapping) -> str:
         lesioned = table["maps"]["latent"]["on_target"]["images"]
         parts.append(f"### Maps of the {lesioned} films with lesions")
         parts.append(markdown_table(table["maps"], MAP_COLUMNS, "map", lesioned))
+    if "sanity" in table["maps"]["latent"]:
+        rows = {"latent": table["maps"]["latent"]}
+        parts.append(markdown_table(rows, SANITY_COLUMNS, "map"))
     parts += ["### Each GAN", each_gan(table)]
     parts.append(f"Audit: {table['audit']['verdict']}")
     parts.append(f"Disentanglement: `{json.dumps(table['disentanglement'])}`")
@@ -171,7 +176,9 @@ def main(argv: list[str]) -> None:
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
         controls = sanity.run_controls(config, base, workdirs, chosen)
-        table["maps"]["latent"] |= sanity.measure(controls, (asked.config.explain.bootstrap, 0))
+        known = sanity.known_by_heart(asked.config, controls.shuffled)
+        bootstrap = (asked.config.explain.bootstrap, 0)
+        table["maps"]["latent"] |= sanity.measure(controls, known, bootstrap)
         write(out, asked.name, table)
 
 

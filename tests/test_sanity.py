@@ -1,6 +1,6 @@
 """The sanity check of maps, on maps that are made up."""
 
-import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,14 +57,6 @@ def test_nothing_in_common_is_null_with_a_reason():
     assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
 
 
-def know(workdir, accuracy: float) -> None:
-    """What the control's classifier knew of its labels, early and in the end."""
-    (workdir / "classifier").mkdir()
-    lines = [{"step": 1, "accuracy": 0.5}, {"step": 2, "accuracy": accuracy}]
-    text = "\n".join(json.dumps(line) for line in lines) + "\n"
-    (workdir / "classifier" / "metrics.jsonl").write_text(text)
-
-
 def test_the_whole_measure(tmp_path):
     rng = np.random.default_rng(0)
     images, maps = np.zeros((20, SIDE, SIDE, 1)), draw(rng, 20)
@@ -72,13 +64,18 @@ def test_the_whole_measure(tmp_path):
     first = save(tmp_path / "first", rows, maps, images)
     again = save(tmp_path / "again", rows, maps + 0.1 * draw(rng, 20), images)
     shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
-    know(shuffled, 0.97)
-    know(again, 0.6)
-    sane = sanity.measure(Controls(first, again, shuffled), BOOTSTRAP)
-    insane = sanity.measure(Controls(first, again, again), BOOTSTRAP)
+    sane = sanity.measure(Controls(first, again, shuffled), 0.97, BOOTSTRAP)
+    insane = sanity.measure(Controls(first, again, again), 1.0, BOOTSTRAP)
     assert insane["sanity"]["mean"] == pytest.approx(1.0)
     assert sane["sanity"]["ci95"][1] < 0.3
     assert sane["sanity_control_knows"] == {"mean": 0.97}
+
+
+def test_a_control_that_has_learned_nothing_is_none(tmp_path):
+    """It draws nothing, which resembles no other map: it would pass for a proof."""
+    table = sanity.measure(Controls(tmp_path, tmp_path, tmp_path), 0.51, BOOTSTRAP)
+    assert table["sanity"] == {"mean": None, "reason": "the control knows only 51% of its labels"}
+    assert table["sanity_control_knows"] == {"mean": 0.51}
 
 
 def test_a_map_that_is_the_same_everywhere_is_left_out():
@@ -86,27 +83,67 @@ def test_a_map_that_is_the_same_everywhere_is_left_out():
     assert table["sanity"]["mean"] == pytest.approx(0.5) and table["sanity"]["images"] == 1
 
 
+def finish(task: Path, what: str) -> None:
+    """Marks a task of a run as finished."""
+    task.mkdir(parents=True, exist_ok=True)
+    (task / "done.json").write_text(f'"{what}"')
+
+
+def read_flags(flags: list[str]) -> dict[str, str]:
+    """The config's fields among a run's flags; the last of a name counts."""
+    pairs = (flag.removeprefix("--config.").split("=", 1) for flag in flags)
+    return {name: value for name, value in pairs if not name.startswith("--")}
+
+
 def test_the_controls_are_three_gans_on_the_same_films_along_the_same_path(tmp_path, monkeypatch):
     seeds = [tmp_path / f"seed{seed}" for seed in range(3)]
     for workdir in seeds:
-        (workdir / "gan").mkdir(parents=True)
-        (workdir / "gan" / "done.json").write_text(f'"{workdir.name}"')
-    calls = []
-    monkeypatch.setattr(runs, "run_main", lambda config, workdir, flags: calls.append(flags))
+        finish(workdir / "gan", workdir.name)
+    runs_of_main = {}
+
+    def run_main(config, workdir, flags):
+        runs_of_main[workdir.name] = read_flags(flags)
+        if "--task=classifier" in flags:
+            finish(workdir / "classifier", "by heart")
+
+    monkeypatch.setattr(runs, "run_main", run_main)
     controls = sanity.run_controls("c.py", tmp_path, seeds, ["--config.explain.images=8"])
     assert (controls.first / "gan" / "done.json").read_text() == '"seed0"'
     assert (controls.again / "gan" / "done.json").read_text() == '"seed1"'
+    assert (controls.shuffled / "classifier" / "done.json").read_text() == '"by heart"'
     assert not (controls.shuffled / "gan").exists()
-    for seed, flags in enumerate(calls):
-        assert f"--config.gan.seed={seed}" in flags and "--config.explain.images=8" in flags
-        assert "--config.explain.paths=('linear',)" in flags
-        assert not any("skip" in flag for flag in flags)
-        assert ("--config.data.shuffle_labels=True" in flags) == (seed == 2)
+    gans = [runs_of_main[name] for name in Controls._fields]
+    assert [fields["gan.seed"] for fields in gans] == ["0", "1", "2"]
+    assert [fields.get("data.shuffle_labels") for fields in gans] == [None, None, "True"]
+    for fields in gans:
+        assert fields["explain.images"] == "8" and fields["explain.paths"] == "('linear',)"
+        assert "explain.skip" not in fields and "data.num_train" not in fields
+    assert runs_of_main["by_heart"].items() >= {
+        ("data.num_train", "1024"),
+        ("data.shuffle_labels", "True"),
+    }
 
 
-def test_every_field_of_the_control_s_classifier_exists(tiny_config):
+def test_every_field_that_the_controls_set_exists(tiny_config):
     """A view that is moved or dimmed is another film: no label of it is learned by heart."""
-    fields = dict(flag.removeprefix("--config.").split("=") for flag in sanity.BY_HEART)
-    tiny_config.update_from_flattened_dict({name: eval(value) for name, value in fields.items()})
+    tiny_config.update_from_flattened_dict(sanity.BY_HEART | sanity.LINEAR)
     assert tiny_config.data.shuffle_labels
     assert set(tiny_config.classifier.augmentation.values()) == {0.0}
+
+
+def test_what_a_control_knows_is_asked_of_the_films_that_it_learned(monkeypatch, tiny_config):
+    asked = []
+
+    def load_splits(section, seed):
+        asked.append(section)
+        films = {"image": np.zeros((4, 8, 8, 1)), "label": np.array([1, 0, 1, 0])}
+        return {"train": films}, "contents"
+
+    monkeypatch.setattr(sanity.data, "load_splits", load_splits)
+    monkeypatch.setattr(sanity.train_classifier, "load", lambda *_: (None, {}))
+    monkeypatch.setattr(
+        sanity.train_classifier, "margins", lambda *_: np.array([2.0, -1.0, -0.1, -3.0])
+    )
+    assert sanity.known_by_heart(tiny_config, Path("control")) == 0.75
+    assert asked[0].shuffle_labels and asked[0].num_train == 1024
+    assert not tiny_config.data.shuffle_labels
