@@ -183,7 +183,7 @@ def summarise_maps(
                 f"latent_minus_this_{metric}": metrics.summarise(
                     scores["latent"][metric] - each[metric], *bootstrap
                 )
-                for metric in ("on_target", "pixel_auroc", "pixel_auroc_lung")
+                for metric in ("on_target", "pixel_auroc", "pixel_auroc_lung", "lookalike")
             }
     return table
 

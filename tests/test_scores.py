@@ -248,6 +248,7 @@ def test_maps_are_compared_film_by_film(films):
     each = {
         "latent": scores.score_map(change, films),
         "shuffled": scores.score_map(np.roll(change, 1, axis=0), films),
+        "even": scores.score_map(np.ones_like(change), films),
     }
     table = scores.summarise_maps(each, BOOTSTRAP)
     assert table["latent"]["on_target"]["mean"] == 1.0
@@ -255,6 +256,7 @@ def test_maps_are_compared_film_by_film(films):
     gained = table["shuffled"]["latent_minus_this_on_target"]
     assert gained["mean"] == pytest.approx(1.0 - table["shuffled"]["on_target"]["mean"])
     assert gained["ci95"][0] > 0
+    assert table["even"]["latent_minus_this_lookalike"]["ci95"][1] < 0
 
 
 def test_a_data_set_without_masks_has_the_same_table_with_reasons(films):
