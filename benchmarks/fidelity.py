@@ -37,7 +37,11 @@ RIVALS = {
     **dict.fromkeys(("geodesic", "geodesic_pixel"), (SAME_END,)),
 }
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
-SANITY_COLUMNS = ("sanity", "sanity_between_seeds", "sanity_to_shuffled", "sanity_control_knows")
+SANITY_COLUMNS = (
+    *("sanity", "sanity_between_seeds", "sanity_to_shuffled"),
+    *("sanity_lung", "sanity_lung_between_seeds", "sanity_lung_to_shuffled"),
+    "sanity_control_knows",
+)
 MAP_COLUMNS = ("on_target", "pixel_auroc_lung", "pixel_auroc", "iou", "lookalike")
 
 

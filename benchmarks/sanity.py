@@ -3,8 +3,8 @@
 A GAN is trained in the loop of a classifier that learned shuffled labels by heart. If its maps of a
 film resemble the true classifier's as much as the maps of two GANs of the true classifier resemble
 each other, they show the films and not the classifier. All three GANs have seeds of their own and
-see the same films, all maps are of path `linear`. `fidelity.py` runs this; its figure stands under
-`maps.latent.sanity`.
+see the same films, all maps are of path `linear`. `fidelity.py` runs this; its figures stand under
+`maps.latent`, `sanity` and `sanity_lung`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,6 +43,10 @@ LINEAR = {
     "explain.gate_percentile": 100.0,
 }
 AIR = -0.95  # on the [-1, 1] scale; pixels above it are of the body
+LUNGS = ("pos_to_neg/lung_mask", "pos_to_neg/lesion_mask")
+
+Maps = Mapping[int, np.ndarray]  # by row of the test split
+Masks = Mapping[int, np.ndarray]
 
 
 class Controls(NamedTuple):
@@ -73,54 +77,68 @@ def run_controls(config: str, base: Path, seeds: Sequence[Path], chosen: Sequenc
     return controls
 
 
-def load_maps(workdir: Path) -> dict[int, np.ndarray]:
+def load_maps(workdir: Path) -> Maps:
     """Map `latent` by row of the test split."""
     with np.load(workdir / "explain" / "maps.npz") as arrays:
         return dict(zip(arrays["row"].tolist(), arrays["latent"].astype(np.float32), strict=True))
 
 
-def load_bodies(workdir: Path) -> dict[int, np.ndarray]:
-    """Which pixels are not air, by row of the test split."""
+def load_regions(workdir: Path) -> dict[str, Masks]:
+    """By the entry that is measured over it a region of each film, by row of the test split.
+
+    The whole body; and, where they are known, lungs and lesions, without the anatomy that maps of
+    anything share: changes are larger in lungs than elsewhere, whatever the classifier learned.
+    """
     with np.load(workdir / "explain" / "walks.npz") as arrays:
-        films = zip(arrays["pos_to_neg/row"].tolist(), arrays["pos_to_neg/image"], strict=True)
-        return {row: image > AIR for row, image in films}
+        regions = {"sanity": arrays["pos_to_neg/image"] > AIR}
+        if all(name in arrays for name in LUNGS):
+            regions["sanity_lung"] = np.logical_or(*(arrays[name] > 0 for name in LUNGS))
+        rows = arrays["pos_to_neg/row"].tolist()
+        return {name: dict(zip(rows, masks, strict=True)) for name, masks in regions.items()}
 
 
-def correlations(
-    maps: Mapping[int, np.ndarray], others: Mapping[int, np.ndarray], bodies: Mapping
-) -> dict[int, float]:
-    """Spearman's rank correlation of two maps of the same film over its body, by row."""
-    rows = maps.keys() & others.keys() & bodies.keys()
-    return {
-        row: float(stats.spearmanr(maps[row][bodies[row]], others[row][bodies[row]]).statistic)
-        for row in sorted(rows)
-    }
+def correlations(maps: Maps, others: Maps, region: Masks) -> dict[int, float]:
+    """|Spearman's rank correlation| of two maps of the same film over a region, by row.
+
+    Of films that have both, each with ranks: a map that is the same everywhere has none.
+    """
+    found = {}
+    for row in sorted(maps.keys() & others.keys() & region.keys()):
+        one, other = maps[row][region[row]], others[row][region[row]]
+        if np.ptp(one) > 0 and np.ptp(other) > 0:
+            found[row] = float(abs(stats.spearmanr(one, other).statistic))
+    return found
 
 
 def summarise(
-    between_seeds: Mapping[int, float], to_shuffled: Mapping[int, float], bootstrap: tuple[int, int]
+    name: str,
+    between: Mapping[int, float],
+    to_shuffled: Sequence[Mapping[int, float]],
+    bootstrap: tuple[int, int],
 ) -> dict[str, dict]:
-    """`sanity`: mean |correlation| to the control over that between seeds, films resampled.
+    """The mean correlation to the control over that between two GANs of f, films resampled.
 
-    Of films where both are defined: a map that is the same everywhere has no ranks.
+    Args:
+      name: of the entry, and of both correlations beside it.
+      between: of each film's maps of the two.
+      to_shuffled: of each of the two to the control; a film's are averaged.
     """
-    rows = sorted(between_seeds.keys() & to_shuffled.keys())
-    rows = [row for row in rows if np.isfinite(between_seeds[row] + to_shuffled[row])]
+    rows = sorted(between.keys() & to_shuffled[0].keys() & to_shuffled[1].keys())
     if not rows:
         nothing = {"mean": None, "reason": "no film has a map of both classifiers"}
-        return dict.fromkeys(("sanity", "sanity_between_seeds", "sanity_to_shuffled"), nothing)
-    seeds = np.abs([between_seeds[row] for row in rows])
-    shuffled = np.abs([to_shuffled[row] for row in rows])
+        return dict.fromkeys((name, f"{name}_between_seeds", f"{name}_to_shuffled"), nothing)
+    seeds = np.array([between[row] for row in rows])
+    shuffled = np.mean([[each[row] for row in rows] for each in to_shuffled], axis=0)
     picks = metrics.resamples(len(rows), *bootstrap)
     ratios = shuffled[picks].mean(axis=1) / seeds[picks].mean(axis=1)
     return {
-        "sanity": {
+        name: {
             "mean": float(shuffled.mean() / seeds.mean()),
             "ci95": metrics.interval(ratios),
             "images": len(rows),
         },
-        "sanity_between_seeds": metrics.summarise(seeds, *bootstrap),
-        "sanity_to_shuffled": metrics.summarise(shuffled, *bootstrap),
+        f"{name}_between_seeds": metrics.summarise(seeds, *bootstrap),
+        f"{name}_to_shuffled": metrics.summarise(shuffled, *bootstrap),
     }
 
 
@@ -143,7 +161,9 @@ def measure(controls: Controls, known: float, bootstrap: tuple[int, int]) -> dic
     if known < LEAST_KNOWN:
         reason = f"the control knows only {known:.0%} of its labels"
         return {"sanity": {"mean": None, "reason": reason}, "sanity_control_knows": {"mean": known}}
-    maps, bodies = load_maps(controls.first), load_bodies(controls.first)
-    seeds = correlations(maps, load_maps(controls.again), bodies)
-    shuffled = correlations(maps, load_maps(controls.shuffled), bodies)
-    return summarise(seeds, shuffled, bootstrap) | {"sanity_control_knows": {"mean": known}}
+    first, again, shuffled = (load_maps(workdir) for workdir in controls)
+    table = {"sanity_control_knows": {"mean": known}}
+    for name, region in load_regions(controls.first).items():
+        to_shuffled = [correlations(maps, shuffled, region) for maps in (first, again)]
+        table |= summarise(name, correlations(first, again, region), to_shuffled, bootstrap)
+    return table

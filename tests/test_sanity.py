@@ -13,18 +13,26 @@ BOOTSTRAP = (50, 0)
 SIDE = 6
 
 
-def save(workdir, rows, maps, images):
+def save(workdir, rows, maps, images, **masks):
     """A finished run, as far as the check reads it."""
     directory = workdir / "explain"
     directory.mkdir(parents=True)
     results.save_maps(directory / "maps.npz", {"latent": maps}, np.array(rows))
-    arrays = {"pos_to_neg/row": np.array(rows), "pos_to_neg/image": images}
+    arrays = {"row": np.array(rows), "image": images, **masks}
+    arrays = {f"pos_to_neg/{name}": array for name, array in arrays.items()}
     np.savez(directory / "walks.npz", **arrays)
     return workdir
 
 
 def draw(rng, rows):
     return rng.uniform(size=(rows, SIDE, SIDE, 1))
+
+
+def correlate(one, two, region="sanity"):
+    """Of the maps of two runs, over a region of the first."""
+    return sanity.correlations(
+        sanity.load_maps(one), sanity.load_maps(two), sanity.load_regions(one)[region]
+    )
 
 
 def test_films_are_matched_by_their_row_and_air_does_not_count(tmp_path):
@@ -36,15 +44,36 @@ def test_films_are_matched_by_their_row_and_air_does_not_count(tmp_path):
     other[:, 3:] = draw(rng, 2)[:, 3:]  # air
     one = save(tmp_path / "a", [4, 7, 9], maps, images)
     two = save(tmp_path / "b", [9, 4], other, images[:2])
-    found = sanity.correlations(
-        sanity.load_maps(one), sanity.load_maps(two), sanity.load_bodies(one)
-    )
-    assert found == pytest.approx({4: 1.0, 9: 1.0}, abs=1e-3)
+    assert correlate(one, two) == pytest.approx({4: 1.0, 9: 1.0}, abs=1e-3)
+    assert sanity.load_regions(one).keys() == {"sanity"}  # no lungs are known
+
+
+def test_lungs_are_measured_apart_and_lesions_with_them(tmp_path):
+    rng = np.random.default_rng(0)
+    images, lung, lesion = np.zeros((3, 1, SIDE, SIDE, 1))
+    lung[:, :2], lesion[:, 2] = 1, 1
+    maps = draw(rng, 1)
+    other = draw(rng, 1)
+    other[:, :3] = -maps[:, :3]  # an opposite map resembles as much
+    one = save(tmp_path / "a", [0], maps, images, lung_mask=lung, lesion_mask=lesion)
+    two = save(tmp_path / "b", [0], other, images)
+    assert correlate(one, two, "sanity_lung") == pytest.approx({0: 1.0}, abs=1e-3)
+    assert correlate(one, two)[0] < 0.9
+
+
+def test_a_map_that_is_the_same_everywhere_is_left_out(tmp_path):
+    rng = np.random.default_rng(0)
+    images, maps = np.zeros((2, SIDE, SIDE, 1)), draw(rng, 2)
+    one = save(tmp_path / "a", [0, 1], maps, images)
+    maps[1] = 0.5
+    two = save(tmp_path / "b", [0, 1], maps, images)
+    assert correlate(one, two) == pytest.approx({0: 1.0})
 
 
 def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
-    table = sanity.summarise({1: 0.8, 2: 0.6, 5: 0.1}, {1: 0.3, 2: -0.4, 3: 1.0}, BOOTSTRAP)
-    # Films 1 and 2 alone are in both; an opposite map resembles as much.
+    to_shuffled = [{1: 0.2, 2: 0.3, 3: 1.0}, {1: 0.4, 2: 0.5, 3: 1.0}]
+    table = sanity.summarise("sanity", {1: 0.8, 2: 0.6, 5: 0.1}, to_shuffled, BOOTSTRAP)
+    # Films 1 and 2 alone are in all.
     assert table["sanity"]["mean"] == pytest.approx(0.35 / 0.7)
     assert table["sanity"]["images"] == 2
     assert table["sanity"]["ci95"] == pytest.approx([0.3 / 0.8, 0.4 / 0.6])
@@ -53,21 +82,24 @@ def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
 
 
 def test_nothing_in_common_is_null_with_a_reason():
-    table = sanity.summarise({1: 0.8}, {2: 0.3}, BOOTSTRAP)
+    table = sanity.summarise("sanity_lung", {1: 0.8}, [{1: 0.2}, {2: 0.3}], BOOTSTRAP)
+    assert "sanity_lung_to_shuffled" in table
     assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
 
 
 def test_the_whole_measure(tmp_path):
     rng = np.random.default_rng(0)
     images, maps = np.zeros((20, SIDE, SIDE, 1)), draw(rng, 20)
-    rows = range(20)
-    first = save(tmp_path / "first", rows, maps, images)
+    rows, lungs = range(20), np.ones(images.shape)
+    masks = dict(lung_mask=lungs, lesion_mask=0 * lungs)
+    first = save(tmp_path / "first", rows, maps, images, **masks)
     again = save(tmp_path / "again", rows, maps + 0.1 * draw(rng, 20), images)
     shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
     sane = sanity.measure(Controls(first, again, shuffled), 0.97, BOOTSTRAP)
     insane = sanity.measure(Controls(first, again, again), 1.0, BOOTSTRAP)
-    assert insane["sanity"]["mean"] == pytest.approx(1.0)
-    assert sane["sanity"]["ci95"][1] < 0.3
+    assert 0.9 < insane["sanity"]["mean"] < 1.1
+    for name in ("sanity", "sanity_lung"):
+        assert sane[name]["ci95"][1] < 0.3
     assert sane["sanity_control_knows"] == {"mean": 0.97}
 
 
@@ -76,11 +108,6 @@ def test_a_control_that_has_learned_nothing_is_none(tmp_path):
     table = sanity.measure(Controls(tmp_path, tmp_path, tmp_path), 0.51, BOOTSTRAP)
     assert table["sanity"] == {"mean": None, "reason": "the control knows only 51% of its labels"}
     assert table["sanity_control_knows"] == {"mean": 0.51}
-
-
-def test_a_map_that_is_the_same_everywhere_is_left_out():
-    table = sanity.summarise({1: 0.8, 2: 0.6}, {1: 0.4, 2: float("nan")}, BOOTSTRAP)
-    assert table["sanity"]["mean"] == pytest.approx(0.5) and table["sanity"]["images"] == 1
 
 
 def finish(task: Path, what: str) -> None:
