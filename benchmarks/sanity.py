@@ -2,11 +2,12 @@
 
 A GAN is trained in the loop of a classifier that learned shuffled labels by heart. If its maps of a
 film resemble the true classifier's as much as the maps of two GANs of the true classifier resemble
-each other, they show the films and not the classifier. All three GANs have seeds of their own and
-see the same films, all maps are of path `linear`. `fidelity.py` runs this; its figures stand under
+each other, they show the films and not the classifier. All GANs have seeds of their own and see the
+same films, all maps are of path `linear`. `fidelity.py` runs this; its figures stand under
 `maps.latent`, `sanity` and `sanity_lung`.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -50,10 +51,9 @@ Masks = Mapping[int, np.ndarray]
 
 
 class Controls(NamedTuple):
-    """Finished runs that explain the same test films: two GANs of f, and one of shuffled labels."""
+    """Finished runs that explain the same test films: GANs of f, and one of shuffled labels."""
 
-    first: Path
-    again: Path
+    seeds: Sequence[Path]
     shuffled: Path
 
 
@@ -63,17 +63,18 @@ def as_flags(fields: Mapping[str, object]) -> list[str]:
 
 
 def run_controls(config: str, base: Path, seeds: Sequence[Path], chosen: Sequence[str]) -> Controls:
-    """Explains the GANs of the first two `seeds` again, and trains the third and its classifier."""
-    controls = Controls(*(base / "sanity" / name for name in Controls._fields))
-    linear = [*chosen, *as_flags(LINEAR)]
-    for seed, workdir in enumerate((controls.first, controls.again)):
+    """Explains the GANs of `seeds` again, all the same films, and trains the control."""
+    folder, linear = base / "sanity", [*chosen, *as_flags(LINEAR)]
+    controls = Controls([folder / seed.name for seed in seeds], folder / "shuffled")
+    for seed, workdir in enumerate(controls.seeds):
         runs.copy_finished(("classifier", "gan", "encoder"), seeds[seed], workdir)
         runs.run_main(config, workdir, [*as_flags({"gan.seed": seed}), *linear])
-    by_heart = base / "sanity" / "by_heart"
+    by_heart = folder / "by_heart"
     runs.run_main(config, by_heart, [*linear, *as_flags(BY_HEART), "--task=classifier"])
     runs.copy_finished(("classifier",), by_heart, controls.shuffled)
     of_all = {name: value for name, value in BY_HEART.items() if name != "data.num_train"}
-    runs.run_main(config, controls.shuffled, [*linear, *as_flags(of_all | {"gan.seed": 2})])
+    own = as_flags(of_all | {"gan.seed": len(seeds)})
+    runs.run_main(config, controls.shuffled, [*linear, *own])
     return controls
 
 
@@ -110,25 +111,29 @@ def correlations(maps: Maps, others: Maps, region: Masks) -> dict[int, float]:
     return found
 
 
+def average(each: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean over several pairs of runs, of the films that all have."""
+    rows = set.intersection(*(set(one) for one in each))
+    return {row: float(np.mean([one[row] for one in each])) for row in sorted(rows)}
+
+
 def summarise(
     name: str,
-    between: Mapping[int, float],
-    to_shuffled: Sequence[Mapping[int, float]],
+    between_seeds: Mapping[int, float],
+    to_shuffled: Mapping[int, float],
     bootstrap: tuple[int, int],
 ) -> dict[str, dict]:
-    """The mean correlation to the control over that between two GANs of f, films resampled.
+    """The mean correlation to the control over that between GANs of f, films resampled.
 
-    Args:
-      name: of the entry, and of both correlations beside it.
-      between: of each film's maps of the two.
-      to_shuffled: of each of the two to the control; a film's are averaged.
+    `name` is of the entry, and begins the names of both correlations beside it.
     """
-    rows = sorted(between.keys() & to_shuffled[0].keys() & to_shuffled[1].keys())
+    rows = sorted(between_seeds.keys() & to_shuffled.keys())
     if not rows:
         nothing = {"mean": None, "reason": "no film has a map of both classifiers"}
         return dict.fromkeys((name, f"{name}_between_seeds", f"{name}_to_shuffled"), nothing)
-    seeds = np.array([between[row] for row in rows])
-    shuffled = np.mean([[each[row] for row in rows] for each in to_shuffled], axis=0)
+    seeds, shuffled = (
+        np.array([each[row] for row in rows]) for each in (between_seeds, to_shuffled)
+    )
     picks = metrics.resamples(len(rows), *bootstrap)
     ratios = shuffled[picks].mean(axis=1) / seeds[picks].mean(axis=1)
     return {
@@ -161,9 +166,11 @@ def measure(controls: Controls, known: float, bootstrap: tuple[int, int]) -> dic
     if known < LEAST_KNOWN:
         reason = f"the control knows only {known:.0%} of its labels"
         return {"sanity": {"mean": None, "reason": reason}, "sanity_control_knows": {"mean": known}}
-    first, again, shuffled = (load_maps(workdir) for workdir in controls)
+    maps, shuffled = [load_maps(seed) for seed in controls.seeds], load_maps(controls.shuffled)
     table = {"sanity_control_knows": {"mean": known}}
-    for name, region in load_regions(controls.first).items():
-        to_shuffled = [correlations(maps, shuffled, region) for maps in (first, again)]
-        table |= summarise(name, correlations(first, again, region), to_shuffled, bootstrap)
+    for name, region in load_regions(controls.seeds[0]).items():
+        pairs = itertools.combinations(maps, 2)
+        between_seeds = average([correlations(*pair, region) for pair in pairs])
+        to_shuffled = average([correlations(one, shuffled, region) for one in maps])
+        table |= summarise(name, between_seeds, to_shuffled, bootstrap)
     return table

@@ -71,9 +71,9 @@ def test_a_map_that_is_the_same_everywhere_is_left_out(tmp_path):
 
 
 def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
-    to_shuffled = [{1: 0.2, 2: 0.3, 3: 1.0}, {1: 0.4, 2: 0.5, 3: 1.0}]
-    table = sanity.summarise("sanity", {1: 0.8, 2: 0.6, 5: 0.1}, to_shuffled, BOOTSTRAP)
-    # Films 1 and 2 alone are in all.
+    between, to_shuffled = {1: 0.8, 2: 0.6, 5: 0.1}, {1: 0.3, 2: 0.4, 3: 1.0}
+    table = sanity.summarise("sanity", between, to_shuffled, BOOTSTRAP)
+    # Films 1 and 2 alone are in both.
     assert table["sanity"]["mean"] == pytest.approx(0.35 / 0.7)
     assert table["sanity"]["images"] == 2
     assert table["sanity"]["ci95"] == pytest.approx([0.3 / 0.8, 0.4 / 0.6])
@@ -81,8 +81,13 @@ def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
     assert table["sanity_to_shuffled"]["mean"] == pytest.approx(0.35)
 
 
+def test_pairs_are_averaged_over_the_films_that_all_have():
+    pairs = [{1: 0.2, 2: 0.3, 3: 1.0}, {2: 0.5, 1: 0.4}]
+    assert sanity.average(pairs) == pytest.approx({1: 0.3, 2: 0.4})
+
+
 def test_nothing_in_common_is_null_with_a_reason():
-    table = sanity.summarise("sanity_lung", {1: 0.8}, [{1: 0.2}, {2: 0.3}], BOOTSTRAP)
+    table = sanity.summarise("sanity_lung", {1: 0.8}, {2: 0.3}, BOOTSTRAP)
     assert "sanity_lung_to_shuffled" in table
     assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
 
@@ -92,11 +97,13 @@ def test_the_whole_measure(tmp_path):
     images, maps = np.zeros((20, SIDE, SIDE, 1)), draw(rng, 20)
     rows, lungs = range(20), np.ones(images.shape)
     masks = dict(lung_mask=lungs, lesion_mask=0 * lungs)
-    first = save(tmp_path / "first", rows, maps, images, **masks)
-    again = save(tmp_path / "again", rows, maps + 0.1 * draw(rng, 20), images)
+    seeds = [
+        save(tmp_path / f"seed{seed}", rows, maps + 0.1 * draw(rng, 20), images, **masks)
+        for seed in range(3)
+    ]
     shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
-    sane = sanity.measure(Controls(first, again, shuffled), 0.97, BOOTSTRAP)
-    insane = sanity.measure(Controls(first, again, again), 1.0, BOOTSTRAP)
+    sane = sanity.measure(Controls(seeds, shuffled), 0.97, BOOTSTRAP)
+    insane = sanity.measure(Controls(seeds[:2], seeds[2]), 1.0, BOOTSTRAP)
     assert 0.9 < insane["sanity"]["mean"] < 1.1
     for name in ("sanity", "sanity_lung"):
         assert sane[name]["ci95"][1] < 0.3
@@ -105,7 +112,7 @@ def test_the_whole_measure(tmp_path):
 
 def test_a_control_that_has_learned_nothing_is_none(tmp_path):
     """It draws nothing, which resembles no other map: it would pass for a proof."""
-    table = sanity.measure(Controls(tmp_path, tmp_path, tmp_path), 0.51, BOOTSTRAP)
+    table = sanity.measure(Controls([tmp_path] * 2, tmp_path), 0.51, BOOTSTRAP)
     assert table["sanity"] == {"mean": None, "reason": "the control knows only 51% of its labels"}
     assert table["sanity_control_knows"] == {"mean": 0.51}
 
@@ -122,7 +129,7 @@ def read_flags(flags: list[str]) -> dict[str, str]:
     return {name: value for name, value in pairs if not name.startswith("--")}
 
 
-def test_the_controls_are_three_gans_on_the_same_films_along_the_same_path(tmp_path, monkeypatch):
+def test_the_controls_are_gans_of_the_same_films_along_the_same_path(tmp_path, monkeypatch):
     seeds = [tmp_path / f"seed{seed}" for seed in range(3)]
     for workdir in seeds:
         finish(workdir / "gan", workdir.name)
@@ -135,13 +142,14 @@ def test_the_controls_are_three_gans_on_the_same_films_along_the_same_path(tmp_p
 
     monkeypatch.setattr(runs, "run_main", run_main)
     controls = sanity.run_controls("c.py", tmp_path, seeds, ["--config.explain.images=8"])
-    assert (controls.first / "gan" / "done.json").read_text() == '"seed0"'
-    assert (controls.again / "gan" / "done.json").read_text() == '"seed1"'
+    assert [seed.name for seed in controls.seeds] == ["seed0", "seed1", "seed2"]
+    for seed in controls.seeds:
+        assert seed not in seeds and (seed / "gan" / "done.json").read_text() == f'"{seed.name}"'
     assert (controls.shuffled / "classifier" / "done.json").read_text() == '"by heart"'
     assert not (controls.shuffled / "gan").exists()
-    gans = [runs_of_main[name] for name in Controls._fields]
-    assert [fields["gan.seed"] for fields in gans] == ["0", "1", "2"]
-    assert [fields.get("data.shuffle_labels") for fields in gans] == [None, None, "True"]
+    gans = [runs_of_main[workdir.name] for workdir in (*controls.seeds, controls.shuffled)]
+    assert [fields["gan.seed"] for fields in gans] == ["0", "1", "2", "3"]
+    assert [fields.get("data.shuffle_labels") for fields in gans] == [None] * 3 + ["True"]
     for fields in gans:
         assert fields["explain.images"] == "8" and fields["explain.paths"] == "('linear',)"
         assert "explain.skip" not in fields and "data.num_train" not in fields
