@@ -22,10 +22,10 @@ from ml_collections import config_flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import runs, sanity  # noqa: E402
+from benchmarks import realism, runs, sanity  # noqa: E402
 from benchmarks.markdown import cell, markdown_table  # noqa: E402
 from benchmarks.pooling import PerFilm, average, load_group, mean_tree  # noqa: E402
-from cxr_jax import audit, metrics, scores, tables  # noqa: E402
+from cxr_jax import audit, data, metrics, scores, tables  # noqa: E402
 from cxr_jax.paths import DIRECTIONS  # noqa: E402
 
 SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
@@ -53,44 +53,57 @@ def run_seed(config: str, seed: int, workdir: Path, first: Path, skip: int) -> N
     runs.run_main(config, workdir, [*own, *chosen])
 
 
-def compare(each: PerFilm, bootstrap: tuple[int, int]) -> dict[str, dict]:
+def compare(
+    each: PerFilm, bootstrap: tuple[int, int], draws: Mapping[str, np.ndarray]
+) -> dict[str, dict]:
     """Paired differences, film by film.
 
     Of the gradient's paths from the straight ones; and of the geodesics from the straight line to
     the same end, the first of those to which `linear` walks.
+
+    Args:
+      draws: of `realism`, by path; of several walks of a film, of the first.
     """
     same_end = {
         name: values.reshape(len(values), -1)[:, 0] for name, values in each["linear"].items()
     }
     each = {**each, SAME_END: same_end}
+    if "linear" in draws:
+        draws = {**draws, SAME_END: draws["linear"]}
     table = {}
     for one, others in RIVALS.items():
-        for other in others:
-            if one in each and other in each:
-                table[f"{one} - {other}"] = {
-                    metric: metrics.summarise(
-                        scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]),
-                        *bootstrap,
-                    )
-                    for metric in COMPARED
-                    if metric in each[one]
-                }
+        for other in (other for other in others if {one, other} <= each.keys()):
+            entry = {
+                metric: metrics.summarise(
+                    scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]),
+                    *bootstrap,
+                )
+                for metric in COMPARED
+                if metric in each[one]
+            }
+            if {one, other} <= draws.keys():
+                entry["realism"] = realism.summarise(draws[one] - draws[other])
+            table[f"{one} - {other}"] = entry
     return table
 
 
-def pool(workdirs: Sequence[Path]) -> dict:
-    """The tables over all runs."""
+def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
+    """The tables over all runs; `drawn`: what each run's `realism.draw` gave."""
     reports = [runs.read_report(workdir) for workdir in workdirs]
     bootstrap = (reports[0]["config"]["explain"]["bootstrap"], 0)
     table = {"paths": {}, "comparisons": {}}
     for direction in DIRECTIONS:
         each = load_group(workdirs, direction)
+        draws = realism.join([run[direction] for run in drawn if direction in run])
         share = float(np.mean([report["coverage_by_direction"][direction] for report in reports]))
         for path, values in each.items():
             entry = scores.summarise_paths(values, share, bootstrap)
-            entry["realism"] = average(reports, "paths", path, direction, "realism")
+            if path in draws:
+                entry["realism"] = realism.summarise(draws[path])
+            else:
+                entry["realism"] = average(reports, "paths", path, direction, "realism")
             table["paths"].setdefault(path, {})[direction] = entry
-        table["comparisons"][direction] = compare(each, bootstrap)
+        table["comparisons"][direction] = compare(each, bootstrap, draws)
     for entry in table["paths"].values():
         for direction in DIRECTIONS:
             nothing = {"mean": None, "reason": tables.NOT_WALKED}
@@ -144,7 +157,8 @@ def to_markdown(name: str, table: Mapping) -> str:
         parts += [f"### Paths, {direction}", markdown_table(rows, PATH_COLUMNS, "path", films)]
         rows = table["comparisons"][direction]
         if rows:
-            parts.append(markdown_table(rows, COMPARED, "paired difference", films))
+            columns = (*COMPARED, "realism")
+            parts.append(markdown_table(rows, columns, "paired difference", films))
     if table["maps"]["latent"]["on_target"]["mean"] is not None:
         lesioned = table["maps"]["latent"]["on_target"]["images"]
         parts.append(f"### Maps of the {lesioned} films with lesions")
@@ -175,13 +189,15 @@ def main(argv: list[str]) -> None:
     for seed, workdir in enumerate(workdirs):
         skip = seed * (asked.config.explain.images // 2)
         run_seed(config, seed, workdir, workdirs[0], skip)
-    table, out = pool(workdirs), Path(asked.out)
+    bootstrap, out = (asked.config.explain.bootstrap, 0), Path(asked.out)
+    test = data.load_splits(asked.config.data, asked.config.seed)[0]["test"]
+    drawn = [realism.draw(asked.config, workdir, test, bootstrap) for workdir in workdirs]
+    table = pool(workdirs, drawn)
     write(out, asked.name, table)  # whatever becomes of the controls
     if len(workdirs) > 1:
         chosen = runs.config_flags(sys.argv)
         controls = sanity.run_controls(config, base, workdirs, chosen)
         known = sanity.known_by_heart(asked.config, controls.shuffled)
-        bootstrap = (asked.config.explain.bootstrap, 0)
         table["maps"]["latent"] |= sanity.measure(controls, known, bootstrap)
         write(out, asked.name, table)
 

@@ -10,17 +10,19 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.film_parameters import LUNGS, lung_geometry
-from cxr_jax.scores import Ended
 from cxr_jax.types import Image
-from cxr_jax.walk import Walk
 
 NUM_FRAMES = 5  # of a walk that are looked at, from its start to its stop
 
 
-def frames_of(walked: Walk, ended: Ended) -> np.ndarray:
-    """Evenly spaced carried frames from the start to the stop [N, NUM_FRAMES, h, w, 1]."""
-    frame = np.linspace(0, ended.frame, NUM_FRAMES).round().astype(int)  # [frames, N]
-    return walked.carried[np.arange(len(ended.frame)), frame].swapaxes(0, 1)
+def frames_of(carried: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Evenly spaced frames of walks [N, k, h, w, 1], from the first to `last` [N].
+
+    Returns:
+      [N, NUM_FRAMES, h, w, 1].
+    """
+    frame = np.linspace(0, last, NUM_FRAMES).round().astype(int)  # [frames, N]
+    return carried[np.arange(len(last)), frame].swapaxes(0, 1)
 
 
 def _each(function: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.ndarray:
@@ -39,12 +41,12 @@ def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.nd
     return np.where(masks[:, 0].any(axis=(1, 2, 3)), least, np.nan)
 
 
-def realism(
+def realism_draws(
     features: Callable[[Image], np.ndarray],
     frames: np.ndarray,
     real: Sequence[Image],
     bootstrap: tuple[int, int],
-) -> dict:
+) -> np.ndarray:
     """How much further from real films a walk's least real frames are than the films themselves.
 
     The squared kernel distance of each step's frames to the nearest of the sets `real`; its largest
@@ -55,11 +57,10 @@ def realism(
         mixed set would find a half-removed finding more real than a whole one.
 
     Returns:
-      An entry of metrics.json; its interval resamples the walks.
+      That of all walks, then of resampled ones [1 + resamples]: the same for other paths of as many
+      films, so that differences are paired.
     """
     rows, steps = frames.shape[:2]
-    if rows < 2 or min(len(films) for films in real) < 2:
-        return {"mean": None, "reason": "needs two walks, and two other films of each decision"}
     seen, references = _each(features, frames), [features(films) for films in real]
     scale = np.sqrt(np.mean([np.square(r).mean() for r in references]))  # the kernel wants order 1
     seen = np.float64(seen / scale)
@@ -80,9 +81,26 @@ def realism(
         return max(to_nearest[1:]) - to_nearest[0]
 
     picks = metrics.resamples(rows, *bootstrap)
-    estimates = [worst(np.bincount(pick, minlength=rows)) for pick in picks]
-    interval = metrics.interval(np.array(estimates))
-    return {"mean": worst(np.ones(rows)), "ci95": interval, "images": rows}
+    counts = [np.ones(rows), *(np.bincount(pick, minlength=rows) for pick in picks)]
+    return np.array([worst(count) for count in counts])
+
+
+def realism(
+    features: Callable[[Image], np.ndarray],
+    frames: np.ndarray,
+    real: Sequence[Image],
+    bootstrap: tuple[int, int],
+) -> dict:
+    """`realism_draws` as an entry of metrics.json; its interval resamples the walks."""
+    rows = len(frames)
+    if rows < 2 or min(len(films) for films in real) < 2:
+        return {"mean": None, "reason": "needs two walks, and two other films of each decision"}
+    value, *resampled = realism_draws(features, frames, real, bootstrap)
+    return {
+        "mean": float(value),
+        "ci95": metrics.interval(np.array(resampled)),
+        "images": rows,
+    }
 
 
 def variance_table(values: np.ndarray) -> dict[str, float | None]:

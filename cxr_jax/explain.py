@@ -269,11 +269,17 @@ def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
     return max(table, key=lambda path: table[path]["flip_rate"].mean())
 
 
-def other_films(tools: Tools, arrays: Arrays, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The films beside those walked that f calls positive, and those that it calls negative."""
-    pixels = np.delete(arrays["image"], rows, axis=0)
-    positive = tools.margins(pixels)[0] > 0 if len(pixels) else np.zeros(0, bool)
-    image = to_unit_range(pixels)
+def other_films(
+    arrays: Arrays, margin: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The films beside those walked that f calls positive, and those that it calls negative.
+
+    Args:
+      margin: f on all films [N].
+      rows: of the films walked.
+    """
+    image = to_unit_range(np.delete(arrays["image"], rows, axis=0))
+    positive = np.delete(margin, rows) > 0
     return image[positive], image[~positive]
 
 
@@ -347,7 +353,8 @@ def measure(
     section, bootstrap = config.explain, (config.explain.bootstrap, config.seed)
     positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
     made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
-    real = other_films(tools, splits["test"], explained.rows) if tools.features else ()
+    test, rows = splits["test"], explained.rows
+    real = other_films(test, tools.margins(test["image"])[0], rows) if tools.features else ()
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
     map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
     audited = tables.audit_films(tools, positives, known, made, share, bootstrap)

@@ -60,7 +60,8 @@ def judge_walks(
     """
     structure, realism = {}, {}
     for path, (walked, *_) in group.walks.items():
-        frames = evaluate.frames_of(walked, scores.end_walk(walked, thresholds, towards))
+        ended = scores.end_walk(walked, thresholds, towards)
+        frames = evaluate.frames_of(walked.carried, ended.frame)
         if tools.lungs is not None:
             structure[path] = evaluate.structure(tools.lungs, frames)
         if tools.features is not None:

@@ -8,26 +8,19 @@ from scipy import stats
 
 from cxr_jax import evaluate, metrics
 from cxr_jax.film_parameters import LUNGS
-from cxr_jax.scores import Ended
-from cxr_jax.walk import Walk
 
 N, K, SIDE = 3, 8, 8
 BOOTSTRAP = (100, 0)
 
 
-def numbered_walk() -> Walk:
+def numbered_frames() -> np.ndarray:
     """Every pixel of frame k of film i is 100 i + k."""
     number = 100 * np.arange(N)[:, None] + np.arange(K + 1)[None]
-    carried = np.broadcast_to(number[..., None, None, None], (N, K + 1, SIDE, SIDE, 1))
-    return Walk(*[None] * len(Walk._fields))._replace(carried=carried)
-
-
-def ended_at(*frame: int) -> Ended:
-    return Ended(*[None] * len(Ended._fields))._replace(frame=np.array(frame))
+    return np.broadcast_to(number[..., None, None, None], (N, K + 1, SIDE, SIDE, 1))
 
 
 def test_frames_are_evenly_spread_from_the_start_to_each_stop():
-    frames = evaluate.frames_of(numbered_walk(), ended_at(8, 4, 0))
+    frames = evaluate.frames_of(numbered_frames(), np.array([8, 4, 0]))
     assert frames.shape == (N, evaluate.NUM_FRAMES, SIDE, SIDE, 1)
     np.testing.assert_array_equal(
         frames[..., 0, 0, 0], [[0, 2, 4, 6, 8], [100, 101, 102, 103, 104], [200] * 5]

@@ -13,6 +13,7 @@ import pytest
 from configs import base
 from configs.phantom import get_config
 from cxr_jax import explain, maps, paths, records, scores
+from cxr_jax.data import to_unit_range
 from cxr_jax.explained import Group
 from cxr_jax.films import Films, Thresholds, rms
 from cxr_jax.tools import Tools
@@ -484,11 +485,14 @@ def test_a_margin_of_zero_is_a_negative_and_walked_from_one_side(splits, section
     assert walked == {"pos_to_neg": [1, 3, 5, 6], "neg_to_pos": [0, 2, 4, 7]}
 
 
-def test_where_all_films_are_walked_no_others_are_left(splits):
+def test_other_films_are_those_not_walked_by_what_f_says_of_them(splits):
     test = splits["test"]
-    positive, negative = explain.other_films(make_tools(), test, np.arange(2))
-    assert len(positive) + len(negative) == len(test["label"]) - 2
-    everything = explain.other_films(make_tools(), test, np.arange(len(test["label"])))
+    margin = np.where(np.arange(len(test["label"])) % 3 == 0, 1.0, -1.0)
+    positive, negative = explain.other_films(test, margin, np.array([0, 1]))
+    image = to_unit_range(test["image"])
+    np.testing.assert_array_equal(positive, image[[3, 6, 9]])
+    np.testing.assert_array_equal(negative, image[[2, 4, 5, 7, 8]])
+    everything = explain.other_films(test, margin, np.arange(len(test["label"])))
     assert [len(films) for films in everything] == [0, 0]
 
 

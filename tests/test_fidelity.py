@@ -202,18 +202,18 @@ def test_differences_are_paired_by_film(finished):
 def test_a_film_with_a_walk_that_is_undefined_is_compared_by_its_others():
     one = {name: np.array([[1.0], [3.0]]) for name in fidelity.COMPARED}
     other = {name: np.array([[np.nan, 0.5], [1.0, 2.0]]) for name in fidelity.COMPARED}
-    table = fidelity.compare({"aligned": one, "linear": other}, BOOTSTRAP)
+    table = fidelity.compare({"aligned": one, "linear": other}, BOOTSTRAP, {})
     # 1 - 0.5 and 3 - 1.5: as in the table of `linear` itself.
     assert table["aligned - linear"]["transfer"]["mean"] == pytest.approx(1.0)
     undefined = {name: np.full((2, 2), np.nan) for name in fidelity.COMPARED}
-    table = fidelity.compare({"aligned": one, "linear": undefined}, BOOTSTRAP)
+    table = fidelity.compare({"aligned": one, "linear": undefined}, BOOTSTRAP, {})
     assert table["aligned - linear"]["transfer"]["mean"] is None
 
 
 def test_a_geodesic_is_compared_with_the_straight_line_to_its_own_end():
     linear = {"flip_rate": np.array([[1.0, 0.0], [0.0, 0.0]])}
     geodesic = {"flip_rate": np.array([[1.0], [1.0]])}
-    table = fidelity.compare({"linear": linear, "geodesic": geodesic}, BOOTSTRAP)
+    table = fidelity.compare({"linear": linear, "geodesic": geodesic}, BOOTSTRAP, {})
     ((name, difference),) = table.items()
     assert name == "geodesic - linear, same end"
     assert difference["flip_rate"]["mean"] == 0.5  # the second end is none of the geodesic's
@@ -221,10 +221,37 @@ def test_a_geodesic_is_compared_with_the_straight_line_to_its_own_end():
 
 def test_a_path_that_was_compared_with_itself_gains_nothing():
     same = {name: np.random.default_rng(0).uniform(size=(4, 1)) for name in fidelity.COMPARED}
-    table = fidelity.compare({"aligned": same, "linear": same}, BOOTSTRAP)
+    table = fidelity.compare({"aligned": same, "linear": same}, BOOTSTRAP, {})
     for entry in table["aligned - linear"].values():
         assert entry == {"mean": 0.0, "ci95": [0.0, 0.0], "images": 4}
-    assert fidelity.compare({"linear": same}, BOOTSTRAP) == {}
+    assert fidelity.compare({"linear": same}, BOOTSTRAP, {}) == {}
+
+
+def test_realism_is_compared_resample_by_resample(finished):
+    rng = np.random.default_rng(0)
+    straight = [rng.normal(size=51) for _ in range(2)]
+    drawn = [
+        {"pos_to_neg": {"linear": one, "aligned": one + 0.5, "natural": rng.normal(size=51)}}
+        for one in straight
+    ]
+    table = fidelity.pool(finished[0], drawn)
+    found = table["paths"]["linear"]["pos_to_neg"]["realism"]
+    assert found["mean"] == pytest.approx(np.mean([one[0] for one in straight]))
+    assert found["ci95"][0] < found["ci95"][1]
+    # Whatever both paths share is no uncertainty of their difference.
+    difference = table["comparisons"]["pos_to_neg"]["aligned - linear"]["realism"]
+    assert [difference["mean"], *difference["ci95"]] == pytest.approx([0.5] * 3)
+    # Of the direction that nothing was drawn of, what the runs say.
+    other = table["paths"]["aligned"]["neg_to_pos"]["realism"]
+    assert other["mean"] == pytest.approx(1.2) and other["ci95"] is None
+    assert "realism" not in table["comparisons"]["neg_to_pos"]["aligned - linear"]
+
+
+def test_a_geodesic_s_realism_is_compared_with_the_straight_line_s():
+    same = {"flip_rate": np.ones((2, 1))}
+    draws = {"linear": np.zeros((1, 3)), "geodesic": np.ones((1, 3))}
+    table = fidelity.compare({"linear": same, "geodesic": same}, BOOTSTRAP, draws)
+    assert table["geodesic - linear, same end"]["realism"]["mean"] == 1.0
 
 
 def test_mean_tree():

@@ -369,7 +369,7 @@ def test_graded_class_latents_are_also_looked_at_alone():
 def test_frames_that_are_judged_include_start_and_stop():
     walk = make_groups()["pos_to_neg"].walks["linear"][0]
     ended = scores.end_walk(walk, THRESHOLDS, -1)
-    frames = evaluate.frames_of(walk, ended)
+    frames = evaluate.frames_of(walk.carried, ended.frame)
     np.testing.assert_array_equal(frames[:, 0], walk.carried[:, 0])
     np.testing.assert_array_equal(frames[:, -1], walk.carried[:, K])
 

@@ -1,0 +1,84 @@
+"""`realism` of several finished runs together, and of one path less another's.
+
+A squared kernel distance is of all films and has no value of one, so what is paired are resamples:
+the same walks are drawn for every path.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+
+from benchmarks import runs
+from cxr_jax import evaluate, explain, metrics, parallel, precision, train_classifier
+from cxr_jax.data import Arrays, to_unit_range
+from cxr_jax.films import Thresholds
+from cxr_jax.paths import DIRECTIONS
+from cxr_jax.train_evaluators import load_regressor, missing_reason
+from cxr_jax.types import Params
+from cxr_jax.walk import stop
+
+Draws = Mapping[str, Mapping[str, np.ndarray]]  # by direction and path, see `realism_draws`
+
+
+def load_frames(workdir: Path, direction: str) -> dict[str, np.ndarray]:
+    """By path the frames of a finished run's walks that are looked at [N, k, h, w, 1]."""
+    thresholds = Thresholds(**runs.read_report(workdir)["thresholds"])
+    towards, frames = DIRECTIONS[direction], {}
+    with np.load(workdir / "explain" / "walks.npz") as arrays:
+        for key in arrays:
+            if key.startswith(f"{direction}/") and key.endswith("/carried"):
+                path = key.split("/")[1]
+                margin = arrays[f"{direction}/{path}/margin"]
+                last, _ = stop(margin, thresholds.target(towards), towards)
+                frames[path] = evaluate.frames_of(to_unit_range(arrays[key]), last)
+    return frames
+
+
+@precision.exactly
+def draw(
+    config: ml_collections.ConfigDict, workdir: Path, test: Arrays, bootstrap: tuple[int, int]
+) -> Draws:
+    """`realism_draws` of a finished run's walks; {} if it has no feature network."""
+    if missing_reason(workdir, "regressor"):
+        return {}
+    config = precision.in_float32(config)
+    classifier = train_classifier.load(
+        config.classifier, config.data.image_size, workdir / "classifier"
+    )
+    network, params = load_regressor(config, workdir)
+
+    def read(params: Params, image: jax.Array) -> jax.Array:
+        return network.apply({"params": params}, image)[1]
+
+    mapped = parallel.in_batches(read, 1, config.explain.batch_size)
+    margin = train_classifier.margins(*classifier, test["image"])
+    with np.load(workdir / "explain" / "walks.npz") as arrays:
+        real = explain.other_films(test, margin, arrays["rows"])
+    return {
+        direction: {
+            path: evaluate.realism_draws(
+                lambda image: mapped(params, image), frames, real, bootstrap
+            )
+            for path, frames in load_frames(workdir, direction).items()
+        }
+        for direction in DIRECTIONS
+    }
+
+
+def join(runs_draws: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """By path the draws of all runs [runs, 1 + resamples], where every run has them."""
+    paths = set.intersection(*map(set, runs_draws)) if runs_draws else set()
+    return {path: np.stack([draws[path] for draws in runs_draws]) for path in sorted(paths)}
+
+
+def summarise(draws: np.ndarray) -> dict:
+    """An entry: the mean over runs, with the interval of its resamples, and each run's own."""
+    value, *resampled = draws.mean(axis=0)
+    return {
+        "mean": float(value),
+        "ci95": metrics.interval(np.array(resampled)),
+        "each_seed": draws[:, 0].tolist(),
+    }
