@@ -2,9 +2,12 @@
 
 A GAN is trained in the loop of a classifier that learned shuffled labels by heart. If its maps of a
 film resemble the true classifier's as much as the maps of two GANs of the true classifier resemble
-each other, they show the films and not the classifier. All GANs have seeds of their own and see the
-same films, all maps are of path `linear`. `fidelity.py` runs this; its figures stand under
-`maps.latent`, `sanity` and `sanity_lung`.
+each other, they show the films and not the classifier. All GANs have seeds of their own and explain
+along `linear`; compared are the films that both classifiers call positive. `fidelity.py` runs this;
+its figures stand under `maps.latent`.
+
+Not all else is equal: on films that it has not seen the control's classifier says anything, and so
+its GAN, whose pairs of films have random labels, explains it less well (`sanity_control_flips`).
 """
 
 import itertools
@@ -19,9 +22,9 @@ from scipy import stats
 from benchmarks import runs
 from cxr_jax import data, metrics, precision, train_classifier
 
-# A view that is moved or dimmed is another film, and 5,000 films are too many: no label of them is
-# learned by heart. A classifier that has learned nothing is no control, but says the same of every
-# film, as its GAN then does.
+# A view that is moved or dimmed is another film, and all of a phantom's films are too many: their
+# labels are not learned by heart. A classifier that has learned nothing is no control, but says the
+# same of every film, as its GAN then does. (A folder of one's own is learned whole.)
 BY_HEART = {
     "data.shuffle_labels": True,
     "data.num_train": 1024,
@@ -39,19 +42,20 @@ LINEAR = {
     "evaluators.names": (),
     "explain.paths": ("linear",),
     "explain.maps": ("latent",),
-    # Every film: the judge of shuffled labels knows nothing by which to reject one.
+    # As good as no gate: the judge of shuffled labels knows nothing by which to reject a film.
     "explain.gate_margin": 1e6,
     "explain.gate_percentile": 100.0,
 }
-AIR = -0.95  # on the [-1, 1] scale; pixels above it are of the body
+# On the [-1, 1] scale; pixels above it are of the body. A tenth of a phantom film is darker, and of
+# the lungs' pixels 0.4%.
+AIR = -0.7
 LUNGS = ("pos_to_neg/lung_mask", "pos_to_neg/lesion_mask")
 
-Maps = Mapping[int, np.ndarray]  # by row of the test split
-Masks = Mapping[int, np.ndarray]
+ByRow = Mapping[int, np.ndarray]  # pictures by row of the test split
 
 
 class Controls(NamedTuple):
-    """Finished runs that explain the same test films: GANs of f, and one of shuffled labels."""
+    """Finished runs: GANs of f, which explain the same films, and one of shuffled labels."""
 
     seeds: Sequence[Path]
     shuffled: Path
@@ -62,29 +66,37 @@ def as_flags(fields: Mapping[str, object]) -> list[str]:
     return [f"--config.{name}={value}" for name, value in fields.items()]
 
 
-def run_controls(config: str, base: Path, seeds: Sequence[Path], chosen: Sequence[str]) -> Controls:
-    """Explains the GANs of `seeds` again, all the same films, and trains the control."""
+def learn_by_heart(config: str, base: Path, chosen: Sequence[str]) -> Path:
+    """Trains the control's classifier; returns its work directory."""
+    workdir = base / "sanity" / "by_heart"
+    flags = [*chosen, *as_flags(LINEAR), *as_flags(BY_HEART), "--task=classifier"]
+    runs.run_main(config, workdir, flags)
+    return workdir
+
+
+def run_controls(
+    config: str, base: Path, seeds: Sequence[Path], by_heart: Path, chosen: Sequence[str]
+) -> Controls:
+    """Explains the GANs of `seeds` again, all the same films, and trains the control's GAN."""
     folder, linear = base / "sanity", [*chosen, *as_flags(LINEAR)]
-    controls = Controls([folder / seed.name for seed in seeds], folder / "shuffled")
+    own = len(seeds)
+    controls = Controls([folder / seed.name for seed in seeds], folder / f"shuffled_seed{own}")
     for seed, workdir in enumerate(controls.seeds):
         runs.copy_finished(("classifier", "gan", "encoder"), seeds[seed], workdir)
         runs.run_main(config, workdir, [*as_flags({"gan.seed": seed}), *linear])
-    by_heart = folder / "by_heart"
-    runs.run_main(config, by_heart, [*linear, *as_flags(BY_HEART), "--task=classifier"])
     runs.copy_finished(("classifier",), by_heart, controls.shuffled)
     of_all = {name: value for name, value in BY_HEART.items() if name != "data.num_train"}
-    own = as_flags(of_all | {"gan.seed": len(seeds)})
-    runs.run_main(config, controls.shuffled, [*linear, *own])
+    runs.run_main(config, controls.shuffled, [*linear, *as_flags(of_all | {"gan.seed": own})])
     return controls
 
 
-def load_maps(workdir: Path) -> Maps:
+def load_maps(workdir: Path) -> ByRow:
     """Map `latent` by row of the test split."""
     with np.load(workdir / "explain" / "maps.npz") as arrays:
         return dict(zip(arrays["row"].tolist(), arrays["latent"].astype(np.float32), strict=True))
 
 
-def load_regions(workdir: Path) -> dict[str, Masks]:
+def load_regions(workdir: Path) -> dict[str, ByRow]:
     """By the entry that is measured over it a region of each film, by row of the test split.
 
     The whole body; and, where they are known, lungs and lesions, without the anatomy that maps of
@@ -98,79 +110,113 @@ def load_regions(workdir: Path) -> dict[str, Masks]:
         return {name: dict(zip(rows, masks, strict=True)) for name, masks in regions.items()}
 
 
-def correlations(maps: Maps, others: Maps, region: Masks) -> dict[int, float]:
-    """|Spearman's rank correlation| of two maps of the same film over a region, by row.
+def correlations(maps: ByRow, others: ByRow, region: ByRow) -> dict[int, float]:
+    """Spearman's rank correlation of two maps of the same film over a region, by row.
 
-    Of films that have both, each with ranks: a map that is the same everywhere has none.
+    Of films that have both; NaN where one is the same everywhere and has no ranks.
     """
-    found = {}
-    for row in sorted(maps.keys() & others.keys() & region.keys()):
-        one, other = maps[row][region[row]], others[row][region[row]]
-        if np.ptp(one) > 0 and np.ptp(other) > 0:
-            found[row] = float(abs(stats.spearmanr(one, other).statistic))
-    return found
+    rows = sorted(maps.keys() & others.keys() & region.keys())
+    pairs = {row: (maps[row][region[row]], others[row][region[row]]) for row in rows}
+    return {
+        row: float(stats.spearmanr(*pair).statistic) if np.ptp(pair, axis=1).all() else np.nan
+        for row, pair in pairs.items()
+    }
 
 
-def average(each: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean over several pairs of runs, of the films that all have."""
-    rows = set.intersection(*(set(one) for one in each))
-    return {row: float(np.mean([one[row] for one in each])) for row in sorted(rows)}
+def to_next_film(maps: ByRow) -> dict[int, np.ndarray]:
+    """The same maps, each under the row of the film before: what any two films' maps share."""
+    rows = sorted(maps)
+    return {row: maps[other] for row, other in zip(rows, rows[1:] + rows[:1], strict=True)}
 
 
 def summarise(
-    name: str,
-    between_seeds: Mapping[int, float],
-    to_shuffled: Mapping[int, float],
-    bootstrap: tuple[int, int],
+    name: str, resemblances: Mapping[str, Sequence[Mapping[int, float]]], bootstrap: tuple[int, int]
 ) -> dict[str, dict]:
     """The mean correlation to the control over that between GANs of f, films resampled.
 
-    `name` is of the entry, and begins the names of both correlations beside it.
+    Args:
+      name: of the entry, and the beginning of the others' names.
+      resemblances: `between_seeds`, `to_shuffled` and any other, each of several pairs of runs, by
+        film. A film counts that is in all of all, and is the mean over the pairs.
     """
-    rows = sorted(between_seeds.keys() & to_shuffled.keys())
-    if not rows:
+    pairs = [pair for several in resemblances.values() for pair in several]
+    rows = sorted(set.intersection(*(set(pair) for pair in pairs)))
+    each = {
+        kind: np.array([[pair[row] for row in rows] for pair in several])
+        for kind, several in resemblances.items()
+    }
+    known = np.isfinite(np.concatenate(list(each.values()))).all(axis=0)
+    if not known.any():
         nothing = {"mean": None, "reason": "no film has a map of both classifiers"}
-        return dict.fromkeys((name, f"{name}_between_seeds", f"{name}_to_shuffled"), nothing)
-    seeds, shuffled = (
-        np.array([each[row] for row in rows]) for each in (between_seeds, to_shuffled)
-    )
-    picks = metrics.resamples(len(rows), *bootstrap)
-    ratios = shuffled[picks].mean(axis=1) / seeds[picks].mean(axis=1)
+        return dict.fromkeys((name, *(f"{name}_{kind}" for kind in each)), nothing)
+    each = {kind: values[:, known] for kind, values in each.items()}
+    means = {kind: values.mean(axis=0) for kind, values in each.items()}
+    picks = metrics.resamples(int(known.sum()), *bootstrap)
+    resampled = {kind: values[picks].mean(axis=1) for kind, values in means.items()}
     return {
         name: {
-            "mean": float(shuffled.mean() / seeds.mean()),
-            "ci95": metrics.interval(ratios),
-            "images": len(rows),
-        },
-        f"{name}_between_seeds": metrics.summarise(seeds, *bootstrap),
-        f"{name}_to_shuffled": metrics.summarise(shuffled, *bootstrap),
+            "mean": float(means["to_shuffled"].mean() / means["between_seeds"].mean()),
+            "ci95": metrics.interval(resampled["to_shuffled"] / resampled["between_seeds"]),
+            "images": int(known.sum()),
+        }
+    } | {
+        f"{name}_{kind}": metrics.summarise(means[kind], *bootstrap)
+        | {"each_pair": values.mean(axis=1).tolist()}
+        for kind, values in each.items()
     }
 
 
 @precision.exactly
-def known_by_heart(config: ml_collections.ConfigDict, workdir: Path) -> float:
+def known_by_heart(config: ml_collections.ConfigDict, by_heart: Path) -> float:
     """The share of its shuffled training labels that the control's classifier gives."""
     control = config.copy_and_resolve_references()
     control.update_from_flattened_dict(BY_HEART)
     train = data.load_splits(control.data, control.seed)[0]["train"]
     section = precision.in_float32(control).classifier
     network, params = train_classifier.load(
-        section, control.data.image_size, workdir / "classifier"
+        section, control.data.image_size, by_heart / "classifier"
     )
     margin = train_classifier.margins(network, params, train["image"])
     return float(((margin > 0) == train["label"]).mean())
 
 
-def measure(controls: Controls, known: float, bootstrap: tuple[int, int]) -> dict[str, dict]:
-    """The entries of `maps.latent`; `known` as `known_by_heart` says."""
+def compare(controls: Controls, bootstrap: tuple[int, int]) -> dict[str, dict]:
+    """The entries of `maps.latent`, over each region."""
+    maps, shuffled = [load_maps(seed) for seed in controls.seeds], load_maps(controls.shuffled)
+    flips = runs.read_report(controls.shuffled)["paths"]["linear"]["pos_to_neg"]["flip_rate_f"]
+    table = {"sanity_control_flips": flips}
+    for name, region in load_regions(controls.seeds[0]).items():
+        pairs = list(itertools.combinations(maps, 2))
+        resemblances = {
+            "between_seeds": [correlations(one, other, region) for one, other in pairs],
+            "to_shuffled": [correlations(one, shuffled, region) for one in maps],
+            "to_other_film": [
+                correlations(one, to_next_film(other), region) for one, other in pairs
+            ],
+        }
+        table |= summarise(name, resemblances, bootstrap)
+    return table
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    file: str,
+    base: Path,
+    seeds: Sequence[Path],
+    chosen: Sequence[str],
+) -> dict[str, dict]:
+    """Runs what is missing; the entries of `maps.latent`.
+
+    Args:
+      file: what `config` was read from.
+      base: where the runs are kept; those of `seeds` are finished.
+      chosen: flags of every run.
+    """
+    by_heart = learn_by_heart(file, base, chosen)
+    known = known_by_heart(config, by_heart)
+    table = {"sanity_control_knows": {"mean": known}}
     if known < LEAST_KNOWN:
         reason = f"the control knows only {known:.0%} of its labels"
-        return {"sanity": {"mean": None, "reason": reason}, "sanity_control_knows": {"mean": known}}
-    maps, shuffled = [load_maps(seed) for seed in controls.seeds], load_maps(controls.shuffled)
-    table = {"sanity_control_knows": {"mean": known}}
-    for name, region in load_regions(controls.seeds[0]).items():
-        pairs = itertools.combinations(maps, 2)
-        between_seeds = average([correlations(*pair, region) for pair in pairs])
-        to_shuffled = average([correlations(one, shuffled, region) for one in maps])
-        table |= summarise(name, between_seeds, to_shuffled, bootstrap)
-    return table
+        return table | {"sanity": {"mean": None, "reason": reason}}
+    controls = run_controls(file, base, seeds, by_heart, chosen)
+    return table | compare(controls, (config.explain.bootstrap, 0))

@@ -44,7 +44,8 @@ def workdir(tmp_path):
         arrays[f"{name}/carried"] = brighten(rng, step)
         arrays[f"{name}/margin"] = margin
     np.savez(directory / "walks.npz", **arrays)
-    report = {"thresholds": THRESHOLDS._asdict()}
+    covered = {"pos_to_neg": 1.0, "neg_to_pos": 0.5}
+    report = {"thresholds": THRESHOLDS._asdict(), "coverage_by_direction": covered}
     (directory / "metrics.json").write_text(json.dumps(report))
     return tmp_path
 
@@ -75,10 +76,14 @@ def test_frames_go_from_the_film_to_where_the_walk_stops(workdir):
     np.testing.assert_array_equal(found["ray"][:, 0], walked[:, 0])
     np.testing.assert_array_equal(found["ray"][:, -1], walked[:, 3])
     # Towards positive the other median is the target.
-    assert realism.load_frames(workdir, "neg_to_pos").keys() == {"linear"}
+    found = realism.load_frames(workdir, "neg_to_pos")
+    with np.load(workdir / "explain" / "walks.npz") as arrays:
+        walked = to_unit_range(arrays["neg_to_pos/linear/carried"])
+    assert found.keys() == {"linear"}
+    np.testing.assert_array_equal(found["linear"][:, -1], walked[:, 3])
 
 
-def test_it_is_what_explaining_says_of_the_same_walks(workdir, test_split, networks):
+def test_it_is_that_of_the_frames_and_of_the_films_not_walked(workdir, test_split, networks):
     drawn = realism.draw(get_config(), workdir, test_split, BOOTSTRAP)
     assert {name: set(each) for name, each in drawn.items()} == {
         "pos_to_neg": {"linear", "ray"},
@@ -95,6 +100,23 @@ def test_it_is_what_explaining_says_of_the_same_walks(workdir, test_split, netwo
     assert found["ci95"] == pytest.approx(expected["ci95"], rel=1e-4)
     assert np.all(drawn["pos_to_neg"]["linear"] == 0.0)  # it stands still
     assert found["ci95"][0] > 0
+
+
+def test_a_direction_without_a_covered_film_has_none(workdir, test_split, networks):
+    path = workdir / "explain" / "metrics.json"
+    report = json.loads(path.read_text())
+    report["coverage_by_direction"]["neg_to_pos"] = 0.0  # what was walked had been rejected
+    path.write_text(json.dumps(report))
+    drawn = realism.draw(get_config(), workdir, test_split, BOOTSTRAP)
+    assert drawn.keys() == {"pos_to_neg"}
+
+
+def test_films_that_are_all_walked_leave_none_to_compare_with(workdir, test_split, networks):
+    path = workdir / "explain" / "walks.npz"
+    with np.load(path) as arrays:
+        arrays = {**arrays, "rows": np.arange(TEST)}
+    np.savez(path, **arrays)
+    assert realism.draw(get_config(), workdir, test_split, BOOTSTRAP) == {}
 
 
 def test_a_run_without_a_feature_network_has_none(workdir, test_split):

@@ -1,5 +1,6 @@
 """The sanity check of maps, on maps that are made up."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 
 from benchmarks import runs, sanity
 from benchmarks.sanity import Controls
+from configs.phantom import get_config
 from cxr_jax import results
+from cxr_jax.data import to_unit_range
+from datasets.cxr_phantom.phantom import PhantomSpec
+from datasets.cxr_phantom.phantom import draw as draw_phantom
 
 BOOTSTRAP = (50, 0)
 SIDE = 6
@@ -21,6 +26,8 @@ def save(workdir, rows, maps, images, **masks):
     arrays = {"row": np.array(rows), "image": images, **masks}
     arrays = {f"pos_to_neg/{name}": array for name, array in arrays.items()}
     np.savez(directory / "walks.npz", **arrays)
+    report = {"paths": {"linear": {"pos_to_neg": {"flip_rate_f": {"mean": 0.5}}}}}
+    (directory / "metrics.json").write_text(json.dumps(report))
     return workdir
 
 
@@ -54,42 +61,62 @@ def test_lungs_are_measured_apart_and_lesions_with_them(tmp_path):
     lung[:, :2], lesion[:, 2] = 1, 1
     maps = draw(rng, 1)
     other = draw(rng, 1)
-    other[:, :3] = -maps[:, :3]  # an opposite map resembles as much
+    other[:, :3] = -maps[:, :3]
     one = save(tmp_path / "a", [0], maps, images, lung_mask=lung, lesion_mask=lesion)
     two = save(tmp_path / "b", [0], other, images)
-    assert correlate(one, two, "sanity_lung") == pytest.approx({0: 1.0}, abs=1e-3)
-    assert correlate(one, two)[0] < 0.9
+    # What is strong here and weak there does not resemble it.
+    assert correlate(one, two, "sanity_lung") == pytest.approx({0: -1.0}, abs=1e-3)
+    assert correlate(one, two)[0] > -0.9
 
 
-def test_a_map_that_is_the_same_everywhere_is_left_out(tmp_path):
+def test_a_map_that_is_the_same_everywhere_has_no_ranks(tmp_path):
     rng = np.random.default_rng(0)
     images, maps = np.zeros((2, SIDE, SIDE, 1)), draw(rng, 2)
     one = save(tmp_path / "a", [0, 1], maps, images)
     maps[1] = 0.5
     two = save(tmp_path / "b", [0, 1], maps, images)
-    assert correlate(one, two) == pytest.approx({0: 1.0})
+    assert correlate(one, two) == pytest.approx({0: 1.0, 1: np.nan}, nan_ok=True)
+
+
+def test_a_phantom_s_air_is_no_body(tmp_path):
+    film = to_unit_range(draw_phantom(0, 3, PhantomSpec(64))["image"])
+    one = save(tmp_path, [0], np.zeros((1, 64, 64, 1)), film[None])
+    body = sanity.load_regions(one)["sanity"][0]
+    assert 0.7 < body.mean() < 0.95 and not body[:3, :3].any() and body[50, 32]
 
 
 def test_sanity_is_the_control_s_resemblance_over_that_between_seeds():
-    between, to_shuffled = {1: 0.8, 2: 0.6, 5: 0.1}, {1: 0.3, 2: 0.4, 3: 1.0}
-    table = sanity.summarise("sanity", between, to_shuffled, BOOTSTRAP)
-    # Films 1 and 2 alone are in both.
+    resemblances = {
+        "between_seeds": [{1: 0.9, 2: 0.6, 5: 0.1}, {1: 0.7, 2: 0.6, 3: 0.1}],
+        "to_shuffled": [{1: 0.3, 2: 0.4, 3: 1.0}],
+    }
+    table = sanity.summarise("sanity", resemblances, BOOTSTRAP)
+    # Films 1 and 2 alone are in all.
     assert table["sanity"]["mean"] == pytest.approx(0.35 / 0.7)
     assert table["sanity"]["images"] == 2
     assert table["sanity"]["ci95"] == pytest.approx([0.3 / 0.8, 0.4 / 0.6])
     assert table["sanity_between_seeds"]["mean"] == pytest.approx(0.7)
+    assert table["sanity_between_seeds"]["each_pair"] == pytest.approx([0.75, 0.65])
     assert table["sanity_to_shuffled"]["mean"] == pytest.approx(0.35)
 
 
-def test_pairs_are_averaged_over_the_films_that_all_have():
-    pairs = [{1: 0.2, 2: 0.3, 3: 1.0}, {2: 0.5, 1: 0.4}]
-    assert sanity.average(pairs) == pytest.approx({1: 0.3, 2: 0.4})
+def test_films_without_ranks_are_left_out():
+    resemblances = {"between_seeds": [{1: 0.8, 2: 0.6}], "to_shuffled": [{1: 0.4, 2: np.nan}]}
+    table = sanity.summarise("sanity", resemblances, BOOTSTRAP)
+    assert table["sanity"]["mean"] == pytest.approx(0.5) and table["sanity"]["images"] == 1
 
 
-def test_nothing_in_common_is_null_with_a_reason():
-    table = sanity.summarise("sanity_lung", {1: 0.8}, {2: 0.3}, BOOTSTRAP)
+@pytest.mark.parametrize("other", [{2: 0.3}, {1: np.nan}])
+def test_nothing_in_common_is_null_with_a_reason(other):
+    resemblances = {"between_seeds": [{1: 0.8}], "to_shuffled": [other]}
+    table = sanity.summarise("sanity_lung", resemblances, BOOTSTRAP)
     assert "sanity_lung_to_shuffled" in table
     assert all(entry["mean"] is None and entry["reason"] for entry in table.values())
+
+
+def test_other_films_maps_are_those_of_the_next():
+    maps = {2: np.array([2.0]), 7: np.array([7.0]), 5: np.array([5.0])}
+    assert sanity.to_next_film(maps) == {2: [5.0], 5: [7.0], 7: [2.0]}
 
 
 def test_the_whole_measure(tmp_path):
@@ -102,19 +129,34 @@ def test_the_whole_measure(tmp_path):
         for seed in range(3)
     ]
     shuffled = save(tmp_path / "shuffled", rows, draw(rng, 20), images)
-    sane = sanity.measure(Controls(seeds, shuffled), 0.97, BOOTSTRAP)
-    insane = sanity.measure(Controls(seeds[:2], seeds[2]), 1.0, BOOTSTRAP)
+    sane = sanity.compare(Controls(seeds, shuffled), BOOTSTRAP)
+    insane = sanity.compare(Controls(seeds[:2], seeds[2]), BOOTSTRAP)
     assert 0.9 < insane["sanity"]["mean"] < 1.1
     for name in ("sanity", "sanity_lung"):
         assert sane[name]["ci95"][1] < 0.3
-    assert sane["sanity_control_knows"] == {"mean": 0.97}
+        assert sane[f"{name}_to_other_film"]["mean"] < 0.3
+        assert len(sane[f"{name}_between_seeds"]["each_pair"]) == 3
+    assert sane["sanity_control_flips"] == {"mean": 0.5}
 
 
-def test_a_control_that_has_learned_nothing_is_none(tmp_path):
+@pytest.mark.parametrize(("known", "compared"), [(0.51, False), (0.97, True)])
+def test_a_control_that_has_learned_nothing_is_none(known, compared, monkeypatch, tmp_path):
     """It draws nothing, which resembles no other map: it would pass for a proof."""
-    table = sanity.measure(Controls([tmp_path] * 2, tmp_path), 0.51, BOOTSTRAP)
-    assert table["sanity"] == {"mean": None, "reason": "the control knows only 51% of its labels"}
-    assert table["sanity_control_knows"] == {"mean": 0.51}
+    trained = []
+    monkeypatch.setattr(sanity, "learn_by_heart", lambda *_: tmp_path)
+    monkeypatch.setattr(sanity, "known_by_heart", lambda *_: known)
+    monkeypatch.setattr(sanity, "run_controls", lambda *_: trained.append("a GAN"))
+    monkeypatch.setattr(sanity, "compare", lambda *_: {"sanity": {"mean": 0.2}})
+    table = sanity.measure(get_config(), "c.py", tmp_path, [], [])
+    assert table["sanity_control_knows"] == {"mean": known}
+    assert bool(trained) == compared  # which takes half an hour
+    if not compared:
+        assert table["sanity"] == {
+            "mean": None,
+            "reason": "the control knows only 51% of its labels",
+        }
+    else:
+        assert table["sanity"] == {"mean": 0.2}
 
 
 def finish(task: Path, what: str) -> None:
@@ -141,7 +183,9 @@ def test_the_controls_are_gans_of_the_same_films_along_the_same_path(tmp_path, m
             finish(workdir / "classifier", "by heart")
 
     monkeypatch.setattr(runs, "run_main", run_main)
-    controls = sanity.run_controls("c.py", tmp_path, seeds, ["--config.explain.images=8"])
+    chosen = ["--config.explain.images=8"]
+    by_heart = sanity.learn_by_heart("c.py", tmp_path, chosen)
+    controls = sanity.run_controls("c.py", tmp_path, seeds, by_heart, chosen)
     assert [seed.name for seed in controls.seeds] == ["seed0", "seed1", "seed2"]
     for seed in controls.seeds:
         assert seed not in seeds and (seed / "gan" / "done.json").read_text() == f'"{seed.name}"'
