@@ -141,15 +141,12 @@ def each_gan(table: Mapping) -> str:
 def sanity_table(latent: Mapping) -> str:
     """Rank correlations of maps by region: between GANs of f, to the control, to other films."""
     knows, flips = (latent.get(f"sanity_control_{name}") for name in ("knows", "flips"))
-    lines = [
-        f"The control knows {cell(knows)} of its labels; of its films flip {cell(flips)}.",
-        "",
-    ]
     rows = {}
     for name, prefix in (("body", "sanity"), ("lungs", "sanity_lung")):
         kinds = {kind: latent.get(f"{prefix}_{kind}") for kind in SANITY_COLUMNS[1:]}
         rows[name] = {"sanity": latent.get(prefix)} | kinds
-    return "\n".join(lines) + markdown_table(rows, SANITY_COLUMNS, "over")
+    known = f"The control knows {cell(knows)} of its labels; of its films flip {cell(flips)}."
+    return f"{known}\n\n" + markdown_table(rows, SANITY_COLUMNS, "over")
 
 
 def to_markdown(name: str, table: Mapping) -> str:
