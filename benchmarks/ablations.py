@@ -72,11 +72,6 @@ PAIRED = (
 BOOTSTRAP = (2000, 0)
 
 
-def flags_of(changes: Mapping[str, object]) -> list[str]:
-    """The command line of a row."""
-    return [f"--config.{field}={value!r}".replace("'", "") for field, value in changes.items()]
-
-
 def folder(name: str) -> str:
     """A row's work directory."""
     return name.replace(" ", "_").replace("'", "")
@@ -154,7 +149,7 @@ def main(argv: list[str]) -> None:
         workdir = base / folder(name)
         runs.copy_finished(["classifier"], base / folder("ours"), workdir)
         config = flags.FLAGS["config"].config_filename
-        runs.run_main(config, workdir, [*chosen, *only, *flags_of(changes)])
+        runs.run_main(config, workdir, [*chosen, *only, *runs.as_flags(changes)])
         rows[name] = read(workdir)
         scores[name] = by_film(workdir)
         rows[name]["less_ours"] = less(scores[name], scores["ours"])

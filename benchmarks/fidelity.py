@@ -67,19 +67,20 @@ def compare(
     if "linear" in draws:
         draws = {**draws, SAME_END: draws["linear"]}
     table = {}
-    for one, others in RIVALS.items():
-        for other in (other for other in others if {one, other} <= each.keys()):
-            entry = {
-                metric: metrics.summarise(
-                    scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]),
-                    *bootstrap,
-                )
-                for metric in COMPARED
-                if metric in each[one]
-            }
-            if {one, other} <= draws.keys():
-                entry["realism"] = realism.summarise(draws[one] - draws[other])
-            table[f"{one} - {other}"] = entry
+    pairs = [(one, other) for one, others in RIVALS.items() for other in others]
+    for one, other in pairs:
+        if not {one, other} <= each.keys():
+            continue
+        entry = {
+            metric: metrics.summarise(
+                scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]), *bootstrap
+            )
+            for metric in COMPARED
+            if metric in each[one]
+        }
+        if {one, other} <= draws.keys():
+            entry["realism"] = realism.summarise(draws[one] - draws[other])
+        table[f"{one} - {other}"] = entry
     return table
 
 

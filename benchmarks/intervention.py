@@ -21,7 +21,6 @@ retrained on whole films. One training each. Writes benchmarks/results/intervent
 what is trained is not trained again.
 """
 
-import functools
 import hashlib
 import itertools
 import json
@@ -43,7 +42,6 @@ from cxr_jax import (  # noqa: E402
     audit,
     data,
     metrics,
-    precision,
     records,
     train_classifier,
     train_evaluators,
@@ -144,13 +142,6 @@ def fill_same(classify: Classify, films: Films) -> dict[str, dict[str, dict]]:
     return table
 
 
-def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Classify:
-    """Pixels [N, h, w, 1] to margins [N], by a finished training; as precisely as it is audited."""
-    section = precision.in_float32(config).classifier
-    loaded = train_classifier.load(section, config.data.image_size, directory)
-    return precision.exactly(functools.partial(train_classifier.margins, *loaded))
-
-
 def retrain(
     config: ml_collections.ConfigDict, directory: Path, splits: Mapping[str, Arrays]
 ) -> Path:
@@ -169,7 +160,7 @@ def retrain(
     directory = directory / digest.hexdigest()[:12]
     if not records.is_done(directory):
         train_classifier.train(section, size, config.seed, directory, splits)
-        margin = load_classifier(config, directory)(splits["test"]["image"])
+        margin = runs.load_classifier(config, directory)(splits["test"]["image"])
         records.mark_done(directory, **auroc(margin, splits["test"]["label"]))
     return directory
 
@@ -287,7 +278,7 @@ def main(argv: list[str]) -> None:
             taught = workdir / "classifier"
         else:
             taught = retrain(config, directory / "none", each.splits)
-        filled[column] = fill_same(load_classifier(config, taught), each)
+        filled[column] = fill_same(runs.load_classifier(config, taught), each)
     result = {
         "classifier": config.classifier.to_dict(),
         "audit": audited,

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import audit, data, metrics, precision, scores, train_classifier  # noqa: E402
+from cxr_jax import audit, data, metrics, scores  # noqa: E402
 from cxr_jax.data import Arrays  # noqa: E402
 from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
 
@@ -62,15 +62,13 @@ def redraw(test: Arrays, spec: PhantomSpec, names: Sequence[str]) -> dict[str, n
     return {name: np.stack([film[name] for film in drawn]) for name in names}
 
 
-@precision.exactly
 def ask(config: ml_collections.ConfigDict, workdir: Path, test: Arrays) -> Answers:
     """f on the four drawings of every test film."""
-    size = config.data.image_size
-    section = precision.in_float32(config).classifier
-    network, params = train_classifier.load(section, size, workdir / "classifier")
-    bare = redraw(test, PhantomSpec(size, *config.data.marker_test), ("image", "twin"))
+    classify = runs.load_classifier(config, workdir / "classifier")
+    spec = PhantomSpec(config.data.image_size, *config.data.marker_test)
+    bare = redraw(test, spec, ("image", "twin"))
     pictures = (test["image"], test["twin"], bare["image"], bare["twin"])
-    return Answers(*(train_classifier.margins(network, params, picture) for picture in pictures))
+    return Answers(*(classify(picture) for picture in pictures))
 
 
 def load_maps(workdirs: Sequence[Path]) -> dict[str, np.ndarray]:

@@ -7,17 +7,14 @@ the same walks are drawn for every path.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
 import ml_collections
 import numpy as np
 
 from benchmarks import runs
-from cxr_jax import evaluate, explain, metrics, parallel, precision, train_classifier
+from cxr_jax import evaluate, explain, metrics, precision, tools
 from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.films import Thresholds
 from cxr_jax.paths import DIRECTIONS
-from cxr_jax.train_evaluators import load_regressor, missing_reason
-from cxr_jax.types import Params
 from cxr_jax.walk import stop
 
 Draws = Mapping[str, Mapping[str, np.ndarray]]  # by direction and path, see `realism_draws`
@@ -45,19 +42,10 @@ def draw(
 
     Frames were stored as uint8: the value differs from that in metrics.json by less than 1%.
     """
-    if missing_reason(workdir, "regressor"):
+    features = tools.load_features(config, workdir)
+    if features is None:
         return {}
-    config = precision.in_float32(config)
-    classifier = train_classifier.load(
-        config.classifier, config.data.image_size, workdir / "classifier"
-    )
-    network, params = load_regressor(config, workdir)
-
-    def read(params: Params, image: jax.Array) -> jax.Array:
-        return network.apply({"params": params}, image)[1]
-
-    mapped = parallel.in_batches(read, 1, config.explain.batch_size)
-    margin = train_classifier.margins(*classifier, test["image"])
+    margin = runs.load_classifier(config, workdir / "classifier")(test["image"])
     with np.load(workdir / "explain" / "walks.npz") as arrays:
         real = explain.other_films(test, margin, arrays["rows"])
     coverage = runs.read_report(workdir)["coverage_by_direction"]
@@ -67,7 +55,7 @@ def draw(
         walks = min(len(each) for each in frames.values())
         if coverage[direction] > 0 and min(walks, *map(len, real)) > 1:
             drawn[direction] = {
-                path: evaluate.realism_draws(lambda x: mapped(params, x), each, real, bootstrap)
+                path: evaluate.realism_draws(features, each, real, bootstrap)
                 for path, each in frames.items()
             }
     return drawn

@@ -1,11 +1,12 @@
 """Runs of `main.py`, as a user would start them, what they report, and what comes of it."""
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -14,7 +15,7 @@ from absl import flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cxr_jax import records  # noqa: E402
+from cxr_jax import precision, records, train_classifier  # noqa: E402
 from datasets.errors import InputError  # noqa: E402
 
 
@@ -41,6 +42,13 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
     if done.returncode:
         print(f"{Path(sys.argv[0]).name}: the run in {workdir} failed", file=sys.stderr)
         sys.exit(done.returncode)
+
+
+def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Callable:
+    """Pixels [N, h, w, 1] to margins [N] by a finished training, as precisely as in explaining."""
+    section = precision.in_float32(config).classifier
+    loaded = train_classifier.load(section, config.data.image_size, directory)
+    return precision.exactly(functools.partial(train_classifier.margins, *loaded))
 
 
 def read_report(workdir: Path) -> dict:
@@ -102,6 +110,11 @@ def overlap(one: Mapping, other: Mapping) -> bool:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """A benchmark's own flags, where `--config.*` is for the runs alone."""
     return flags.FLAGS([arg for arg in argv if not arg.startswith("--config.")])
+
+
+def as_flags(fields: Mapping[str, object]) -> list[str]:
+    """{"gan.seed": 1} -> ["--config.gan.seed=1"]."""
+    return [f"--config.{name}={value}" for name, value in fields.items()]
 
 
 def config_flags(argv: Sequence[str]) -> list[str]:

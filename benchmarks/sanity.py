@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import runs
-from cxr_jax import data, metrics, precision, train_classifier
+from cxr_jax import data, metrics
 
 # A view that is moved or dimmed is another film, and all of a phantom's films are too many: their
 # labels are not learned by heart. A classifier that has learned nothing is no control, but says the
@@ -61,15 +61,10 @@ class Controls(NamedTuple):
     shuffled: Path
 
 
-def as_flags(fields: Mapping[str, object]) -> list[str]:
-    """{"gan.seed": 1} -> ["--config.gan.seed=1"]."""
-    return [f"--config.{name}={value}" for name, value in fields.items()]
-
-
 def learn_by_heart(config: str, base: Path, chosen: Sequence[str]) -> Path:
     """Trains the control's classifier; returns its work directory."""
     workdir = base / "sanity" / "by_heart"
-    flags = [*chosen, *as_flags(LINEAR), *as_flags(BY_HEART), "--task=classifier"]
+    flags = [*chosen, *runs.as_flags(LINEAR), *runs.as_flags(BY_HEART), "--task=classifier"]
     runs.run_main(config, workdir, flags)
     return workdir
 
@@ -78,15 +73,15 @@ def run_controls(
     config: str, base: Path, seeds: Sequence[Path], by_heart: Path, chosen: Sequence[str]
 ) -> Controls:
     """Explains the GANs of `seeds` again, all the same films, and trains the control's GAN."""
-    folder, linear = base / "sanity", [*chosen, *as_flags(LINEAR)]
+    folder, linear = base / "sanity", [*chosen, *runs.as_flags(LINEAR)]
     own = len(seeds)
     controls = Controls([folder / seed.name for seed in seeds], folder / f"shuffled_seed{own}")
     for seed, workdir in enumerate(controls.seeds):
         runs.copy_finished(("classifier", "gan", "encoder"), seeds[seed], workdir)
-        runs.run_main(config, workdir, [*as_flags({"gan.seed": seed}), *linear])
+        runs.run_main(config, workdir, [*runs.as_flags({"gan.seed": seed}), *linear])
     runs.copy_finished(("classifier",), by_heart, controls.shuffled)
     of_all = {name: value for name, value in BY_HEART.items() if name != "data.num_train"}
-    runs.run_main(config, controls.shuffled, [*linear, *as_flags(of_all | {"gan.seed": own})])
+    runs.run_main(config, controls.shuffled, [*linear, *runs.as_flags(of_all | {"gan.seed": own})])
     return controls
 
 
@@ -166,17 +161,12 @@ def summarise(
     }
 
 
-@precision.exactly
 def known_by_heart(config: ml_collections.ConfigDict, by_heart: Path) -> float:
     """The share of its shuffled training labels that the control's classifier gives."""
     control = config.copy_and_resolve_references()
     control.update_from_flattened_dict(BY_HEART)
     train = data.load_splits(control.data, control.seed)[0]["train"]
-    section = precision.in_float32(control).classifier
-    network, params = train_classifier.load(
-        section, control.data.image_size, by_heart / "classifier"
-    )
-    margin = train_classifier.margins(network, params, train["image"])
+    margin = runs.load_classifier(control, by_heart / "classifier")(train["image"])
     return float(((margin > 0) == train["label"]).mean())
 
 
@@ -185,8 +175,8 @@ def compare(controls: Controls, bootstrap: tuple[int, int]) -> dict[str, dict]:
     maps, shuffled = [load_maps(seed) for seed in controls.seeds], load_maps(controls.shuffled)
     flips = runs.read_report(controls.shuffled)["paths"]["linear"]["pos_to_neg"]["flip_rate_f"]
     table = {"sanity_control_flips": flips}
+    pairs = list(itertools.combinations(maps, 2))
     for name, region in load_regions(controls.seeds[0]).items():
-        pairs = list(itertools.combinations(maps, 2))
         resemblances = {
             "between_seeds": [correlations(one, other, region) for one, other in pairs],
             "to_shuffled": [correlations(one, shuffled, region) for one in maps],

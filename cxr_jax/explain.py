@@ -241,7 +241,8 @@ def explain_test(
     pictures show why; the coverage of 0 says that their figures mean nothing.
     """
     named = find_films(test, section.films)
-    rows = choose(tools.margins(test["image"])[0], section.images, section.skip, named)
+    margin, _ = tools.margins(test["image"])
+    rows = choose(margin, section.images, section.skip, named)
     inverted = tools.invert(test["image"][rows])
     errors = films.lung_error(inverted, lungs_of(tools, test, rows))
     reasons = films.reasons_to_reject(inverted, errors, known.thresholds, section.gate_margin)
@@ -257,7 +258,7 @@ def explain_test(
         walks = tools.walk(known.guide, some, towards, known.thresholds)
         groups[direction] = Group(some, truth, walks)
     rmse = films.rms(inverted.drawn - inverted.image)
-    return Explained(rows, reasons, groups, shares, rmse)
+    return Explained(rows, reasons, groups, shares, rmse, margin)
 
 
 def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
@@ -353,8 +354,9 @@ def measure(
     section, bootstrap = config.explain, (config.explain.bootstrap, config.seed)
     positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
     made, incomplete = make_maps(positives, known, tools, splits["train"], section.maps)
-    test, rows = splits["test"], explained.rows
-    real = other_films(test, tools.margins(test["image"])[0], rows) if tools.features else ()
+    real = ()
+    if tools.features:
+        real = other_films(splits["test"], explained.margin, explained.rows)
     path_scores, path_table = tables.score_paths(tools, explained, known, real, bootstrap)
     map_scores, map_table = tables.score_maps(made, incomplete, positives.truth, share, bootstrap)
     audited = tables.audit_films(tools, positives, known, made, share, bootstrap)

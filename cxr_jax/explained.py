@@ -43,6 +43,7 @@ class Explained(NamedTuple):
       groups: explainable films and their walks, by direction.
       shares: which part of each direction's films passed the gate.
       rmse: of each film's reconstruction, covered or not.
+      margin: f on every film of the split, explained or not.
     """
 
     rows: np.ndarray
@@ -50,3 +51,4 @@ class Explained(NamedTuple):
     groups: dict[str, Group]
     shares: dict[str, float]
     rmse: np.ndarray
+    margin: np.ndarray

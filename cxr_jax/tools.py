@@ -1,5 +1,6 @@
 """Everything that explaining calls: the trained networks, loaded, bound and compiled once each."""
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -105,6 +106,39 @@ def load_trained(
     return networks, Classifiers(judge, robust), trained
 
 
+def bind_to(function: Callable, params: Params, batch_size: int) -> Callable:
+    """`function(params, batch)` for any number of rows."""
+    mapped = parallel.in_batches(function, 1, batch_size)
+    return lambda batch: mapped(params, batch)
+
+
+def apply(network: nn.Module, read: Callable) -> Callable:
+    """What `read` takes of the network's answer, as a function (params, images)."""
+    return lambda params, image: read(network.apply({"params": params}, image))
+
+
+def load_evaluator(
+    config: ml_collections.ConfigDict, workdir: Path, name: str, load: Callable, read: Callable
+) -> Callable | None:
+    """An evaluator of a finished run as a function of images; None if it was not trained."""
+    if train_evaluators.missing_reason(workdir, name):
+        return None
+    network, params = load(precision.in_float32(config), workdir)
+    return bind_to(apply(network, read), params, config.explain.batch_size)
+
+
+def load_lungs(config: ml_collections.ConfigDict, workdir: Path) -> Callable | None:
+    """Images to lung masks."""
+    load = train_evaluators.load_segmenter
+    return load_evaluator(config, workdir, "segmenter", load, lambda logit: logit > 0)
+
+
+def load_features(config: ml_collections.ConfigDict, workdir: Path) -> Callable | None:
+    """Images to the regressor's features."""
+    load = train_evaluators.load_regressor
+    return load_evaluator(config, workdir, "regressor", load, lambda both: both[1])
+
+
 def make_tools(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
 ) -> Tools:
@@ -112,20 +146,7 @@ def make_tools(
     section = config.explain
     networks, (judge, robust), trained = load_trained(config, workdir, splits)
 
-    def bind(function: Callable, params: Params) -> Callable:
-        """`function(params, batch)` for any number of rows."""
-        mapped = parallel.in_batches(function, 1, section.batch_size)
-        return lambda batch: mapped(params, batch)
-
-    def apply(network: nn.Module, read: Callable) -> Callable:
-        return lambda params, image: read(network.apply({"params": params}, image))
-
-    def evaluator(name: str, load: Callable, read: Callable) -> Callable | None:
-        if train_evaluators.missing_reason(workdir, name):
-            return None
-        network, params = load(precision.in_float32(config), workdir)
-        return bind(apply(network, read), params)
-
+    bind = functools.partial(bind_to, batch_size=section.batch_size)
     settings = invert.make_settings(section.inversion)
     invert_films = bind(films.make_invert(networks, judge, settings), trained)
     named = paths.make_paths(networks, judge, robust, section)
@@ -151,8 +172,8 @@ def make_tools(
         along_walk=lambda walked, end: along_walk((walked, end)),
         occlude=lambda *pair: occlude(pair),
         anogan=bind(maps.anogan(networks, section), trained),
-        lungs=evaluator("segmenter", train_evaluators.load_segmenter, lambda logit: logit > 0),
-        features=evaluator("regressor", train_evaluators.load_regressor, lambda both: both[1]),
+        lungs=load_lungs(config, workdir),
+        features=load_features(config, workdir),
         reasons={
             name: train_evaluators.missing_reason(workdir, name)
             for name in ("segmenter", "regressor")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks import ablations
+from benchmarks import ablations, runs
 from configs.phantom import get_config
 
 
@@ -18,7 +18,7 @@ def test_every_row_sets_fields_that_there_are_to_values_of_their_type(name):
 
 def test_the_command_line_of_a_row():
     changes = {"gan.conditioning": "binary", "gan.severity_channels": (64,), "gan.num_grades": 2}
-    assert ablations.flags_of(changes) == [
+    assert runs.as_flags(changes) == [
         "--config.gan.conditioning=binary",
         "--config.gan.severity_channels=(64,)",
         "--config.gan.num_grades=2",

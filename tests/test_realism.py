@@ -16,11 +16,9 @@ BOOTSTRAP = (60, 0)
 THRESHOLDS = Thresholds(gap=4.0, judged_gap=4.0, positive=2.0, negative=-2.0, lung_error=0.1)
 
 
-class Flat:
-    """A feature network: its second answer is the first eight pixels."""
-
-    def apply(self, variables, image):
-        return None, image.reshape(len(image), -1)[:, :8]
+def flat(image) -> np.ndarray:
+    """Features: the first eight pixels."""
+    return image.reshape(len(image), -1)[:, :8]
 
 
 def brighten(rng, step: float) -> np.ndarray:
@@ -61,10 +59,8 @@ def test_split():
 def networks(monkeypatch, test_split):
     """f says what the labels say; there is a feature network."""
     margin = test_split["label"] - 0.5
-    monkeypatch.setattr(realism, "missing_reason", lambda *_: "")
-    monkeypatch.setattr(realism, "load_regressor", lambda *_: (Flat(), {}))
-    monkeypatch.setattr(realism.train_classifier, "load", lambda *_: (None, {}))
-    monkeypatch.setattr(realism.train_classifier, "margins", lambda *_: margin)
+    monkeypatch.setattr(realism.tools, "load_features", lambda *_: flat)
+    monkeypatch.setattr(realism.runs, "load_classifier", lambda *_: lambda pixels: margin)
 
 
 def test_frames_go_from_the_film_to_where_the_walk_stops(workdir):
@@ -93,8 +89,7 @@ def test_it_is_that_of_the_frames_and_of_the_films_not_walked(workdir, test_spli
     image = to_unit_range(test_split["image"])
     real = image[others[others % 2 == 1]], image[others[others % 2 == 0]]
     frames = realism.load_frames(workdir, "pos_to_neg")["ray"]
-    features = lambda image: image.reshape(len(image), -1)[:, :8]
-    expected = evaluate.realism(features, frames, real, BOOTSTRAP)
+    expected = evaluate.realism(flat, frames, real, BOOTSTRAP)
     found = realism.summarise(drawn["pos_to_neg"]["ray"][None])
     assert found["mean"] == pytest.approx(expected["mean"], rel=1e-4)
     assert found["ci95"] == pytest.approx(expected["ci95"], rel=1e-4)

@@ -219,10 +219,8 @@ def test_what_a_control_knows_is_asked_of_the_films_that_it_learned(monkeypatch,
         return {"train": films}, "contents"
 
     monkeypatch.setattr(sanity.data, "load_splits", load_splits)
-    monkeypatch.setattr(sanity.train_classifier, "load", lambda *_: (None, {}))
-    monkeypatch.setattr(
-        sanity.train_classifier, "margins", lambda *_: np.array([2.0, -1.0, -0.1, -3.0])
-    )
+    answers = np.array([2.0, -1.0, -0.1, -3.0])
+    monkeypatch.setattr(runs, "load_classifier", lambda *_: lambda pixels: answers)
     assert sanity.known_by_heart(tiny_config, Path("control")) == 0.75
     assert asked[0].shuffle_labels and asked[0].num_train == 1024
     assert not tiny_config.data.shuffle_labels

@@ -83,7 +83,7 @@ def make_groups(**more) -> dict[str, Group]:
 def make_explained(groups: dict[str, Group]) -> Explained:
     rows = sum(len(group.films.margin) for group in groups.values())
     shares = {"pos_to_neg": 0.5, "neg_to_pos": 1.0}
-    return Explained(np.arange(rows), [""] * rows, groups, shares, np.zeros(rows))
+    return Explained(np.arange(rows), [""] * rows, groups, shares, np.zeros(rows), np.zeros(rows))
 
 
 def make_tools(lungs=None, features=None, draw=None, classify=None, reasons=EMPTY) -> Tools:
