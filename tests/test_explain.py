@@ -496,6 +496,15 @@ def test_other_films_are_those_not_walked_by_what_f_says_of_them(splits):
     assert [len(films) for films in everything] == [0, 0]
 
 
+def test_what_f_says_of_every_test_film_is_kept(splits, section):
+    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    section.images = 4
+    done = explain.explain_test(make_tools(), splits["test"], known, section)
+    assert len(done.rows) == 4
+    expected, _ = make_tools().margins(splits["test"]["image"])
+    np.testing.assert_array_equal(done.margin, expected)
+
+
 def test_skipped_films_are_not_explained(splits, section):
     known = explain.calibrate(make_tools(), splits, section, seed=0)
     section.update(dict(images=4, skip=2))
