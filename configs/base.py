@@ -8,7 +8,15 @@ from ml_collections import ConfigDict
 def get_augmentation() -> ConfigDict:
     """How differently a patient may stand and a film be exposed; see cxr_jax/augment.py."""
     return ConfigDict(
-        dict(shift=0.06, rotation=5.0, zoom=0.06, brightness=0.1, contrast=0.15, noise=0.02)
+        dict(
+            shift=0.06,
+            rotation=5.0,
+            zoom=0.06,
+            brightness=0.1,
+            contrast=0.15,
+            noise=0.02,
+            wires=0.0,
+        )
     )
 
 
@@ -126,9 +134,7 @@ def get_gan() -> ConfigDict:
                 confusion=1.0,
                 adversarial=1.0,
             ),
-            augmentation=dict(
-                shift=0.0, rotation=0.0, zoom=0.0, brightness=0.0, contrast=0.0, noise=0.0
-            ),
+            augmentation=ConfigDict({name: 0.0 for name in get_augmentation()}),
             log_every=50,
             save_every=350,
         )

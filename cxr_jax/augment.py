@@ -16,6 +16,12 @@ from cxr_jax.types import Image, Keys, Mask
 Plane = Float[Array, "h w"]
 
 VIEW = 1 << 21  # folded into an example's key; whatever else is drawn from it splits it into a few
+WIRES = 1 << 22  # the same, of a view's key: other views draw what they drew before there were any
+
+MOST_WIRES = 2
+WIRE_POINTS = 128
+WIRE_RADIUS = 0.004  # of the image's side; a thinner one than 0.4 pixels is drawn as wide as that
+BEAD_RADII = 0.008, 0.03
 
 
 class Augmentation(NamedTuple):
@@ -28,6 +34,7 @@ class Augmentation(NamedTuple):
       brightness: added, on the [-1, 1] scale.
       contrast: relative, about the film's own mean.
       noise: standard deviation of added Gaussian noise.
+      wires: brightness added by up to MOST_WIRES leads that say nothing about the patient.
     """
 
     shift: float
@@ -36,6 +43,7 @@ class Augmentation(NamedTuple):
     brightness: float
     contrast: float
     noise: float
+    wires: float
 
 
 def augment(image: Image, keys: jax.Array, strength: Augmentation) -> Image:
@@ -55,13 +63,16 @@ def view_keys(keys: Keys) -> Keys:
 
 def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:
     """The mask of the view that `augment` draws with these keys: moved alike, with no tone."""
-    pose = strength._replace(brightness=0.0, contrast=0.0, noise=0.0)
+    pose = strength._replace(brightness=0.0, contrast=0.0, noise=0.0, wires=0.0)
     return augment(2.0 * mask - 1, keys, pose) > 0
 
 
 def _augment_one(
     image: Float[Array, "h w 1"], key: jax.Array, strength: Augmentation
 ) -> Float[Array, "h w 1"]:
+    if strength.wires:
+        wires = draw_wires(jax.random.fold_in(key, WIRES), image.shape[0])
+        image = image + strength.wires * wires[..., None]
     key_pose, key_tone, key_noise = jax.random.split(key, 3)
     shift_y, shift_x, angle, zoom = jax.random.uniform(key_pose, (4,), minval=-1.0)
     if strength.shift or strength.rotation or strength.zoom:
@@ -75,6 +86,45 @@ def _augment_one(
     if strength.noise:
         image = image + strength.noise * jax.random.normal(key_noise, image.shape)
     return image.clip(-1, 1)
+
+
+def draw_wires(key: jax.Array, size: int) -> Plane:
+    """Up to MOST_WIRES leads with a bead at one end, as [size, size] in [0, 1].
+
+    What hangs on a chest is bright and lies where findings do, and a classifier of few films takes
+    it for a little of one. As Random Erasing (Zhong et al., 2020), but drawn as what is really
+    there: nodules, electrodes, ports and their lines. A third of all wires, and of all beads, are
+    absent.
+    """
+    keys = jax.random.split(key, MOST_WIRES)
+    return jax.vmap(lambda key: _draw_wire(key, size))(keys).sum(axis=0).clip(0, 1)
+
+
+def _draw_wire(key: jax.Array, size: int) -> Plane:
+    """A quadratic Bezier curve from a bead on the chest to somewhere about the film's border."""
+    key_curve, key_tone, key_radius = jax.random.split(key, 3)
+    from_border = jnp.array([0.2, 0.0, -0.1])[:, None]  # least, of bead, bend and far end
+    control = jax.random.uniform(key_curve, (3, 2), minval=from_border, maxval=1 - from_border)
+    t = jnp.linspace(0.0, 1.0, WIRE_POINTS)
+    weights = jnp.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2])
+    points = jnp.einsum("kp,kc->pc", weights, control, precision="highest")
+    radius = max(WIRE_RADIUS, 0.4 / size)
+    spacing = jnp.linalg.norm(jnp.gradient(points, axis=0), axis=1)
+    line = _blobs(points, radius, spacing / (radius * jnp.sqrt(2 * jnp.pi)), size)
+    least, most = BEAD_RADII
+    radius = jax.random.uniform(key_radius, minval=least, maxval=most)
+    bead = _blobs(control[:1], radius, jnp.ones(1), size)
+    of_line, of_bead = jax.nn.relu(jax.random.uniform(key_tone, (2,), minval=-0.5))
+    return of_line * line.clip(0, 1) + of_bead * bead
+
+
+def _blobs(
+    points: Float[Array, "p 2"], radius: Float[Array, ""], height: Float[Array, "p"], size: int
+) -> Plane:
+    """A sum of Gaussian blobs; points and radius in shares of the side."""
+    pixels = (jnp.arange(size).reshape(1, 1, size) + 0.5) / size
+    down, across = jnp.exp(-0.5 * ((pixels - points.T[..., None]) / radius) ** 2)  # each [p, size]
+    return jnp.einsum("p,ph,pw->hw", height, down, across, precision="highest")
 
 
 def _rotation(angle: Float[Array, ""]) -> Float[Array, "2 2"]:

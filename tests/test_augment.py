@@ -1,5 +1,7 @@
 """Augmentation: small, anatomical, and a pure function of the example's key."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +13,14 @@ from cxr_jax.augment import (
     _by_products,
     augment,
     augment_mask,
+    draw_wires,
     view_keys,
 )
 
-NONE = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-ALL = Augmentation(shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1)
+NONE = Augmentation(*[0.0] * len(Augmentation._fields))
+ALL = Augmentation(
+    shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1, wires=0.5
+)
 SIZE = 32
 
 
@@ -86,7 +91,7 @@ def test_rotation_and_zoom_turn_about_the_centre():
 def test_never_mirrored_nor_upside_down():
     # A spot in one quarter stays in it: the heart keeps its side.
     images = jnp.repeat(spot(8.0, 23.0), 128, axis=0)
-    rows, columns = centres(augment(images, keys_of(128), ALL._replace(noise=0.0))).T
+    rows, columns = centres(augment(images, keys_of(128), ALL._replace(noise=0.0, wires=0.0))).T
     assert (rows < SIZE / 2).all() and (columns > SIZE / 2).all()
 
 
@@ -124,12 +129,42 @@ def test_the_key_alone_decides_the_view(key):
 def test_a_mask_moves_with_its_film_and_has_no_tone():
     n, keys = 16, keys_of(16)
     film = jnp.repeat(spot(12.0, 20.0), n, axis=0)
-    posed = augment(film, keys, ALL._replace(brightness=0.0, contrast=0.0, noise=0.0))
+    posed = augment(film, keys, ALL._replace(brightness=0.0, contrast=0.0, noise=0.0, wires=0.0))
     mask = augment_mask(film > 0, keys, ALL)
     assert mask.dtype == bool and mask.shape == film.shape
     assert float((mask == (posed > 0)).mean()) > 0.99
     assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
     np.testing.assert_array_equal(augment_mask(film > 0, keys, NONE), film > 0)
+
+
+def test_wires_only_brighten_and_by_no_more_than_their_strength(key):
+    image = jax.random.uniform(key, (64, SIZE, SIZE, 1), minval=-0.9, maxval=-0.5)
+    added = np.asarray(augment(image, keys_of(64), NONE._replace(wires=0.4)) - image)
+    assert -1e-6 < added.min() and 0.3 < added.max() < 0.4 + 1e-6
+    assert 0.005 < (added > 0.05).mean() < 0.2  # few pixels: what lies beneath is still seen
+
+
+def test_wires_leave_the_rest_of_the_view_as_it_was(key):
+    image = jax.random.uniform(key, (32, SIZE, SIZE, 1), minval=-0.5, maxval=-0.1)
+    bare = ALL._replace(contrast=0.0, wires=0.0)  # contrast is about the film's own mean
+    added = augment(image, keys_of(32), bare._replace(wires=0.3)) - augment(
+        image, keys_of(32), bare
+    )
+    assert float(added.min()) > -1e-5 and float(added.max()) > 0.2
+
+
+def test_a_wire_is_the_same_at_every_size():
+    keys = jax.random.split(jax.random.key(2), 20)
+    small, large = (jax.vmap(partial(draw_wires, size=size))(keys) for size in (64, 128))
+    shrunk = large.reshape(20, 64, 2, 64, 2).mean(axis=(2, 4))
+    for a, b in zip(small, shrunk, strict=True):
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
+
+
+def test_a_third_of_lines_and_beads_is_absent():
+    drawn = jax.vmap(lambda key: draw_wires(key, SIZE))(keys_of(1000))
+    nothing = np.asarray(drawn.max(axis=(1, 2)) == 0).mean()  # two lines and two beads
+    assert abs(nothing - (1 / 3) ** 4) < 0.012
 
 
 @pytest.mark.parametrize("field", Augmentation._fields)

@@ -33,7 +33,7 @@ from cxr_jax.models.blocks import PixelNorm
 from datasets.errors import InputError
 
 ROWS, SIZE = 16, 16
-STILL = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+STILL = Augmentation(*[0.0] * len(Augmentation._fields))
 SCALE = Scale(jnp.float32(-1.0), jnp.float32(1.0))
 FORWARD, STEP = 0.03, 0.15
 

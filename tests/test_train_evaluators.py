@@ -15,7 +15,7 @@ from datasets.cxr_phantom.phantom import PhantomSpec, draw
 from datasets.errors import InputError
 
 SIZE, ROWS = 32, 16
-STILL = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+STILL = Augmentation(*[0.0] * len(Augmentation._fields))
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ SIZE, SEED = 16, 3
 # test_processes.py, which import this file, must join each other first.
 ROWS = 4 * int(os.environ.get("TEST_DEVICES", "4"))
 AUGMENTATION = Augmentation(
-    shift=0.05, rotation=5.0, zoom=0.05, brightness=0.1, contrast=0.1, noise=0.02
+    shift=0.05, rotation=5.0, zoom=0.05, brightness=0.1, contrast=0.1, noise=0.02, wires=0.2
 )
 
 WEIGHTS = paper_objective.Weights(entropy=1.0, mode_seeking=0.2)
