@@ -21,6 +21,7 @@ from scipy import stats
 
 from benchmarks import runs
 from cxr_jax import data, metrics
+from cxr_jax.augment import Augmentation
 
 # A view that is moved or dimmed is another film, and all of a phantom's films are too many: their
 # labels are not learned by heart. A classifier that has learned nothing is no control, but says the
@@ -32,10 +33,7 @@ BY_HEART = {
     "classifier.eval_every": 2000,  # the last checkpoint: validation labels are noise, too
     "classifier.label_smoothing": 0.0,
     "classifier.weight_decay": 0.0,
-    **{
-        f"classifier.augmentation.{name}": 0.0
-        for name in ("shift", "rotation", "zoom", "brightness", "contrast", "noise")
-    },
+    **{f"classifier.augmentation.{name}": 0.0 for name in Augmentation._fields},
 }
 LEAST_KNOWN = 0.95  # of the control's training labels; with fewer the check says nothing
 LINEAR = {

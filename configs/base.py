@@ -134,7 +134,7 @@ def get_gan() -> ConfigDict:
                 confusion=1.0,
                 adversarial=1.0,
             ),
-            augmentation=ConfigDict({name: 0.0 for name in get_augmentation()}),
+            augmentation=dict.fromkeys(get_augmentation(), 0.0),
             log_every=50,
             save_every=350,
         )

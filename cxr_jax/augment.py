@@ -93,8 +93,8 @@ def draw_wires(key: jax.Array, size: int) -> Plane:
 
     What hangs on a chest is bright and lies where findings do, and a classifier of few films takes
     it for a little of one. As Random Erasing (Zhong et al., 2020), but drawn as what is really
-    there: nodules, electrodes, ports and their lines. A third of all wires, and of all beads, are
-    absent.
+    there: nodules, electrodes, ports and their lines. A third of all lines is absent, and a third
+    of all beads.
     """
     keys = jax.random.split(key, MOST_WIRES)
     return jax.vmap(lambda key: _draw_wire(key, size))(keys).sum(axis=0).clip(0, 1)
@@ -108,9 +108,9 @@ def _draw_wire(key: jax.Array, size: int) -> Plane:
     t = jnp.linspace(0.0, 1.0, WIRE_POINTS)
     weights = jnp.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2])
     points = jnp.einsum("kp,kc->pc", weights, control, precision="highest")
-    radius = max(WIRE_RADIUS, 0.4 / size)
+    width = max(WIRE_RADIUS, 0.4 / size)
     spacing = jnp.linalg.norm(jnp.gradient(points, axis=0), axis=1)
-    line = _blobs(points, radius, spacing / (radius * jnp.sqrt(2 * jnp.pi)), size)
+    line = _blobs(points, width, spacing / (width * jnp.sqrt(2 * jnp.pi)), size)
     least, most = BEAD_RADII
     radius = jax.random.uniform(key_radius, minval=least, maxval=most)
     bead = _blobs(control[:1], radius, jnp.ones(1), size)
@@ -119,7 +119,7 @@ def _draw_wire(key: jax.Array, size: int) -> Plane:
 
 
 def _blobs(
-    points: Float[Array, "p 2"], radius: Float[Array, ""], height: Float[Array, "p"], size: int
+    points: Float[Array, "p 2"], radius: float | jax.Array, height: Float[Array, "p"], size: int
 ) -> Plane:
     """A sum of Gaussian blobs; points and radius in shares of the side."""
     pixels = (jnp.arange(size).reshape(1, 1, size) + 0.5) / size

@@ -205,6 +205,7 @@ def test_the_controls_are_gans_of_the_same_films_along_the_same_path(tmp_path, m
 
 def test_every_field_that_the_controls_set_exists(tiny_config):
     """A view that is moved or dimmed is another film: no label of it is learned by heart."""
+    tiny_config.classifier.augmentation.wires = 1.0
     tiny_config.update_from_flattened_dict(sanity.BY_HEART | sanity.LINEAR)
     assert tiny_config.data.shuffle_labels
     assert set(tiny_config.classifier.augmentation.values()) == {0.0}
