@@ -98,7 +98,7 @@ def get_gan() -> ConfigDict:
             networks="ours",  # or "paper", whose sizes are in the section `paper`
             paper=get_paper(),
             structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
-            severity_channels=(4, 1),  # of z_class at 1/8, 1/4 of the image size
+            severity_channels=(4, 2),  # of z_class at 1/8, 1/4 of the image size
             severity_is_placed=True,  # False: z_class has no maps but one cell for the whole image
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
@@ -124,7 +124,7 @@ def get_gan() -> ConfigDict:
                 pixel=50.0,
                 feature=1.0,
                 margin=4.0,
-                locality=0.5,
+                locality=0.75,
                 smoothness=5.0,
                 removal=50.0,
                 finding=5.0,

@@ -24,8 +24,9 @@ def get_config(variant: str = "") -> ConfigDict:
     # What tells these classes apart is everywhere in the film (contrast, border, where it was
     # taken): at the phantom's prices the class latent would take over the whole chest.
     config.gan.weights.update(dict(severity=1.0, locality=3.0, smoothness=0.0))
-    # What findings, silences and a heavier margin are worth on real films is not measured yet.
+    # What findings, silences, a heavier margin and a finer z_class are worth there is not measured.
     config.gan.weights.update(dict(finding=0.0, silence=0.0, margin=2.0))
+    config.gan.severity_channels = (4, 1)
     # The masks of the two classes follow two conventions, which a classifier could read: the lungs
     # of all films are found by one segmenter that has learned one of them.
     config.evaluators.names = ("segmenter",)

@@ -14,12 +14,16 @@ def get_config(variant: str = "") -> ConfigDict:
     `full` also trains the networks that judge realism and lung structure.
     """
     config = base.get_config()
+    # Without wires of their own f, and the GAN, take a port for a little of a finding.
+    config.classifier.update(dict(num_steps=2000, augmentation=dict(wires=1.0)))
+    config.judge.update(dict(num_steps=1200, augmentation=dict(wires=0.7)))
+    config.gan.augmentation.wires = 1.0
     return base.apply_variant(config, variant, {"full": full, "tiny": base.shrink})
 
 
 def full(config: ConfigDict) -> None:
     """Every evaluator, path and map, more films, and a GAN trained longer."""
-    config.gan.num_steps = 2000
+    config.gan.num_steps, config.gan.save_every = 8000, 1000
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
         *("linear", "aligned", "natural", "ray", "global", "random", "chord"),

@@ -59,24 +59,29 @@ def load_split(builder: tfds.core.DatasetBuilder, split: str, fields: Sequence[s
     return {name: np.stack([row[name] for row in rows]) for name in fields}
 
 
-def in_pairs(label: np.ndarray) -> np.ndarray:
+def in_pairs(positive: np.ndarray) -> np.ndarray:
     """An order of a batch in fours of two negatives and two positives, as far as there are both.
 
-    The batch's own order is kept within a label, and the even rows alternate too.
+    The batch's own order is kept among either, and the even rows alternate too.
     """
-    negative, positive = np.argsort(label, kind="stable").reshape(2, -1, 2)
+    negative, positive = np.argsort(positive, kind="stable").reshape(2, -1, 2)
     return np.concatenate([negative, positive], axis=1).reshape(-1)
 
 
 def train_batches(
-    arrays: Arrays, batch_size: int, seed: int, start_step: int, paired: bool = False
+    arrays: Arrays,
+    batch_size: int,
+    seed: int,
+    start_step: int,
+    positive: np.ndarray | None = None,
 ) -> Iterator[Arrays]:
     """Shuffled batches without end, from `start_step` on.
 
     Each batch holds the rows of this process and, as `index`, their positions in the global batch.
 
     Args:
-      paired: whether to order each batch by `in_pairs`; it must then be a multiple of 4.
+      positive: which films are taken for positives [N]; where given, each batch is ordered by
+        `in_pairs`, and must be a multiple of 4.
 
     Raises:
       InputError: if the batch is larger than the data set or not divisible by the processes.
@@ -96,8 +101,8 @@ def train_batches(
     step = start_step
     while True:
         picked = np.asarray(order[step])
-        if paired:
-            picked = picked[in_pairs(arrays["label"][picked])]
+        if positive is not None:
+            picked = picked[in_pairs(positive[picked])]
         picked = picked[index]
         yield {"index": index, **{name: array[picked] for name, array in arrays.items()}}
         step += 1

@@ -1,8 +1,8 @@
 """The objective of the GAN: what a step draws, and what its players minimise.
 
 In each step half of the films are encoded (Larsen et al., 2016: an autoencoder whose decoder is the
-generator) and half lend only the classifier's answer. The encoded films come in pairs, a negative
-and a positive by label. These images are drawn:
+generator) and half lend only the classifier's answer. The encoded films come in pairs, one
+that f calls negative and one that it calls positive. These images are drawn:
 
   reconstructions  G(z_s(x), z_c(x))    must equal x, to the eye and to the classifier;
   swaps            G(z_s(x), z_c(x'))   the lungs of x with the class latent of its partner x';
@@ -132,7 +132,7 @@ class Grafts(NamedTuple):
     Attributes:
       removal: without a class latent.
       twin: the negative film itself, which `removal` ought to be.
-      has_twin: 1 where the pair is taken for a negative and a positive, as its labels say, else 0.
+      has_twin: 1 where the pair is taken for a negative and a positive, else 0.
       change: what the graft's class latent, its mean, adds to `removal`.
       carried: what the graft has more than the film, which `change` ought to be.
       has_change: 1 where there is a twin and the graft is taken for a positive, else 0.

@@ -88,7 +88,7 @@ def load_trained(
     judge, judge_params = train_classifier.load(
         config.judge, size, workdir / "classifier" / "judge"
     )
-    classifier, scale = train_gan.load_frozen(config, workdir, splits)
+    classifier, scale, _ = train_gan.load_frozen(config, workdir, splits)
     robust, robust_params = None, None
     if "geodesic" in config.explain.paths:
         reason = train_evaluators.missing_reason(workdir, "robust")

@@ -134,7 +134,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         return
     parallel.check_batch_size("encoder", section.batch_size, train_gan.PAIRED_SHARE)
     networks = train_gan.make_networks(config)
-    classifier, scale = train_gan.load_frozen(config, workdir, splits)
+    classifier, scale, positive = train_gan.load_frozen(config, workdir, splits)
     gan = train_gan.load(networks, workdir)
     optimizer = make_optimizer(section)
     step = map_train_step(config, networks, optimizer)
@@ -145,7 +145,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         Plan(section.num_steps, section.batch_size, section.log_every, section.save_every),
         EncoderState(jnp.int32(0), gan["encoder"], optimizer.init(gan["encoder"])),
         lambda number, state, batch: step(state, batch, *frozen),
-        lambda start: train_batches(splits["train"], section.batch_size, seed, start, paired=True),
+        lambda start: train_batches(splits["train"], section.batch_size, seed, start, positive),
         lambda state: Snapshot(state.encoder, score=int(state.step)),
     )
     mark_done(directory, steps=section.num_steps)

@@ -8,6 +8,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from clu import metrics as clu_metrics
 
@@ -277,7 +278,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         return
     parallel.check_batch_size("gan", gan.batch_size, PAIRED_SHARE)
     networks, optimizers = make_networks(config), make_optimizers(gan)
-    frozen = parallel.replicate(load_frozen(config, workdir, splits))
+    classifier, scale, positive = load_frozen(config, workdir, splits)
+    frozen = parallel.replicate((classifier, scale))
     step = map_train_step(config, networks, optimizers)
     penalty_step = map_penalty_step(config, networks, optimizers)
     seed = config.seed + config.gan.seed
@@ -303,7 +305,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         Plan(gan.num_steps, gan.batch_size, gan.log_every, gan.save_every),
         init_state(*init_params(networks, seed), optimizers),
         regularised_step,
-        lambda start: train_batches(splits["train"], gan.batch_size, seed, start, paired=True),
+        lambda start: train_batches(splits["train"], gan.batch_size, seed, start, positive),
         snapshot,
     )
     mark_done(directory, steps=gan.num_steps, images_seen=gan.num_steps * gan.batch_size)
@@ -311,13 +313,20 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
 
 def load_frozen(
     config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
-) -> tuple[Params, Scale]:
-    """The trained classifier's parameters and the scale of its margins on the training films."""
+) -> tuple[Params, Scale, np.ndarray]:
+    """The trained classifier's parameters, and what it says of the training films.
+
+    Returns:
+      Its parameters, the scale of its margins, and which films are taken for positives [N]: by its
+      own answer, or by label where that conditions in its stead.
+    """
     network, params = train_classifier.load(
         config.classifier, config.data.image_size, workdir / "classifier"
     )
-    margin = train_classifier.margins(network, params, splits["train"]["image"])
-    return params, grading.fit_scale(margin, graded=config.gan.conditioning == "graded")
+    train, conditioning = splits["train"], config.gan.conditioning
+    margin = train_classifier.margins(network, params, train["image"])
+    positive = train["label"] == 1 if conditioning == "label" else margin > 0
+    return params, grading.fit_scale(margin, graded=conditioning == "graded"), positive
 
 
 def load(networks: Networks, workdir: Path) -> Params:

@@ -135,6 +135,8 @@ def test_a_mask_moves_with_its_film_and_has_no_tone():
     assert float((mask == (posed > 0)).mean()) > 0.99
     assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
     np.testing.assert_array_equal(augment_mask(film > 0, keys, NONE), film > 0)
+    brightened = NONE._replace(brightness=2.0, wires=2.0)  # enough to light up what is dark
+    np.testing.assert_array_equal(augment_mask(film > 0, keys, brightened), film > 0)
 
 
 def test_wires_only_brighten_and_by_no_more_than_their_strength(key):

@@ -27,7 +27,7 @@ def gan(monkeypatch):
     networks, trained = gan.networks, gan.trained
     for module, name, value in (
         (tools.train_gan, "make_networks", networks),
-        (tools.train_gan, "load_frozen", (trained.classifier, trained.scale)),
+        (tools.train_gan, "load_frozen", (trained.classifier, trained.scale, None)),
         (tools.train_gan, "load", {"generator": trained.generator}),
         (tools.train_encoder, "load", trained.encoder),
         (tools.train_classifier, "load", (gan.judge, trained.judge)),

@@ -455,6 +455,19 @@ def test_a_resumed_classifier_equals_the_undisturbed(tiny_config, monkeypatch, t
     assert all("validation_auroc" in line for line in read_metrics(tmp_path / "killed"))
 
 
+@pytest.mark.parametrize("conditioning", ["graded", "binary", "label"])
+def test_films_are_paired_by_what_conditions(tiny_config, monkeypatch, tmp_path, conditioning):
+    """To a classifier that knows nothing of labels their pairs would mean nothing."""
+    label = SPLITS["train"]["label"]
+    margin = np.where(np.arange(len(label)) % 3 == 0, 2.0, -1.0)
+    monkeypatch.setattr(train_classifier, "load", lambda *arguments: (None, "parameters"))
+    monkeypatch.setattr(train_classifier, "margins", lambda *arguments: margin)
+    tiny_config.gan.conditioning = conditioning
+    classifier, scale, positive = train_gan.load_frozen(tiny_config, tmp_path, SPLITS)
+    assert classifier == "parameters" and scale.strong == 2.0
+    np.testing.assert_array_equal(positive, label == 1 if conditioning == "label" else margin > 0)
+
+
 def test_a_resumed_gan_equals_the_undisturbed(
     tiny_config, networks, random_like, monkeypatch, tmp_path
 ):
@@ -462,6 +475,7 @@ def test_a_resumed_gan_equals_the_undisturbed(
     fields = dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2, r1_every=3)
     tiny_config.gan.update(fields)
     _, _, frozen = gan_parts(networks, random_like)
+    frozen = (*frozen, SPLITS["train"]["label"] == 1)
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
 
     def run(workdir):
@@ -478,6 +492,7 @@ def test_a_resumed_encoder_equals_the_undisturbed(
 ):
     tiny_config.encoder.update(dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2))
     _, state, frozen = gan_parts(networks, random_like)
+    frozen = (*frozen, SPLITS["train"]["label"] == 1)
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
     gan = {**state.generator, "discriminator": state.discriminator}
     gan = jax.tree.map(np.asarray, gan)  # a step eats the arrays that it is given
