@@ -124,7 +124,7 @@ def get_gan() -> ConfigDict:
                 pixel=50.0,
                 feature=1.0,
                 margin=4.0,
-                locality=0.75,
+                locality=1.0,
                 smoothness=5.0,
                 removal=50.0,
                 finding=5.0,

@@ -17,7 +17,7 @@ def get_config(variant: str = "") -> ConfigDict:
     # Without wires of their own f, and the GAN, take a port for a little of a finding.
     config.classifier.update(dict(num_steps=2000, augmentation=dict(wires=1.0)))
     config.judge.update(dict(num_steps=1200, augmentation=dict(wires=0.7)))
-    config.gan.augmentation.wires = 1.0
+    config.gan.augmentation.wires = 2.0
     return base.apply_variant(config, variant, {"full": full, "tiny": base.shrink})
 
 
