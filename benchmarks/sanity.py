@@ -6,8 +6,8 @@ each other, they show the films and not the classifier. All GANs have seeds of t
 along `linear`; compared are the films that both classifiers call positive. `fidelity.py` runs this;
 its figures stand under `maps.latent`.
 
-Not all else is equal: on films that it has not seen the control's classifier says anything, and so
-its GAN, whose pairs of films have random labels, explains it less well (`sanity_control_flips`).
+Not all else is equal: on films that it has not seen the control's classifier says anything, and its
+GAN may explain it less well (`sanity_control_flips`).
 """
 
 import itertools

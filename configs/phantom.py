@@ -9,7 +9,7 @@ from configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""` takes about 25 minutes on two cores; `tiny`, for tests, about one, and looks it.
+    """`""` takes about half an hour on two cores; `tiny`, for tests, about one, and looks it.
 
     `full` also trains the networks that judge realism and lung structure.
     """
@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full(config: ConfigDict) -> None:
-    """Every evaluator, path and map, more films, and a GAN trained longer."""
+    """Every evaluator, path and map, more films, and a GAN trained longer: for a GPU or an hour."""
     config.gan.num_steps, config.gan.save_every = 8000, 1000
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
