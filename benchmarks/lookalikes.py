@@ -86,6 +86,8 @@ def compare(
 ) -> dict[str, dict]:
     """A map's shares [N] on look-alikes: of all of it, and of what is on them or on lesions.
 
+    The first is also compared with the share of the film's area that look-alikes have.
+
     Args:
       saliency, harmless, lesions: maps and masks [N, h, w, 1].
       own: f's share [N], which the latter is compared with, film by film.
@@ -96,6 +98,7 @@ def compare(
     of_both = np.array([metrics.share_on(saliency[i] * both[i], harmless[i]) for i in films])
     known = np.isfinite(of_both)  # a map that is zero everywhere has no shares
     return metrics.summarise(share, *BOOTSTRAP) | {
+        "less_area": metrics.summarise(share - harmless.mean(axis=(1, 2, 3)), *BOOTSTRAP),
         "of_both": metrics.summarise(of_both, *BOOTSTRAP),
         "of_both_less_f": metrics.summarise(of_both - own, *BOOTSTRAP),
         "spearman_with_f": metrics.spearman(of_both[known], own[known]),
@@ -142,17 +145,20 @@ def to_markdown(table: Mapping[str, Mapping]) -> str:
         f"{cell(false['negative_without_lookalikes'])}.",
         "",
         "| true positives | of what is on look-alikes or lesions | less `f`, film by film "
-        "| rank correlation with `f` | of all of it |",
-        "|---|---|---|---|---|",
+        "| rank correlation with `f` | of all of it | less `area`, film by film |",
+        "|---|---|---|---|---|---|",
     ]
     for name in ("f", "f_signed"):
-        lines.append(f"| `{name}` | {cell(positives[name])} | – | – | – |")
-    lines.append(f"| `area` | – | – | – | {cell(positives['area'])} |")
+        lines.append(f"| `{name}` | {cell(positives[name])} | – | – | – | – |")
+    lines.append(f"| `area` | – | – | – | {cell(positives['area'])} | – |")
     for name in (name for name in MAPS if name in positives):
         entry = positives[name]
         ranked = entry["spearman_with_f"]
         correlation = "–" if ranked is None else f"{ranked:.2f}"
-        cells = cell(entry["of_both"]), cell(entry["of_both_less_f"]), correlation, cell(entry)
+        of_both, less_f, less_area = (
+            cell(entry[key]) for key in ("of_both", "of_both_less_f", "less_area")
+        )
+        cells = of_both, less_f, correlation, cell(entry), less_area
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     lines += ["", "| false positives | of all of it |", "|---|---|"]
     for name in ("f", "area", *(name for name in MAPS if name in false)):

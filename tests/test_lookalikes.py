@@ -98,6 +98,10 @@ def test_the_classifiers_own_share_is_set_beside_the_maps(table):
     assert positives["f"]["mean"] == pytest.approx((12 / 16 + 4 / 8 + 1 / 5) / 3)
     assert positives["area"]["mean"] == pytest.approx((2 / 16 + 4 / 16 + 4 / 16) / 3)
     assert positives["latent"]["mean"] == pytest.approx((0.5 + 0.3 + 0.1) / 3)
+    # The films in turn are of 2, 4 and 4 of 16 pixels; the map that is zero on the first has none.
+    less = positives["latent"]["less_area"], positives["latent_occlusion"]["less_area"]
+    assert less[0]["mean"] == pytest.approx(0.3 - 10 / 48)
+    assert less[1]["mean"] == pytest.approx((0.3 + 0.1) / 2 - 0.25)
     # By hand: what is left of each map lies evenly on the pixels that are not harmless.
     of_both = [0.5 / (0.5 + 2 * 0.5 / 14), 0.3 / (0.3 + 4 * 0.7 / 12), 0.1 / (0.1 + 4 * 0.9 / 12)]
     assert positives["latent"]["of_both"]["mean"] == pytest.approx(np.mean(of_both))
@@ -120,5 +124,6 @@ def test_false_positives_are_counted_where_a_lookalike_made_them(table):
 def test_the_table_names_every_row(table):
     text = lookalikes.to_markdown(table)
     assert "| `f` | 0.483" in text and "| `latent` | 0.562" in text and "| `latent` | 0.800" in text
+    assert text.count(" | 0.092 [") == 1  # of `latent`, less the area's
     assert "`grad_cam`" not in text
     assert "False" not in text and "nan" not in text
