@@ -64,8 +64,8 @@ def in_pairs(positive: np.ndarray) -> np.ndarray:
 
     The batch's own order is kept among either, and the even rows alternate too.
     """
-    negative, positive = np.argsort(positive, kind="stable").reshape(2, -1, 2)
-    return np.concatenate([negative, positive], axis=1).reshape(-1)
+    first, last = np.argsort(positive, kind="stable").reshape(2, -1, 2)
+    return np.concatenate([first, last], axis=1).reshape(-1)
 
 
 def train_batches(
