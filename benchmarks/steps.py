@@ -97,7 +97,7 @@ def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> St
     """The training step of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_train_step(config, networks, optimizers, devices)
-    return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
+    return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, _setting(config)))
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -117,7 +117,8 @@ def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -
         lambda encoder: train_encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
         gan["encoder"],
     )
-    return Step(mapped, config.encoder.batch_size, (state,), _film(config), (gan, *frozen))
+    after = gan, *frozen, _setting(config)
+    return Step(mapped, config.encoder.batch_size, (state,), _film(config), after)
 
 
 def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -218,6 +219,10 @@ def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
     )
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
+
+
+def _setting(config: ml_collections.ConfigDict) -> Shapes:
+    return jax.tree.map(jax.typeof, train_gan.make_setting(config))
 
 
 def _evaluator_step(

@@ -78,13 +78,14 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     step = train_gan.map_train_step(config, networks, optimizers)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     frozen = parallel.replicate((classifier, SCALE))
+    setting = parallel.replicate(train_gan.make_setting(config))
     batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
 
     def fresh():
         players = train_gan.init_params(networks, config.seed)
         return parallel.replicate(gan_state.init_state(*players, optimizers))
 
-    main = seconds(lambda state: step(state, batch, *frozen)[0], fresh(), calls)
+    main = seconds(lambda state: step(state, batch, *frozen, setting)[0], fresh(), calls)
     if "penalty" not in steps.names(config):
         return gan.batch_size / main
     penalty = train_gan.map_penalty_step(config, networks, optimizers)
@@ -101,7 +102,7 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     params, discriminator = train_gan.init_params(networks, config.seed)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     gan = {**params, "discriminator": discriminator}
-    frozen = parallel.replicate((gan, classifier, SCALE))
+    frozen = parallel.replicate((gan, classifier, SCALE, train_gan.make_setting(config)))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     state = train_encoder.EncoderState(
         jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])

@@ -13,6 +13,20 @@ from cxr_jax import averaged
 from cxr_jax.types import Params
 
 
+class Setting(NamedTuple):
+    """What a step is given beside the frozen networks, so that it compiles once for all settings.
+
+    GANs of other seeds, and ablations by weight, then share the program.
+
+    Attributes:
+      weights: of the objective's terms, a NamedTuple of numbers.
+      seed: from which a step's random numbers are folded; uint32.
+    """
+
+    weights: NamedTuple
+    seed: jax.Array
+
+
 class Optimizers(NamedTuple):
     """One for generator and encoder together, one for the discriminator."""
 

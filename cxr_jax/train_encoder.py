@@ -21,6 +21,7 @@ from cxr_jax.augment import Augmentation, augment, view_keys
 from cxr_jax.checkpoint import load_networks
 from cxr_jax.data import Arrays, to_unit_range, train_batches
 from cxr_jax.gan_objective import Networks
+from cxr_jax.gan_state import Setting
 from cxr_jax.grading import Scale
 from cxr_jax.models.encoder import Encoder
 from cxr_jax.records import is_done, mark_done
@@ -63,21 +64,24 @@ def make_target(
 def make_train_step(
     networks: Networks,
     optimizer: optax.GradientTransformation,
-    weights: gan_objective.Weights,
     augmentation: Augmentation,
-    seed: int,
     by_label: bool = False,
 ) -> Callable:
-    """Builds the pure step (state, batch, gan, classifier, scale) -> (state, metrics).
+    """Builds the pure step (state, batch, gan, classifier, scale, setting) -> (state, metrics).
 
     `gan` holds the parameters {"generator", "discriminator"}; `by_label` as in `train_gan`.
     """
     sizes = networks.generator.latent_sizes
 
     def step(
-        state: EncoderState, batch: Arrays, gan: Params, classifier: Params, scale: Scale
+        state: EncoderState,
+        batch: Arrays,
+        gan: Params,
+        classifier: Params,
+        scale: Scale,
+        setting: Setting,
     ) -> tuple[EncoderState, EncoderMetrics]:
-        keys = parallel.example_keys(seed, state.step, batch["index"])
+        keys = parallel.example_keys(setting.seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), view_keys(keys), augmentation)
         draw = gan_objective.draw_noise(keys, *sizes)
 
@@ -86,7 +90,7 @@ def make_train_step(
             frozen = gan["discriminator"], classifier, scale
             label = batch["label"] if by_label else None
             return gan_objective.generator_loss(
-                networks, weights, params, frozen, image, draw, label
+                networks, setting.weights, params, frozen, image, draw, label
             )[0]
 
         loss, gradient = parallel.mean(jax.value_and_grad(loss_fn)(state.encoder))
@@ -113,12 +117,10 @@ def map_train_step(
     step = make_train_step(
         networks,
         optimizer,
-        gan_objective.Weights(**config.gan.weights),
         Augmentation(**config.gan.augmentation),
-        config.seed + config.gan.seed,
         by_label=config.gan.conditioning == "label",
     )
-    return parallel.pmap_step(step, num_frozen=3, devices=devices)
+    return parallel.pmap_step(step, num_frozen=4, devices=devices)
 
 
 def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
@@ -138,7 +140,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     gan = train_gan.load(networks, workdir)
     optimizer = make_optimizer(section)
     step = map_train_step(config, networks, optimizer)
-    frozen = parallel.replicate((gan, classifier, scale))
+    frozen = parallel.replicate((gan, classifier, scale, train_gan.make_setting(config)))
     seed = config.seed + config.gan.seed
     training.train(
         directory,

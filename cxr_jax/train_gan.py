@@ -35,6 +35,7 @@ from cxr_jax.gan_objective import (
 from cxr_jax.gan_state import (
     GanState,
     Optimizers,
+    Setting,
     init_state,
     make_optimizers,
     update_discriminator,
@@ -149,13 +150,11 @@ def init_params(networks: Networks, seed: int) -> tuple[Params, Params]:
 def make_train_step(
     networks: Networks,
     optimizers: Optimizers,
-    weights: Weights,
     augmentation: Augmentation,
     average_half_life: float,
-    seed: int,
     by_label: bool = False,
 ) -> Callable:
-    """Builds the pure step (state, batch, classifier, scale) -> (state, metrics).
+    """Builds the pure step (state, batch, classifier, scale, setting) -> (state, metrics).
 
     Generator and encoder move first; the discriminator then learns from the same drawn images.
 
@@ -165,16 +164,16 @@ def make_train_step(
     sizes = networks.generator.latent_sizes
 
     def step(
-        state: GanState, batch: Arrays, classifier: Params, scale: Scale
+        state: GanState, batch: Arrays, classifier: Params, scale: Scale, setting: Setting
     ) -> tuple[GanState, GanMetrics]:
-        keys = parallel.example_keys(seed, state.step, batch["index"])
+        keys = parallel.example_keys(setting.seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), view_keys(keys), augmentation)
         draw = draw_noise(keys, *sizes)
 
         def loss_fn(params: Params):
             frozen = state.discriminator, classifier, scale
             label = batch["label"] if by_label else None
-            return generator_loss(networks, weights, params, frozen, image, draw, label)
+            return generator_loss(networks, setting.weights, params, frozen, image, draw, label)
 
         (loss, (terms, fake, read, real_grade, margin)), generator_gradient = jax.value_and_grad(
             loss_fn, has_aux=True
@@ -231,6 +230,16 @@ def make_penalty_step(
     return step
 
 
+def make_setting(config: ml_collections.ConfigDict) -> Setting:
+    """The weights of a config's objective, and its GAN's seed."""
+    gan, seed = config.gan, config.seed + config.gan.seed
+    if gan.objective == "paper":
+        weights = paper_objective.Weights(gan.entropy_weight, gan.mode_seeking_weight)
+    else:
+        weights = Weights(**gan.weights)
+    return Setting(jax.tree.map(np.float32, weights), np.uint32(seed))
+
+
 def map_train_step(
     config: ml_collections.ConfigDict,
     networks: Networks,
@@ -238,23 +247,18 @@ def map_train_step(
     devices: parallel.Devices | None = None,
 ) -> Callable:
     """The train step of a config's objective, on every device or on those given."""
-    gan, seed = config.gan, config.seed + config.gan.seed
+    gan = config.gan
     if gan.objective == "paper":
-        weights = paper_objective.Weights(gan.entropy_weight, gan.mode_seeking_weight)
-        step = train_paper_gan.make_train_step(
-            networks, optimizers, weights, gan.average_half_life, seed
+        step = train_paper_gan.make_train_step(networks, optimizers, gan.average_half_life)
+    else:
+        step = make_train_step(
+            networks,
+            optimizers,
+            Augmentation(**gan.augmentation),
+            gan.average_half_life,
+            by_label=gan.conditioning == "label",
         )
-        return parallel.pmap_step(step, num_frozen=2, devices=devices)
-    step = make_train_step(
-        networks,
-        optimizers,
-        Weights(**gan.weights),
-        Augmentation(**gan.augmentation),
-        gan.average_half_life,
-        seed,
-        by_label=gan.conditioning == "label",
-    )
-    return parallel.pmap_step(step, num_frozen=2, devices=devices)
+    return parallel.pmap_step(step, num_frozen=3, devices=devices)
 
 
 def map_penalty_step(
@@ -280,12 +284,13 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     networks, optimizers = make_networks(config), make_optimizers(gan)
     classifier, scale, positive = load_frozen(config, workdir, splits)
     frozen = parallel.replicate((classifier, scale))
+    setting = parallel.replicate(make_setting(config))
     step = map_train_step(config, networks, optimizers)
     penalty_step = map_penalty_step(config, networks, optimizers)
     seed = config.seed + config.gan.seed
 
     def regularised_step(number: int, state: GanState, batch: Arrays) -> tuple:
-        state, new = step(state, batch, *frozen)
+        state, new = step(state, batch, *frozen, setting)
         if gan.r1_weight > 0 and number % gan.r1_every == 0:
             state, _ = penalty_step(state, batch, *frozen)
         return state, new

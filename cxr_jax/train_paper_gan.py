@@ -10,7 +10,13 @@ from clu import metrics as clu_metrics
 from cxr_jax import losses, paper_objective, parallel
 from cxr_jax.data import Arrays, to_unit_range
 from cxr_jax.gan_objective import Networks
-from cxr_jax.gan_state import GanState, Optimizers, update_discriminator, update_generator
+from cxr_jax.gan_state import (
+    GanState,
+    Optimizers,
+    Setting,
+    update_discriminator,
+    update_generator,
+)
 from cxr_jax.grading import Scale
 from cxr_jax.types import Image, Keys, Params
 
@@ -32,11 +38,9 @@ class PaperMetrics(clu_metrics.Collection):
 def make_train_step(
     networks: Networks,
     optimizers: Optimizers,
-    weights: paper_objective.Weights,
     average_half_life: float,
-    seed: int,
 ) -> Callable:
-    """Builds the pure step (state, batch, classifier, scale) -> (state, metrics).
+    """Builds the pure step (state, batch, classifier, scale, setting) -> (state, metrics).
 
     Generator and discriminator move from the same drawn images; the scale plays no part.
     """
@@ -55,10 +59,10 @@ def make_train_step(
         return networks.discriminator.apply({"params": params["image"]}, image, grade, keys)
 
     def step(
-        state: GanState, batch: Arrays, classifier: Params, scale: Scale
+        state: GanState, batch: Arrays, classifier: Params, scale: Scale, setting: Setting
     ) -> tuple[GanState, PaperMetrics]:
         del scale
-        keys = parallel.example_keys(seed, state.step, batch["index"])
+        keys = parallel.example_keys(setting.seed, state.step, batch["index"])
         draw = paper_objective.draw_latents(keys, batch["index"], *sizes)
         real = to_unit_range(batch["image"])
         for_generator, for_real, for_fake = (
@@ -69,7 +73,7 @@ def make_train_step(
             image, statistics = draw_images(params["generator"], draw, for_generator)
             judged = judge(state.discriminator, image, for_generator)
             loss, terms = paper_objective.generator_loss(
-                networks.classifier, classifier, weights, image, judged, draw
+                networks.classifier, classifier, setting.weights, image, judged, draw
             )
             return loss, (terms, image, statistics)
 

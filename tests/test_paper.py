@@ -86,14 +86,14 @@ def test_statistics_of_the_batch_become_the_generators(networks):
     optimizers = gan_state.make_optimizers(paper.get_config("tiny").gan)
     start = gan_state.init_state(*train_gan.init_params(networks, 0), optimizers)
     classifier = networks.classifier.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
-    step = train_paper_gan.make_train_step(networks, optimizers, WEIGHTS, 1e-3, seed=3)
+    step = train_paper_gan.make_train_step(networks, optimizers, 1e-3)
     image = np.random.default_rng(0).integers(256, size=(rows, 16, 16, 1), dtype=np.uint8)
     index = np.arange(rows, dtype=np.int32)
     before = jax.tree.map(np.asarray, start.generator["generator"])
-    mapped = jax.pmap(step, parallel.AXIS, in_axes=(None, 0, None, None), out_axes=None)
+    mapped = jax.pmap(step, parallel.AXIS, in_axes=(None, 0, None, None, None), out_axes=None)
     batch = {"image": image, "index": index}
     batch = {name: array.reshape(4, -1, *array.shape[1:]) for name, array in batch.items()}
-    state, _ = mapped(start, batch, classifier, Scale(-1.0, 1.0))
+    state, _ = mapped(start, batch, classifier, Scale(-1.0, 1.0), gan_state.Setting(WEIGHTS, 3))
     keys = parallel.example_keys(3, jnp.int32(0), index)
     draw = paper_objective.draw_latents(keys, index, 100, 10)
     z = np.concatenate([draw.structure, draw.severity], axis=-1)

@@ -17,8 +17,6 @@ import pytest
 from configs import base, covid, paper, phantom
 from cxr_jax import (
     averaged,
-    gan_objective,
-    paper_objective,
     parallel,
     precision,
     train_classifier,
@@ -162,8 +160,8 @@ def gan_parts(config, random_like) -> tuple:
 
 def gan_step(config, random_like) -> tuple:
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    weights = gan_objective.Weights(**config.gan.weights)
-    step = train_gan.make_train_step(networks, optimizers, weights, STILL, 50.0, seed=0)
+    step = train_gan.make_train_step(networks, optimizers, STILL, 50.0)
+    frozen = *frozen, train_gan.make_setting(config)
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
@@ -175,8 +173,8 @@ def penalty_step(config, random_like) -> tuple:
 
 def encoder_step(config, random_like) -> tuple:
     networks, _, state, frozen = gan_parts(config, random_like)
-    weights = gan_objective.Weights(**config.gan.weights)
-    step = train_encoder.make_train_step(networks, sgd(), weights, STILL, seed=0)
+    step = train_encoder.make_train_step(networks, sgd(), STILL)
+    frozen = *frozen, train_gan.make_setting(config)
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]
     state = train_encoder.EncoderState(jnp.int32(0), encoder, sgd().init(encoder))
@@ -188,8 +186,8 @@ def paper_step(config, random_like) -> tuple:
     config = paper_config(config.gan.dtype)
     config.gan.paper.dropout = 0.0
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    weights = paper_objective.Weights(config.gan.entropy_weight, config.gan.mode_seeking_weight)
-    step = train_paper_gan.make_train_step(networks, optimizers, weights, 50.0, seed=0)
+    step = train_paper_gan.make_train_step(networks, optimizers, 50.0)
+    frozen = *frozen, train_gan.make_setting(config)
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks import steps
 from cxr_jax import (
     data,
     film_parameters,
@@ -34,13 +35,14 @@ from cxr_jax.attack import Attack
 from cxr_jax.augment import Augmentation
 from cxr_jax.averaged import AveragedState
 from cxr_jax.checkpoint import Checkpoints
+from cxr_jax.gan_state import Setting
 from cxr_jax.grading import Scale
 from cxr_jax.models.conventions import Adapted
 from cxr_jax.models.densenet import DenseNet
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.models.vgg import VGG
 
-SIZE, SEED = 16, 3
+SIZE, SEED = 16, np.uint32(3)
 # The least that a GAN's step takes. To count the devices would start JAX, and the processes of
 # test_processes.py, which import this file, must join each other first.
 ROWS = 4 * int(os.environ.get("TEST_DEVICES", "4"))
@@ -48,7 +50,7 @@ AUGMENTATION = Augmentation(
     shift=0.05, rotation=5.0, zoom=0.05, brightness=0.1, contrast=0.1, noise=0.02, wires=0.2
 )
 
-WEIGHTS = paper_objective.Weights(entropy=1.0, mode_seeking=0.2)
+WEIGHTS = paper_objective.Weights(entropy=np.float32(1.0), mode_seeking=np.float32(0.2))
 
 
 class Task(NamedTuple):
@@ -165,17 +167,20 @@ def gan_parts(networks, random_like) -> tuple:
     return optimizers, state, (classifier | {"Dense_0": head}, Scale(-spread, spread))
 
 
+def setting_of(config) -> Setting:
+    return train_gan.make_setting(config)._replace(seed=SEED)
+
+
 def gan_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    weights = gan_objective.Weights(**config.gan.weights)
-    step = train_gan.make_train_step(networks, optimizers, weights, AUGMENTATION, 50.0, SEED)
-    return Task(step, state, frozen)
+    step = train_gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0)
+    return Task(step, state, (*frozen, setting_of(config)))
 
 
 def paper_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    step = train_paper_gan.make_train_step(networks, optimizers, WEIGHTS, 50.0, SEED)
-    return Task(step, state, frozen)
+    step = train_paper_gan.make_train_step(networks, optimizers, 50.0)
+    return Task(step, state, (*frozen, Setting(WEIGHTS, SEED)))
 
 
 def paper_networks_task(config, networks, random_like) -> Task:
@@ -192,18 +197,16 @@ def paper_networks_task(config, networks, random_like) -> Task:
         classifier=networks.classifier,
     )
     optimizers, state, frozen = gan_parts(of_paper, random_like)
-    step = train_paper_gan.make_train_step(of_paper, optimizers, WEIGHTS, 50.0, SEED)
-    return Task(step, state, frozen)
+    step = train_paper_gan.make_train_step(of_paper, optimizers, 50.0)
+    return Task(step, state, (*frozen, Setting(WEIGHTS, SEED)))
 
 
 def label_task(config, networks, random_like) -> Task:
     """The GAN whose class latents follow the labels."""
     optimizers, state, (classifier, scale) = gan_parts(networks, random_like)
-    weights = gan_objective.Weights(**config.gan.weights)
-    step = train_gan.make_train_step(
-        networks, optimizers, weights, AUGMENTATION, 50.0, SEED, by_label=True
-    )
-    return Task(step, state, (classifier, scale._replace(graded=np.float32(0))))
+    step = train_gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0, by_label=True)
+    scale = scale._replace(graded=np.float32(0))
+    return Task(step, state, (classifier, scale, setting_of(config)))
 
 
 def penalty_task(config, networks, random_like) -> Task:
@@ -215,12 +218,11 @@ def penalty_task(config, networks, random_like) -> Task:
 def encoder_task(config, networks, random_like) -> Task:
     _, state, (classifier, scale) = gan_parts(networks, random_like)
     optimizer = optax.adam(1e-3)
-    weights = gan_objective.Weights(**config.gan.weights)
-    step = train_encoder.make_train_step(networks, optimizer, weights, AUGMENTATION, SEED)
+    step = train_encoder.make_train_step(networks, optimizer, AUGMENTATION)
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]
     state = train_encoder.EncoderState(np.int32(0), encoder, optimizer.init(encoder))
-    return Task(step, state, (gan, classifier, scale))
+    return Task(step, state, (gan, classifier, scale, setting_of(config)))
 
 
 def evaluator_task(network, loss, random_like) -> Task:
@@ -363,6 +365,18 @@ def test_a_step_counts_learns_and_compiles_once(name, tiny_config, networks, ran
     assert np.isfinite(values).all()
     assert np.mean(values[-4:]) < np.mean(values[:4])
     assert parallel.is_synced(state)
+
+
+@pytest.mark.parametrize("step", [steps.gan_step, steps.encoder_step])
+def test_gans_of_other_seeds_and_weights_share_a_program(step, tiny_config):
+    programs, settings = set(), set()
+    for seed, locality in ((0, 1.0), (7, 0.0)):
+        tiny_config.gan.seed, tiny_config.gan.weights.locality = seed, locality
+        programs.add(
+            step(tiny_config, jax.local_devices()).lower(len(jax.local_devices())).as_text()
+        )
+        settings.add(str(train_gan.make_setting(tiny_config)))
+    assert len(programs) == 1 and len(settings) == 2
 
 
 @pytest.mark.parametrize(("name", "module"), [("gan", train_gan), ("encoder", train_encoder)])
