@@ -4,13 +4,14 @@
 
 Random pixels and untrained networks: a step's speed does not depend on what it has learned. Each
 figure is the median over the timed calls; the GAN's includes its share of the lazy penalty. Writes
-benchmarks/results/throughput.json and .md unless --out is empty.
+benchmarks/results/throughput.json and .md, beside what is there of other configs and devices,
+unless --out is empty.
 """
 
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -111,31 +112,45 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     return section.batch_size / seconds(once, parallel.replicate(state), calls)
 
 
+def to_markdown(table: Mapping[str, Mapping]) -> str:
+    """Images per second by config and devices."""
+    lines = [f"| | {' | '.join(MEASURES)} | peak memory of the process, GiB |"]
+    lines.append("|---" * (len(MEASURES) + 2) + "|")
+    for name, result in table.items():
+        rates = result["images_per_second"]
+        cells = (f"{rates[step]:,.0f}" if step in rates else "–" for step in MEASURES)
+        lines.append(f"| {name} | {' | '.join(cells)} | {result['peak_memory_gib']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+MEASURES = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
+
+
 def main(argv: list[str]) -> None:
+    """Measures and writes, beside the results of other configs and devices."""
     del argv
     config = flags.FLAGS.config
-    measures = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
     rates = {
         name: measure(config, flags.FLAGS.calls)
-        for name, measure in measures.items()
+        for name, measure in MEASURES.items()
         if name in steps.names(config)
     }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     device = jax.devices()[0]
+    devices = f"{jax.device_count()} x {device.device_kind} ({device.platform})"
     result = {
         "config": config.to_dict(),
-        "devices": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         "peak_memory_gib": round(peak, 2),
     }
-    lines = ["| step | images/s |", "|---|---|"]
-    lines += [f"| {name} | {rate:.0f} |" for name, rate in rates.items()]
-    lines += [f"\n{result['devices']}; peak memory {peak:.1f} GiB"]
-    text = "\n".join(lines) + "\n"
+    config_file = Path(flags.FLAGS["config"].config_filename).name
+    name = f"{config_file}, {devices}"
     if flags.FLAGS.out:
-        runs.write_results(Path(flags.FLAGS.out), "throughput", result, text)
+        out = Path(flags.FLAGS.out)
+        table = runs.read_results(out, "throughput") | {name: result}
+        runs.write_results(out, "throughput", table, to_markdown(table))
     else:
-        print(text)
+        print(to_markdown({name: result}))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from cxr_jax.paths import DIRECTIONS  # noqa: E402
 from cxr_jax.tools import make_tools  # noqa: E402
 
 BOOTSTRAP = (2000, 0)
-# What is not a question of how the GAN was trained.
-APART = ("gan.seed", "explain.images", "explain.skip", "data.cache_dir", "evaluators.names")
+# What is no choice between methods, or set alike for all by `along_linear`.
+APART = ("gan.seed", "data.cache_dir", "evaluators.names")
 COLUMNS = ("flip_rate", "twin_error", "on_target", "pixel_auroc_lung", "lookalike", "less_area")
 COLUMNS = ("coverage", *COLUMNS, "flip_rate_to_positive")
 
@@ -46,12 +46,12 @@ def along_linear(config: ml_collections.ConfigDict, images: int) -> ml_collectio
 
 
 def differences(config: Mapping, other: Mapping) -> str:
-    """The fields in which a training differs from the other, with their values."""
+    """The fields in which a config differs from the other, with their values."""
     mine, theirs = records.flatten(config), records.flatten(other)
     return ", ".join(
         f"{field} {value}"
         for field, value in mine.items()
-        if value != theirs.get(field) and field not in APART and not field.startswith("explain.")
+        if value != theirs.get(field) and field not in APART
     )
 
 
@@ -84,7 +84,7 @@ def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]
 
 
 def to_markdown(table: Mapping[str, Mapping]) -> str:
-    """The table for people; what a run sets is said beside its name."""
+    """The table for people."""
     first = next(iter(table.values()))["config"]
     rows = {}
     for name, entry in table.items():
@@ -93,7 +93,7 @@ def to_markdown(table: Mapping[str, Mapping]) -> str:
     return (
         "## Validation films, path `linear`\n\n"
         "`less_area`: `lookalike` less the look-alikes' share of the film, film by film. Beside a "
-        "run's name is what its training sets otherwise than the first one's, seeds aside.\n\n"
+        "run's name is what its config has otherwise than the first one's, seeds aside.\n\n"
     ) + f"{markdown_table(rows, COLUMNS, 'run')}\n"
 
 

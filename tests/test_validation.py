@@ -68,10 +68,10 @@ def test_a_run_is_explained_as_it_was_trained(tmp_path):
     assert found.gan.weights.finding == 7.0
 
 
-def test_a_row_says_what_its_training_sets_otherwise():
-    first = ConfigDict(dict(gan=dict(seed=0, weights=dict(a=1.0, b=2.0)), explain=dict(skip=0)))
+def test_a_row_says_what_its_config_has_otherwise():
+    first = ConfigDict(dict(gan=dict(seed=0, weights=dict(a=1.0, b=2.0))))
     other = first.copy_and_resolve_references()
-    other.gan.seed, other.gan.weights.b, other.explain.skip = 1, 3.0, 80
+    other.gan.seed, other.gan.weights.b = 1, 3.0
     table = {
         name: {"config": config.to_dict(), "figures": {"on_target": {"mean": mean}}}
         for name, config, mean in (("one", first, 0.25), ("two", other, 0.5))
