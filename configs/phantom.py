@@ -24,8 +24,8 @@ def get_config(variant: str = "") -> ConfigDict:
 def full(config: ConfigDict) -> None:
     """Every evaluator, path and map, more films, and a GAN trained longer: for a GPU or an hour."""
     config.gan.num_steps, config.gan.save_every = 8000, 1000
-    # With so many steps films flip under twice the tax on a change, and under twice the weight on
-    # its being what was grafted it is the finding: less of it falls on look-alikes.
+    # After so many steps films flip under twice the tax on a change; and the heavier findings
+    # weigh, the less of it falls on look-alikes.
     config.gan.weights.update(dict(locality=2.0, finding=10.0))
     # From a better guess fewer steps are enough, and z_class may follow them as fast.
     config.explain.inversion.update(dict(num_steps=20, severity_share=1.0))

@@ -33,6 +33,8 @@ COARSEST = 16  # film pixels that one pixel of the smallest map of our networks 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises `InputError` if a number is one that nothing can be computed with."""
+    if config.seed < 0:
+        raise InputError(f"config.seed is {config.seed}; it must be at least 0")
     for name, fields in LEAST.items():
         section = functools.reduce(getattr, name.split("."), config)
         for field, least in fields.items():

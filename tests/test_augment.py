@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from cxr_jax.augment import (
+    BEAD_RADII,
+    WIRES,
     Augmentation,
     _by_fetching,
     _by_products,
@@ -161,6 +164,26 @@ def test_a_wire_is_the_same_at_every_size():
     shrunk = large.reshape(20, 64, 2, 64, 2).mean(axis=(2, 4))
     for a, b in zip(small, shrunk, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
+
+
+def test_wires_are_drawn_from_keys_of_their_own():
+    """With the pose's own numbers a wire would say where the film was moved."""
+    keys = keys_of(8)
+    image = jnp.zeros((8, SIZE, SIZE, 1))
+    own = jax.vmap(lambda key: draw_wires(jax.random.fold_in(key, WIRES), SIZE))(keys)
+    added = augment(image, keys, NONE._replace(wires=0.5))[..., 0]
+    np.testing.assert_allclose(added, 0.5 * own, atol=1e-6)
+
+
+def test_a_bead_is_as_large_as_a_nodule():
+    """At half its height, of what an opening by a disc that no line contains leaves."""
+    size, most = 128, 128 * BEAD_RADII[1]
+    drawn = np.asarray(jax.vmap(partial(draw_wires, size=size))(keys_of(60)))
+    disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
+    beads = [ndimage.label(ndimage.binary_opening(image > 0.5, disc)) for image in drawn]
+    areas = np.concatenate([np.bincount(each.ravel())[1:] for each, _ in beads])
+    largest = 2 * np.log(2) * np.pi * most**2  # of one as bright as may be
+    assert 0.5 * largest < np.sort(areas)[-3] and areas.max() < 2 * largest  # two may meet
 
 
 def test_a_third_of_lines_and_beads_is_absent():

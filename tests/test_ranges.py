@@ -29,6 +29,12 @@ def test_a_field_has_a_least_value(name, field):
     assert f"config.{name}.{field} is {least - 1}; it must be at least {least}" in refused(config)
 
 
+def test_a_seed_is_not_negative():
+    config = base.get_config()
+    config.seed = -1
+    assert "config.seed is -1; it must be at least 0" in refused(config)
+
+
 @pytest.mark.parametrize("module", [phantom, covid, shortcut, paper])
 @pytest.mark.parametrize("variant", ["", "tiny"])
 def test_the_configs_are_within_their_ranges(module, variant):
