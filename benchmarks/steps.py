@@ -40,7 +40,7 @@ class Step(NamedTuple):
 
     Attributes:
       images: on each device.
-      before, after: as on every device; in training the state and the frozen networks.
+      before, after: as on every device; in training the state, frozen networks and the setting.
       rows: of one image, without the batch axes.
     """
 
@@ -97,7 +97,8 @@ def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> St
     """The training step of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_train_step(config, networks, optimizers, devices)
-    return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, _setting(config)))
+    setting = _setting(config, config.gan.objective)
+    return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, setting))
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -117,7 +118,7 @@ def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -
         lambda encoder: train_encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
         gan["encoder"],
     )
-    after = gan, *frozen, _setting(config)
+    after = gan, *frozen, _setting(config, "ours")
     return Step(mapped, config.encoder.batch_size, (state,), _film(config), after)
 
 
@@ -221,8 +222,8 @@ def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
     return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
 
 
-def _setting(config: ml_collections.ConfigDict) -> Shapes:
-    return jax.tree.map(jax.typeof, train_gan.make_setting(config))
+def _setting(config: ml_collections.ConfigDict, objective: str) -> Shapes:
+    return jax.tree.map(jax.typeof, train_gan.make_setting(config, objective))
 
 
 def _evaluator_step(

@@ -79,7 +79,7 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     step = train_gan.map_train_step(config, networks, optimizers)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     frozen = parallel.replicate((classifier, SCALE))
-    setting = parallel.replicate(train_gan.make_setting(config))
+    setting = parallel.replicate(train_gan.make_setting(config, gan.objective))
     batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
 
     def fresh():
@@ -103,7 +103,8 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     params, discriminator = train_gan.init_params(networks, config.seed)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     gan = {**params, "discriminator": discriminator}
-    frozen = parallel.replicate((gan, classifier, SCALE, train_gan.make_setting(config)))
+    setting = train_gan.make_setting(config, "ours")
+    frozen = parallel.replicate((gan, classifier, SCALE, setting))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     state = train_encoder.EncoderState(
         jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])
@@ -112,18 +113,18 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     return section.batch_size / seconds(once, parallel.replicate(state), calls)
 
 
+MEASURES = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
+
+
 def to_markdown(table: Mapping[str, Mapping]) -> str:
     """Images per second by config and devices."""
-    lines = [f"| | {' | '.join(MEASURES)} | peak memory of the process, GiB |"]
+    lines = [f"| images/s | {' | '.join(MEASURES)} | peak memory of the process, GiB |"]
     lines.append("|---" * (len(MEASURES) + 2) + "|")
     for name, result in table.items():
         rates = result["images_per_second"]
         cells = (f"{rates[step]:,.0f}" if step in rates else "–" for step in MEASURES)
         lines.append(f"| {name} | {' | '.join(cells)} | {result['peak_memory_gib']:.1f} |")
     return "\n".join(lines) + "\n"
-
-
-MEASURES = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
 
 
 def main(argv: list[str]) -> None:

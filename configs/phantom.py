@@ -22,12 +22,14 @@ def get_config(variant: str = "") -> ConfigDict:
 
 
 def full(config: ConfigDict) -> None:
-    """Every evaluator, path and map, more films, and a GAN trained longer: for a GPU or an hour."""
+    """Every evaluator, path and map, more films, and a GAN trained longer: for a GPU or an hour.
+
+    What else differs was chosen on validation films, to keep the change off look-alikes.
+    """
     config.gan.num_steps, config.gan.save_every = 8000, 1000
-    # After so many steps films flip under twice the tax on a change; and the heavier findings
-    # weigh, the less of it falls on look-alikes.
+    # After so many steps most films flip even under twice the tax on a change.
     config.gan.weights.update(dict(locality=2.0, finding=10.0))
-    # From a better guess fewer steps are enough, and z_class may follow them as fast.
+    # z_class may leave the encoder's guess as fast as z_structure does.
     config.explain.inversion.update(dict(num_steps=20, severity_share=1.0))
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (

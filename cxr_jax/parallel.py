@@ -149,7 +149,7 @@ def total(tree: Params) -> Params:
     return jax.lax.psum(tree, AXIS)
 
 
-def example_keys(seed: int, step: jax.Array, index: Index) -> jax.Array:
+def example_keys(seed: int | jax.Array, step: jax.Array, index: Index) -> jax.Array:
     """One random key for each example, folded from (seed, step, position in the global batch).
 
     The device plays no part, so 1, 4 and 8 devices draw the same numbers and a resumed run repeats

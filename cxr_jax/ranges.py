@@ -28,13 +28,14 @@ LEAST = {
     "explain.geodesic": {"num_points": 2, "num_steps": 0},
     "explain.natural": {"num_products": 1},
 }
+MOST_SEEDS = 2**31  # the GAN's seed may be added to it; together they have 32 bits
 COARSEST = 16  # film pixels that one pixel of the smallest map of our networks stands for
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
     """Raises `InputError` if a number is one that nothing can be computed with."""
-    if config.seed < 0:
-        raise InputError(f"config.seed is {config.seed}; it must be at least 0")
+    if not 0 <= config.seed < MOST_SEEDS:
+        raise InputError(f"config.seed is {config.seed}; it must be from 0 to {MOST_SEEDS - 1}")
     for name, fields in LEAST.items():
         section = functools.reduce(getattr, name.split("."), config)
         for field, least in fields.items():

@@ -140,8 +140,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     gan = train_gan.load(networks, workdir)
     optimizer = make_optimizer(section)
     step = map_train_step(config, networks, optimizer)
-    frozen = parallel.replicate((gan, classifier, scale, train_gan.make_setting(config)))
-    seed = config.seed + config.gan.seed
+    setting = train_gan.make_setting(config, "ours")
+    frozen = parallel.replicate((gan, classifier, scale, setting))
+    seed = train_gan.seed_of(config)
     training.train(
         directory,
         Plan(section.num_steps, section.batch_size, section.log_every, section.save_every),

@@ -230,14 +230,19 @@ def make_penalty_step(
     return step
 
 
-def make_setting(config: ml_collections.ConfigDict) -> Setting:
-    """The weights of a config's objective, and its GAN's seed."""
-    gan, seed = config.gan, config.seed + config.gan.seed
-    if gan.objective == "paper":
+def seed_of(config: ml_collections.ConfigDict) -> int:
+    """Of the GAN's random numbers, its encoder's too."""
+    return config.seed + config.gan.seed
+
+
+def make_setting(config: ml_collections.ConfigDict, objective: str) -> Setting:
+    """The weights of an objective, the config's or (for an encoder alone) ours, and the seed."""
+    gan = config.gan
+    if objective == "paper":
         weights = paper_objective.Weights(gan.entropy_weight, gan.mode_seeking_weight)
     else:
         weights = Weights(**gan.weights)
-    return Setting(jax.tree.map(np.float32, weights), np.uint32(seed))
+    return Setting(jax.tree.map(np.float32, weights), np.uint32(seed_of(config)))
 
 
 def map_train_step(
@@ -284,10 +289,10 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     networks, optimizers = make_networks(config), make_optimizers(gan)
     classifier, scale, positive = load_frozen(config, workdir, splits)
     frozen = parallel.replicate((classifier, scale))
-    setting = parallel.replicate(make_setting(config))
+    setting = parallel.replicate(make_setting(config, gan.objective))
     step = map_train_step(config, networks, optimizers)
     penalty_step = map_penalty_step(config, networks, optimizers)
-    seed = config.seed + config.gan.seed
+    seed = seed_of(config)
 
     def regularised_step(number: int, state: GanState, batch: Arrays) -> tuple:
         state, new = step(state, batch, *frozen, setting)

@@ -161,7 +161,7 @@ def gan_parts(config, random_like) -> tuple:
 def gan_step(config, random_like) -> tuple:
     networks, optimizers, state, frozen = gan_parts(config, random_like)
     step = train_gan.make_train_step(networks, optimizers, STILL, 50.0)
-    frozen = *frozen, train_gan.make_setting(config)
+    frozen = *frozen, train_gan.make_setting(config, "ours")
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
@@ -174,7 +174,7 @@ def penalty_step(config, random_like) -> tuple:
 def encoder_step(config, random_like) -> tuple:
     networks, _, state, frozen = gan_parts(config, random_like)
     step = train_encoder.make_train_step(networks, sgd(), STILL)
-    frozen = *frozen, train_gan.make_setting(config)
+    frozen = *frozen, train_gan.make_setting(config, "ours")
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]
     state = train_encoder.EncoderState(jnp.int32(0), encoder, sgd().init(encoder))
@@ -187,7 +187,7 @@ def paper_step(config, random_like) -> tuple:
     config.gan.paper.dropout = 0.0
     networks, optimizers, state, frozen = gan_parts(config, random_like)
     step = train_paper_gan.make_train_step(networks, optimizers, 50.0)
-    frozen = *frozen, train_gan.make_setting(config)
+    frozen = *frozen, train_gan.make_setting(config, "paper")
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 

@@ -29,10 +29,11 @@ def test_a_field_has_a_least_value(name, field):
     assert f"config.{name}.{field} is {least - 1}; it must be at least {least}" in refused(config)
 
 
-def test_a_seed_is_not_negative():
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_has_31_bits(seed):
     config = base.get_config()
-    config.seed = -1
-    assert "config.seed is -1; it must be at least 0" in refused(config)
+    config.seed = seed
+    assert f"config.seed is {seed}; it must be from 0 to 2147483647" in refused(config)
 
 
 @pytest.mark.parametrize("module", [phantom, covid, shortcut, paper])

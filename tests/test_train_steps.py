@@ -168,7 +168,7 @@ def gan_parts(networks, random_like) -> tuple:
 
 
 def setting_of(config) -> Setting:
-    return train_gan.make_setting(config)._replace(seed=SEED)
+    return train_gan.make_setting(config, "ours")._replace(seed=SEED)
 
 
 def gan_task(config, networks, random_like) -> Task:
@@ -375,8 +375,17 @@ def test_gans_of_other_seeds_and_weights_share_a_program(step, tiny_config):
         programs.add(
             step(tiny_config, jax.local_devices()).lower(len(jax.local_devices())).as_text()
         )
-        settings.add(str(train_gan.make_setting(tiny_config)))
+        settings.add(str(train_gan.make_setting(tiny_config, "ours")))
     assert len(programs) == 1 and len(settings) == 2
+
+
+def test_an_encoder_alone_learns_by_our_objective(tiny_config):
+    """Also of a GAN that was trained by the paper's."""
+    tiny_config.gan.objective = "paper"
+    step = steps.encoder_step(tiny_config, jax.local_devices())
+    step.lower(len(jax.local_devices()))
+    of_paper = train_gan.make_setting(tiny_config, tiny_config.gan.objective)
+    assert isinstance(of_paper.weights, paper_objective.Weights)
 
 
 @pytest.mark.parametrize(("name", "module"), [("gan", train_gan), ("encoder", train_encoder)])
