@@ -367,7 +367,9 @@ def test_a_step_counts_learns_and_compiles_once(name, tiny_config, networks, ran
     assert parallel.is_synced(state)
 
 
-@pytest.mark.parametrize("step", [steps.gan_step, steps.encoder_step])
+@pytest.mark.parametrize(
+    "step", [steps.gan_step, pytest.param(steps.encoder_step, marks=pytest.mark.slow)]
+)
 def test_gans_of_other_seeds_and_weights_share_a_program(step, tiny_config):
     programs, settings = set(), set()
     for seed, locality in ((0, 1.0), (7, 0.0)):
