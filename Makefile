@@ -10,10 +10,10 @@ run: .venv/.installed  ## The phantom experiment, end to end; about half an hour
 
 # Most of a test's time is the compiler's, so it is told to hurry; not so in the whole suite.
 test: .venv/.tested  ## The test suite, but for its slow part
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: .venv/.compared  ## All of it
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2
 
 tpu-check: .venv-tpu/.installed  ## Compiles every step for TPU v5e, without one
 	.venv-tpu/bin/python benchmarks/tpu_check.py
