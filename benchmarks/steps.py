@@ -97,7 +97,7 @@ def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> St
     """The training step of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
     mapped = train_gan.map_train_step(config, networks, optimizers, devices)
-    setting = _setting(config, config.gan.objective)
+    setting = _shapes(train_gan.make_setting(config, config.gan.objective))
     return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, setting))
 
 
@@ -118,7 +118,7 @@ def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -
         lambda encoder: train_encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
         gan["encoder"],
     )
-    after = gan, *frozen, _setting(config, "ours")
+    after = gan, *frozen, _shapes(train_encoder.make_setting(config))
     return Step(mapped, config.encoder.batch_size, (state,), _film(config), after)
 
 
@@ -222,8 +222,8 @@ def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
     return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
 
 
-def _setting(config: ml_collections.ConfigDict, objective: str) -> Shapes:
-    return jax.tree.map(jax.typeof, train_gan.make_setting(config, objective))
+def _shapes(setting: gan_state.Setting) -> Shapes:
+    return jax.tree.map(jax.typeof, setting)
 
 
 def _evaluator_step(

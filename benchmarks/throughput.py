@@ -103,8 +103,7 @@ def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     params, discriminator = train_gan.init_params(networks, config.seed)
     classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
     gan = {**params, "discriminator": discriminator}
-    setting = train_gan.make_setting(config, "ours")
-    frozen = parallel.replicate((gan, classifier, SCALE, setting))
+    frozen = parallel.replicate((gan, classifier, SCALE, train_encoder.make_setting(config)))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     state = train_encoder.EncoderState(
         jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])

@@ -107,6 +107,11 @@ def make_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransform
     return optax.adam(optax.cosine_decay_schedule(config.learning_rate, max(config.num_steps, 1)))
 
 
+def make_setting(config: ml_collections.ConfigDict) -> Setting:
+    """Of our objective, also where the GAN was trained by the paper's, which has no encoder."""
+    return train_gan.make_setting(config, "ours")
+
+
 def map_train_step(
     config: ml_collections.ConfigDict,
     networks: Networks,
@@ -140,8 +145,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     gan = train_gan.load(networks, workdir)
     optimizer = make_optimizer(section)
     step = map_train_step(config, networks, optimizer)
-    setting = train_gan.make_setting(config, "ours")
-    frozen = parallel.replicate((gan, classifier, scale, setting))
+    frozen = parallel.replicate((gan, classifier, scale, make_setting(config)))
     seed = train_gan.seed_of(config)
     training.train(
         directory,
