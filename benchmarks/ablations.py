@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import metrics  # noqa: E402
+from cxr_jax import metrics
 
 # Each row's difference from the config.
 ROWS: Mapping[str, Mapping[str, object]] = {

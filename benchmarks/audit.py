@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell, markdown_table  # noqa: E402
 from benchmarks.pooling import load_group  # noqa: E402
-from cxr_jax import audit  # noqa: E402
+from cxr_jax.evaluate import audit
 
 CONFIGS = {
     "phantom": "configs/phantom.py",

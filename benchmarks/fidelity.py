@@ -25,8 +25,12 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import realism, runs, sanity  # noqa: E402
 from benchmarks.markdown import cell, markdown_table  # noqa: E402
 from benchmarks.pooling import PerFilm, average, load_group, mean_tree  # noqa: E402
-from cxr_jax import audit, data, metrics, scores, tables  # noqa: E402
-from cxr_jax.paths import DIRECTIONS  # noqa: E402
+from cxr_jax.evaluate import audit
+from cxr_jax.data import arrays
+from cxr_jax import metrics
+from cxr_jax.evaluate import scores
+from cxr_jax.report import tables
+from cxr_jax.explain.paths import DIRECTIONS
 
 SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
 COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
@@ -196,7 +200,7 @@ def main(argv: list[str]) -> None:
     for seed, workdir in enumerate(workdirs):
         skip = seed * (asked.config.explain.images // 2)
         run_seed(config, seed, workdir, workdirs[0], skip)
-    test = data.load_splits(asked.config.data, asked.config.seed)[0]["test"]
+    test = arrays.load_splits(asked.config.data, asked.config.seed)[0]["test"]
     resamples, out = asked.config.explain.bootstrap, Path(asked.out)
     drawn = [
         realism.draw(asked.config, workdir, test, (resamples, seed))

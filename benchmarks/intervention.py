@@ -38,15 +38,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import (  # noqa: E402
-    audit,
-    data,
-    metrics,
-    records,
-    train_classifier,
-    train_evaluators,
-)
-from cxr_jax.data import Arrays  # noqa: E402
+from cxr_jax.evaluate import audit
+from cxr_jax.data import arrays
+from cxr_jax import metrics
+from cxr_jax.runtime import workdir
+from cxr_jax.training import classifier
+from cxr_jax.training import evaluators
+from cxr_jax.data.arrays import Arrays
 
 BOOTSTRAP = (2000, 0)
 EXCHANGES = 10
@@ -66,9 +64,9 @@ def find_regions(
     config: ml_collections.ConfigDict, workdir: Path, splits: Mapping[str, Arrays]
 ) -> dict[str, Masks]:
     """The audit's regions of real films, by the run's own segmenter."""
-    network, params = train_evaluators.load_segmenter(config, workdir)
+    network, params = load_segmenter(config, workdir)
     found = {
-        split: audit.film_regions(train_evaluators.find_lungs(network, params, arrays["image"]))
+        split: audit.film_regions(find_lungs(network, params, arrays["image"]))
         for split, arrays in splits.items()
     }
     return {name: {split: found[split][name] for split in found} for name in found["train"]}
@@ -158,10 +156,10 @@ def retrain(
     digest = hashlib.sha256(asked.encode())
     digest.update(splits["train"]["image"].tobytes())
     directory = directory / digest.hexdigest()[:12]
-    if not records.is_done(directory):
-        train_classifier.train(section, size, config.seed, directory, splits)
+    if not workdir.is_done(directory):
+        classifier.train(section, size, config.seed, directory, splits)
         margin = runs.load_classifier(config, directory)(splits["test"]["image"])
-        records.mark_done(directory, **auroc(margin, splits["test"]["label"]))
+        workdir.mark_done(directory, **auroc(margin, splits["test"]["label"]))
     return directory
 
 
@@ -171,7 +169,7 @@ def retrain_all(
     """Every region left out and every region alone; whole films ("none"); the lungs' outline."""
 
     def again(name: str, splits: Mapping[str, Arrays]) -> dict:
-        return records.read_json(retrain(config, directory / name, splits) / "done.json")
+        return workdir.read_json(retrain(config, directory / name, splits) / "done.json")
 
     table = {"none": {"without": again("none", films.splits)}}
     for name, masks in films.regions.items():
@@ -254,7 +252,7 @@ def load_films(config: ml_collections.ConfigDict, workdir: Path, column: str) ->
     """The films split by a column of their metadata."""
     section = ml_collections.ConfigDict(config.data)
     section.split_column = column
-    splits, _ = data.load_splits(section, config.seed)
+    splits, _ = arrays.load_splits(section, config.seed)
     return Films(splits, find_regions(config, workdir, splits))
 
 

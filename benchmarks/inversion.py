@@ -23,20 +23,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import (  # noqa: E402
-    data,
-    films,
-    invert,
-    metrics,
-    parallel,
-    precision,
-    scores,
-    tools,
-    train_classifier,
-)
-from cxr_jax.data import to_unit_range  # noqa: E402
-from cxr_jax.types import Pixels  # noqa: E402
-from cxr_jax.walk import carry  # noqa: E402
+from cxr_jax.data import arrays
+from cxr_jax.explain import films
+from cxr_jax.explain import inversion
+from cxr_jax import metrics
+from cxr_jax.runtime import parallel
+from cxr_jax.runtime import precision
+from cxr_jax.evaluate import scores
+from cxr_jax.explain import explainer
+from cxr_jax.training import classifier
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.types import Pixels
+from cxr_jax.explain.traversal import carry
 
 BOOTSTRAP = (2000, 0)
 TIMED = 2  # calls
@@ -91,11 +89,11 @@ def timed(call: Callable[[], films.Films]) -> tuple[films.Films, float]:
 @precision.exactly
 def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[str, dict]:
     """Every way of inverting, by name."""
-    splits, _ = data.load_splits(config.data, config.seed)
-    networks, (judge, _), trained = tools.load_trained(config, workdir, splits)
+    splits, _ = arrays.load_splits(config.data, config.seed)
+    networks, (judge, _), trained = load_trained(config, workdir, splits)
     test = {name: rows[:count] for name, rows in splits["test"].items()}
     pixels, twin = test["image"], test.get("twin")
-    chosen = invert.make_settings(config.explain.inversion)
+    chosen = inversion.make_settings(config.explain.inversion)
     scratch = f"{SCRATCH['num_steps']} steps from the origin"
     ways = {
         "encoder": chosen._replace(num_steps=0, corrections=0),
@@ -109,7 +107,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[st
         invert_batch = films.make_invert(networks, judge, settings)
         call = parallel.in_batches(invert_batch, 1, config.explain.batch_size)
         found[name], seconds[name] = timed(functools.partial(call, trained, pixels))
-    ask = train_classifier.make_margins(networks.classifier)
+    ask = make_margins(networks.classifier)
     table = {}
     for name, each in found.items():
         origin = np.uint8((each.origin + 1) * 127.5 + 0.5)

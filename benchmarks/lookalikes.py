@@ -26,9 +26,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import audit, data, metrics, scores  # noqa: E402
-from cxr_jax.data import Arrays  # noqa: E402
-from datasets.cxr_phantom.phantom import PhantomSpec, draw  # noqa: E402
+from cxr_jax.evaluate import audit
+from cxr_jax.data import arrays
+from cxr_jax import metrics
+from cxr_jax.evaluate import scores
+from cxr_jax.data.arrays import Arrays
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw
 
 BOOTSTRAP = (2000, 0)
 MAPS = (
@@ -175,7 +179,7 @@ def main(argv: list[str]) -> None:
         sys.exit("lookalikes.py: config.data.name must be 'cxr_phantom': nobody can redraw a film")
     for workdir in workdirs:  # which may be of several GANs
         runs.check_finished(config, workdir, "explain", ("seed", "data", "classifier"))
-    test = data.load_splits(config.data, config.seed)[0]["test"]
+    test = arrays.load_splits(config.data, config.seed)[0]["test"]
     table = summarise(test, ask(config, workdirs[0], test), load_maps(workdirs))
     content = {"config": config.to_dict(), **table}
     runs.write_results(Path(flags.FLAGS.out), "lookalikes", content, to_markdown(table))

@@ -24,7 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs, throughput  # noqa: E402
 from benchmarks.markdown import cell  # noqa: E402
-from cxr_jax import data, metrics, tools, train_gan  # noqa: E402
+from cxr_jax.data import arrays
+from cxr_jax import metrics
+from cxr_jax.explain import explainer
+from cxr_jax.training import gan
 
 SHARED = ("classifier", "evaluators")
 SETTINGS = (
@@ -92,14 +95,14 @@ def draw_samples(
 
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """What no report has: the quality of samples and how long an inversion takes."""
-    splits, _ = data.load_splits(config.data, config.seed)
-    networks = train_gan.make_networks(config)
-    bound = tools.make_tools(config, workdir, splits)
+    splits, _ = arrays.load_splits(config.data, config.seed)
+    networks = make_networks(config)
+    bound = explainer.make_tools(config, workdir, splits)
     lent = None
     if networks.encoder is not None:
         found = bound.invert(splits["validation"]["image"][:LENDERS])
         lent = found.severity[found.margin > 0]
-    real = data.to_unit_range(splits["test"]["image"])
+    real = arrays.to_unit_range(splits["test"]["image"])
     drawn = draw_samples(bound.draw, networks.generator.latent_sizes, lent)
     samples, features = (bound.features(image).astype(np.float64) for image in (drawn, real))
     unit = np.sqrt(np.square(features).mean())  # the kernel wants order 1

@@ -11,11 +11,16 @@ import ml_collections
 import numpy as np
 
 from benchmarks import runs
-from cxr_jax import evaluate, explain, metrics, precision, tools
-from cxr_jax.data import Arrays, to_unit_range
-from cxr_jax.films import Thresholds
-from cxr_jax.paths import DIRECTIONS
-from cxr_jax.walk import stop
+from cxr_jax.evaluate import realism
+from cxr_jax.pipeline import explain
+from cxr_jax import metrics
+from cxr_jax.runtime import precision
+from cxr_jax.explain import explainer
+from cxr_jax.data.arrays import Arrays
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.explain.traversal import stop
 
 Draws = Mapping[str, Mapping[str, np.ndarray]]  # by direction and path, see `realism_draws`
 
@@ -30,7 +35,7 @@ def load_frames(workdir: Path, direction: str) -> dict[str, np.ndarray]:
                 path = key.split("/")[1]
                 margin = arrays[f"{direction}/{path}/margin"]
                 last, _ = stop(margin, thresholds.target(towards), towards)
-                frames[path] = evaluate.frames_of(to_unit_range(arrays[key]), last)
+                frames[path] = realism.frames_of(to_unit_range(arrays[key]), last)
     return frames
 
 
@@ -42,12 +47,12 @@ def draw(
 
     Frames were stored as uint8: the value differs from that in metrics.json by less than 1%.
     """
-    features = tools.load_features(config, workdir)
+    features = explainer.load_features(config, workdir)
     if features is None:
         return {}
     margin = runs.load_classifier(config, workdir / "classifier")(test["image"])
     with np.load(workdir / "explain" / "walks.npz") as arrays:
-        real = explain.other_films(test, margin, arrays["rows"])
+        real = other_films(test, margin, arrays["rows"])
     coverage = runs.read_report(workdir)["coverage_by_direction"]
     drawn = {}
     for direction in DIRECTIONS:
@@ -55,7 +60,7 @@ def draw(
         walks = min(len(each) for each in frames.values())
         if coverage[direction] > 0 and min(walks, *map(len, real)) > 1:
             drawn[direction] = {
-                path: evaluate.realism_draws(features, each, real, bootstrap)
+                path: realism.realism_draws(features, each, real, bootstrap)
                 for path, each in frames.items()
             }
     return drawn

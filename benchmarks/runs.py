@@ -15,8 +15,10 @@ from absl import flags
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cxr_jax import precision, records, train_classifier  # noqa: E402
-from datasets.errors import InputError  # noqa: E402
+from cxr_jax.runtime import precision
+from cxr_jax.runtime import workdir
+from cxr_jax.training import classifier
+from cxr_jax.errors import InputError
 
 
 def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
@@ -47,8 +49,8 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
 def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Callable:
     """Pixels [N, h, w, 1] to margins [N] by a finished training, as precisely as in explaining."""
     section = precision.in_float32(config).classifier
-    loaded = train_classifier.load(section, config.data.image_size, directory)
-    return precision.exactly(functools.partial(train_classifier.margins, *loaded))
+    loaded = load_classifier(section, config.data.image_size, directory)
+    return precision.exactly(functools.partial(margins, *loaded))
 
 
 def read_report(workdir: Path) -> dict:
@@ -65,15 +67,15 @@ def check_finished(
       sections: of the config, those that matter; all if none is named.
     """
     name = Path(sys.argv[0]).name
-    if not records.is_done(workdir / task):
+    if not workdir.is_done(workdir / task):
         sys.exit(f"{name}: {workdir / task} is not complete; run main.py with this --workdir first")
-    stored, wanted = records.read_json(workdir / "config.json"), config.to_dict()
+    stored, wanted = workdir.read_json(workdir / "config.json"), config.to_dict()
     parts = set(sections) or stored.keys() | wanted.keys()
     stored, wanted = (
         {part: each[part] for part in parts & each.keys()} for each in (stored, wanted)
     )
     try:
-        records.check_same_experiment(workdir, stored, wanted)
+        workdir.check_same_experiment(workdir, stored, wanted)
     except InputError as error:
         sys.exit(f"{name}: {error}")
 

@@ -20,8 +20,9 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import runs
-from cxr_jax import data, metrics
-from cxr_jax.augment import Augmentation
+from cxr_jax.data import arrays
+from cxr_jax import metrics
+from cxr_jax.data.augment import Augmentation
 
 # A view that is moved or dimmed is another film, and all of a phantom's films are too many: their
 # labels are not learned by heart. A classifier that has learned nothing is no control, but says the
@@ -163,7 +164,7 @@ def known_by_heart(config: ml_collections.ConfigDict, by_heart: Path) -> float:
     """The share of its shuffled training labels that the control's classifier gives."""
     control = config.copy_and_resolve_references()
     control.update_from_flattened_dict(BY_HEART)
-    train = data.load_splits(control.data, control.seed)[0]["train"]
+    train = arrays.load_splits(control.data, control.seed)[0]["train"]
     margin = runs.load_classifier(control, by_heart / "classifier")(train["image"])
     return float(((margin > 0) == train["label"]).mean())
 

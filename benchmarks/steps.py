@@ -13,24 +13,22 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from cxr_jax import (
-    averaged,
-    classifiers,
-    film_parameters,
-    films,
-    gan_state,
-    invert,
-    parallel,
-    paths,
-    precision,
-    train_classifier,
-    train_encoder,
-    train_evaluators,
-    train_gan,
-)
-from cxr_jax.attack import Attack
-from cxr_jax.augment import Augmentation
-from cxr_jax.grading import Scale
+from cxr_jax.training import ema
+from cxr_jax.networks import build
+from cxr_jax.data import film_parameters
+from cxr_jax.explain import films
+from cxr_jax.training import gan_state
+from cxr_jax.explain import inversion
+from cxr_jax.runtime import parallel
+from cxr_jax.explain import paths
+from cxr_jax.runtime import precision
+from cxr_jax.training import classifier
+from cxr_jax.training import encoder
+from cxr_jax.training import evaluators
+from cxr_jax.training import gan
+from cxr_jax.training.attack import Attack
+from cxr_jax.data.augment import Augmentation
+from cxr_jax.networks.grading import Scale
 
 Shapes = Any  # a pytree of jax.ShapeDtypeStruct
 
@@ -86,9 +84,9 @@ def _classifier_step(
     devices: parallel.Devices,
 ) -> Step:
     size = config.data.image_size
-    network = train_classifier.make_classifier(section)
-    optimizer = train_classifier.make_optimizer(section)
-    mapped = train_classifier.map_train_step(section, network, optimizer, config.seed, devices)
+    network = classifier.make_classifier(section)
+    optimizer = make_optimizer(section)
+    mapped = classifier.map_train_step(section, network, optimizer, config.seed, devices)
     state = _averaged_state(network, size, optimizer)
     return Step(mapped, section.batch_size, (state,), _film(config))
 
@@ -96,37 +94,37 @@ def _classifier_step(
 def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The training step of generator, encoder and discriminator."""
     networks, optimizers, state, frozen = _gan_parts(config)
-    mapped = train_gan.map_train_step(config, networks, optimizers, devices)
-    setting = _shapes(train_gan.make_setting(config, config.gan.objective))
+    mapped = gan.map_train_step(config, networks, optimizers, devices)
+    setting = _shapes(gan.make_setting(config, config.gan.objective))
     return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, setting))
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The step of the R1 penalty, taken every `r1_every` steps."""
     networks, optimizers, state, frozen = _gan_parts(config)
-    mapped = train_gan.map_penalty_step(config, networks, optimizers, devices)
+    mapped = gan.map_penalty_step(config, networks, optimizers, devices)
     return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
 
 
 def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The training step of the encoder alone."""
     networks, _, trained, frozen = _gan_parts(config)
-    optimizer = train_encoder.make_optimizer(config.encoder)
-    mapped = train_encoder.map_train_step(config, networks, optimizer, devices)
+    optimizer = encoder.make_optimizer(config.encoder)
+    mapped = encoder.map_train_step(config, networks, optimizer, devices)
     gan = {**trained.generator, "discriminator": trained.discriminator}
     state = jax.eval_shape(
-        lambda encoder: train_encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
+        lambda encoder: encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
         gan["encoder"],
     )
-    after = gan, *frozen, _shapes(train_encoder.make_setting(config))
+    after = gan, *frozen, _shapes(encoder.make_setting(config))
     return Step(mapped, config.encoder.batch_size, (state,), _film(config), after)
 
 
 def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the lung segmenter."""
     section, size = config.evaluators.segmenter, config.data.image_size
-    network = train_evaluators.make_segmenter(section)
-    loss = train_evaluators.segmenter_loss(network, Augmentation(**section.augmentation))
+    network = make_segmenter(section)
+    loss = segmenter_loss(network, Augmentation(**section.augmentation))
     film = _film(config, lung_mask=jax.ShapeDtypeStruct((size, size, 1), jnp.uint8))
     return _evaluator_step(config, devices, section, network, loss, film)
 
@@ -134,8 +132,8 @@ def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
 def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the regressor of phantom parameters."""
     section = config.evaluators.regressor
-    network = train_evaluators.make_regressor(section)
-    loss = train_evaluators.regressor_loss(network, Augmentation(**section.augmentation))
+    network = make_regressor(section)
+    loss = regressor_loss(network, Augmentation(**section.augmentation))
     parameters = jax.ShapeDtypeStruct((len(film_parameters.NAMES),), jnp.float32)
     film = _film(config, parameters=parameters)
     return _evaluator_step(config, devices, section, network, loss, film)
@@ -144,8 +142,8 @@ def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
 def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the adversarially trained classifier."""
     section = config.evaluators.robust
-    network = classifiers.make_compact(section)
-    loss = train_evaluators.robust_loss(
+    network = build.make_compact(section)
+    loss = robust_loss(
         network,
         Augmentation(**section.augmentation),
         Attack(**section.attack),
@@ -202,21 +200,21 @@ def names(config: ml_collections.ConfigDict) -> list[str]:
 
 def _averaged_state(network: nn.Module, image_size: int, optimizer) -> Shapes:
     return jax.eval_shape(
-        lambda: averaged.init_state(
-            train_classifier.init_params(network, image_size, seed=0), optimizer
+        lambda: ema.init_state(
+            classifier.init_params(network, image_size, seed=0), optimizer
         )
     )
 
 
 def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
     """(networks, optimisers, state, frozen) of the GAN's steps."""
-    networks = train_gan.make_networks(config)
+    networks = make_networks(config)
     optimizers = gan_state.make_optimizers(config.gan)
     state = jax.eval_shape(
-        lambda: gan_state.init_state(*train_gan.init_params(networks, seed=0), optimizers)
+        lambda: gan_state.init_state(*init_gan_params(networks, seed=0), optimizers)
     )
     classifier = jax.eval_shape(
-        lambda: train_classifier.init_params(networks.classifier, config.data.image_size, seed=0)
+        lambda: classifier.init_params(networks.classifier, config.data.image_size, seed=0)
     )
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
     return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
@@ -231,11 +229,11 @@ def _evaluator_step(
     devices: parallel.Devices,
     section: ml_collections.ConfigDict,
     network: nn.Module,
-    loss: train_evaluators.Loss,
+    loss: Loss,
     film: Shapes,
 ) -> Step:
-    optimizer = train_classifier.make_optimizer(section)
-    mapped = train_evaluators.map_train_step(section, loss, optimizer, config.seed, devices)
+    optimizer = make_optimizer(section)
+    mapped = map_train_step(section, loss, optimizer, config.seed, devices)
     state = _averaged_state(network, config.data.image_size, optimizer)
     return Step(mapped, section.batch_size, (state,), film)
 
@@ -244,14 +242,14 @@ def _explain_parts(config: ml_collections.ConfigDict) -> tuple:
     """(networks, judge, trained, inversion) of explaining, in float32 whatever they learned in."""
     config = precision.in_float32(config)
     networks, _, state, (classifier, scale) = _gan_parts(config)
-    judge = train_classifier.make_classifier(config.judge)
+    judge = classifier.make_classifier(config.judge)
     size = config.data.image_size
-    trained = films.Trained(
+    trained = Trained(
         classifier=classifier,
-        judge=jax.eval_shape(lambda: train_classifier.init_params(judge, size, seed=0)),
+        judge=jax.eval_shape(lambda: classifier.init_params(judge, size, seed=0)),
         generator=state.average["generator"],
         encoder=state.average["encoder"] if networks.encoder else None,
         scale=scale,
     )
-    settings = invert.make_settings(config.explain.inversion)
+    settings = inversion.make_settings(config.explain.inversion)
     return networks, judge, trained, films.make_invert(networks, judge, settings)

@@ -24,15 +24,13 @@ from ml_collections import config_flags
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs, steps  # noqa: E402
-from cxr_jax import (  # noqa: E402
-    averaged,
-    gan_state,
-    parallel,
-    train_classifier,
-    train_encoder,
-    train_gan,
-)
-from cxr_jax.grading import Scale  # noqa: E402
+from cxr_jax.training import ema
+from cxr_jax.training import gan_state
+from cxr_jax.runtime import parallel
+from cxr_jax.training import classifier
+from cxr_jax.training import encoder
+from cxr_jax.training import gan
+from cxr_jax.networks.grading import Scale
 
 SCALE = Scale(jnp.float32(-3.0), jnp.float32(4.0))
 
@@ -61,11 +59,11 @@ def seconds(call: Callable, state, calls: int) -> float:
 def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the classifier's step."""
     section = config.classifier
-    network = train_classifier.make_classifier(section)
-    optimizer = train_classifier.make_optimizer(section)
-    step = train_classifier.map_train_step(section, network, optimizer, config.seed)
-    params = train_classifier.init_params(network, config.data.image_size, config.seed)
-    state = averaged.init_state(params, optimizer)
+    network = classifier.make_classifier(section)
+    optimizer = make_optimizer(section)
+    step = classifier.map_train_step(section, network, optimizer, config.seed)
+    params = classifier.init_params(network, config.data.image_size, config.seed)
+    state = ema.init_state(params, optimizer)
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     once = lambda state: step(state, batch)[0]
     return section.batch_size / seconds(once, parallel.replicate(state), calls)
@@ -74,22 +72,22 @@ def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
 def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the GAN's step, the R1 penalty's share included."""
     gan = config.gan
-    networks = train_gan.make_networks(config)
+    networks = make_networks(config)
     optimizers = gan_state.make_optimizers(gan)
-    step = train_gan.map_train_step(config, networks, optimizers)
-    classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
+    step = gan.map_train_step(config, networks, optimizers)
+    classifier = classifier.init_params(networks.classifier, config.data.image_size, 0)
     frozen = parallel.replicate((classifier, SCALE))
-    setting = parallel.replicate(train_gan.make_setting(config, gan.objective))
+    setting = parallel.replicate(gan.make_setting(config, gan.objective))
     batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
 
     def fresh():
-        players = train_gan.init_params(networks, config.seed)
+        players = init_gan_params(networks, config.seed)
         return parallel.replicate(gan_state.init_state(*players, optimizers))
 
     main = seconds(lambda state: step(state, batch, *frozen, setting)[0], fresh(), calls)
     if "penalty" not in steps.names(config):
         return gan.batch_size / main
-    penalty = train_gan.map_penalty_step(config, networks, optimizers)
+    penalty = gan.map_penalty_step(config, networks, optimizers)
     lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], fresh(), calls)
     return gan.batch_size / (main + lazy / gan.r1_every)
 
@@ -97,15 +95,15 @@ def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
 def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the encoder's own step."""
     section = config.encoder
-    networks = train_gan.make_networks(config)
-    optimizer = train_encoder.make_optimizer(section)
-    step = train_encoder.map_train_step(config, networks, optimizer)
-    params, discriminator = train_gan.init_params(networks, config.seed)
-    classifier = train_classifier.init_params(networks.classifier, config.data.image_size, 0)
+    networks = make_networks(config)
+    optimizer = encoder.make_optimizer(section)
+    step = encoder.map_train_step(config, networks, optimizer)
+    params, discriminator = init_gan_params(networks, config.seed)
+    classifier = classifier.init_params(networks.classifier, config.data.image_size, 0)
     gan = {**params, "discriminator": discriminator}
-    frozen = parallel.replicate((gan, classifier, SCALE, train_encoder.make_setting(config)))
+    frozen = parallel.replicate((gan, classifier, SCALE, encoder.make_setting(config)))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    state = train_encoder.EncoderState(
+    state = encoder.EncoderState(
         jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])
     )
     once = lambda state: step(state, batch, *frozen)[0]

@@ -20,10 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import runs  # noqa: E402
 from benchmarks.markdown import markdown_table  # noqa: E402
-from cxr_jax import data, explain, metrics, precision, records, scores, tables  # noqa: E402
-from cxr_jax.explained import Calibration, Group  # noqa: E402
-from cxr_jax.paths import DIRECTIONS  # noqa: E402
-from cxr_jax.tools import make_tools  # noqa: E402
+from cxr_jax.data import arrays
+from cxr_jax.pipeline import explain
+from cxr_jax import metrics
+from cxr_jax.runtime import precision
+from cxr_jax.runtime import workdir
+from cxr_jax.evaluate import scores
+from cxr_jax.report import tables
+from cxr_jax.explain.explained import Calibration
+from cxr_jax.explain.explained import Group
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.explain.explainer import make_tools
 
 BOOTSTRAP = (2000, 0)
 APART = ("seed", "gan.seed", "data.cache_dir", "evaluators.names")  # no choice between methods
@@ -35,7 +42,7 @@ COLUMNS = (
 
 def read_config(workdir: Path) -> ml_collections.ConfigDict:
     """The config that a run was made with."""
-    return ml_collections.ConfigDict(records.read_json(workdir / "config.json"))
+    return ml_collections.ConfigDict(workdir.read_json(workdir / "config.json"))
 
 
 def along_linear(config: ml_collections.ConfigDict, images: int) -> ml_collections.ConfigDict:
@@ -48,7 +55,7 @@ def along_linear(config: ml_collections.ConfigDict, images: int) -> ml_collectio
 
 def differences(config: Mapping, other: Mapping) -> str:
     """The fields in which a config differs from the other, with their values."""
-    mine, theirs = records.flatten(config), records.flatten(other)
+    mine, theirs = workdir.flatten(config), workdir.flatten(other)
     return ", ".join(
         f"{field} {value}"
         for field, value in mine.items()
@@ -61,7 +68,7 @@ def summarise(positives: Group, negatives: Group, known: Calibration) -> dict[st
     towards, back = (DIRECTIONS[name] for name in ("pos_to_neg", "neg_to_pos"))
     walked = tables.path_scores(positives, known.thresholds, known.reach, towards)["linear"]
     returned = tables.path_scores(negatives, known.thresholds, known.reach, back)["linear"]
-    ended = scores.end_walk(positives.walks["linear"][0], known.thresholds, towards)
+    ended = end_walk(positives.walks["linear"][0], known.thresholds, towards)
     by_map = scores.score_map(np.abs(ended.change), positives.truth)
     area = scores.harmless(positives.truth).mean(axis=(1, 2, 3))
     each = {
@@ -76,9 +83,9 @@ def summarise(positives: Group, negatives: Group, known: Calibration) -> dict[st
 @precision.exactly
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """The figures of one run's GAN."""
-    splits, _ = data.load_splits(config.data, config.seed)
+    splits, _ = arrays.load_splits(config.data, config.seed)
     tools = make_tools(config, workdir, splits)
-    known = explain.calibrate(tools, splits, config.explain, config.seed)
+    known = calibrate(tools, splits, config.explain, config.seed)
     explained = explain.explain_test(tools, splits["validation"], known, config.explain)
     return summarise(*(explained.groups[name] for name in ("pos_to_neg", "neg_to_pos")), known)
 
@@ -104,7 +111,7 @@ def main(argv: list[str]) -> None:
     out = Path(flags.FLAGS.out)
     table = runs.read_results(out, "validation")
     for workdir in (Path(name) for name in flags.FLAGS.workdirs):
-        if not records.is_done(workdir / "encoder"):
+        if not workdir.is_done(workdir / "encoder"):
             sys.exit(f"validation.py: {workdir / 'encoder'} is not complete; run main.py first")
         config = along_linear(read_config(workdir), flags.FLAGS.images)
         if config.data.name != "cxr_phantom":

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 
 def get_augmentation() -> ConfigDict:
-    """How differently a patient may stand and a film be exposed; see cxr_jax/augment.py."""
+    """How differently a patient may stand and a film be exposed; see cxr_jax/data/augment.py."""
     return ConfigDict(
         dict(
             shift=0.06,
@@ -15,7 +15,7 @@ def get_augmentation() -> ConfigDict:
             brightness=0.1,
             contrast=0.15,
             noise=0.02,
-            wires=0.0,
+            support_devices=0.0,
         )
     )
 
@@ -61,7 +61,7 @@ def get_classifier() -> ConfigDict:
             learning_rate=2e-3,
             weight_decay=1e-3,
             label_smoothing=0.05,
-            average_decay=0.98,
+            ema_decay=0.98,
             augmentation=get_augmentation(),
         )
     )
@@ -82,8 +82,8 @@ def get_paper() -> ConfigDict:
     """The paper's networks, for 128 x 128 pixels; see cxr_jax/models/paper.py."""
     return ConfigDict(
         dict(
-            num_structure=100,
-            num_severity=10,
+            num_z_structure=100,
+            num_z_class=10,
             generator_widths=(768, 384, 256, 192, 64),
             discriminator_widths=(16, 32, 64, 128, 256, 512),
             dropout=0.5,
@@ -97,9 +97,9 @@ def get_gan() -> ConfigDict:
         dict(
             networks="ours",  # or "paper", whose sizes are in the section `paper`
             paper=get_paper(),
-            structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
-            severity_channels=(4, 2),  # of z_class at 1/8, 1/4 of the image size
-            severity_is_placed=True,  # False: z_class has no maps but one cell for the whole image
+            z_structure_channels=(16, 6, 3),  # of z_structure at 1/16, 1/8, 1/4 of the image size
+            z_class_channels=(4, 2),  # of z_class at 1/8, 1/4 of the image size
+            spatial_z_class=True,  # False: z_class has no maps but one cell for the whole image
             generator_widths=(96, 96, 48, 32),  # at 1/16, 1/8, 1/4, 1/2
             encoder_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
             discriminator_widths=(16, 32, 64, 96),  # at 1/2, 1/4, 1/8, 1/16
@@ -117,20 +117,20 @@ def get_gan() -> ConfigDict:
             discriminator_learning_rate=1e-3,
             beta1=0.5,
             beta2=0.99,
-            average_half_life=200.0,  # steps
+            ema_half_life=200.0,  # steps
             r1_weight=0.5,
             r1_every=16,  # steps
-            weights=dict(
+            weights=dict(  # of the terms in cxr_jax/training/loss_terms.py
                 pixel=50.0,
                 feature=1.0,
                 margin=4.0,
                 locality=1.0,
                 smoothness=5.0,
                 removal=50.0,
-                finding=5.0,
-                silence=5.0,
-                structure=1.0,
-                severity=0.1,
+                transplant=5.0,
+                null_change=5.0,
+                kl_z_structure=1.0,
+                kl_z_class=0.1,
                 confusion=1.0,
                 adversarial=1.0,
             ),
@@ -163,7 +163,7 @@ def get_evaluator() -> ConfigDict:
             num_steps=600,
             learning_rate=2e-3,
             weight_decay=1e-3,
-            average_decay=0.98,
+            ema_decay=0.98,
             augmentation=get_augmentation(),
             log_every=50,
             save_every=200,
@@ -222,24 +222,26 @@ def get_explain() -> ConfigDict:
     """Inversion, walks and what is reported."""
     return ConfigDict(
         dict(
-            images=64,  # test films walked, half of them called positive by f
+            num_images=64,  # test films walked, half of them called positive by f
             films=(),  # names of test films to be surely among them, and shown first
-            skip=0,  # test films of each decision left out before those
-            validation_images=64,  # films that set thresholds and choose the map's path
+            dir="",  # a folder of films that are in no split: these are explained instead
+            num_skipped=0,  # test films of each decision left out before those
+            num_validation_images=64,  # films that set thresholds and choose the map's path
             batch_size=32,
             inversion=dict(
                 start="encoder",  # or "origin": without one
                 corrections=2,  # of the encoder's guess, by its answer to what it draws
                 num_steps=26,
-                keep_change=True,  # a second step each, towards the film without its finding
+                # a second step each, towards the film without its finding
+                alternate_lesion_free_steps=True,
                 learning_rate=0.15,
                 beta1=0.7,
                 beta2=0.5,
-                severity_share=0.1,  # of that rate, for z_class
+                z_class_lr_scale=0.1,  # of that rate, for z_class
                 weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=0.03),
             ),
-            paths=("linear", "aligned"),  # see cxr_jax/paths.py for all
-            # see cxr_jax/maps.py for all
+            paths=("linear", "aligned"),  # see cxr_jax/explain/paths.py for all
+            # see cxr_jax/explain/maps.py for all
             maps=("latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"),
             occlusion_windows=8,  # across the image, of map latent_occlusion
             integrated_gradients_steps=64,  # from a black film
@@ -252,7 +254,7 @@ def get_explain() -> ConfigDict:
             gate_margin=0.25,  # of the class gap
             gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs
             bootstrap=2000,
-            strips=8,
+            num_figure_rows=8,
         )
     )
 
@@ -300,22 +302,22 @@ def shrink(config: ConfigDict) -> None:
     """Variant `tiny`: every size as small as still runs through."""
     config.data.num_train, config.data.num_validation, config.data.num_test = 256, 48, 48
     for section in (config.classifier, config.judge):
-        section.update(dict(num_steps=60, eval_every=30, batch_size=32, average_decay=0.9))
+        section.update(dict(num_steps=60, eval_every=30, batch_size=32, ema_decay=0.9))
     config.gan.update(dict(num_steps=20, batch_size=16, log_every=10, save_every=10))
     config.encoder.update(dict(num_steps=10, batch_size=16, log_every=5, save_every=5))
     for name in ("segmenter", "regressor", "robust"):
         config.evaluators[name].update(
-            dict(num_steps=24, batch_size=32, average_decay=0.9, log_every=12, save_every=12)
+            dict(num_steps=24, batch_size=32, ema_decay=0.9, log_every=12, save_every=12)
         )
     config.evaluators.robust.warmup_steps = 12
     config.explain.update(
         dict(
-            images=8,
-            validation_images=8,
+            num_images=8,
+            num_validation_images=8,
             batch_size=8,
             walk_steps=4,
             bootstrap=100,
-            strips=2,
+            num_figure_rows=2,
         )
     )
     config.explain.inversion.num_steps = 4

@@ -5,7 +5,7 @@ CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=r
 
 from ml_collections import ConfigDict
 
-from configs import base
+from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -23,10 +23,11 @@ def get_config(variant: str = "") -> ConfigDict:
     base.set_dtype(config, "bfloat16")  # half the memory traffic of a GPU or TPU; see docs/tpu.md
     # What tells these classes apart is everywhere in the film (contrast, border, where it was
     # taken): at the phantom's prices the class latent would take over the whole chest.
-    config.gan.weights.update(dict(severity=1.0, locality=3.0, smoothness=0.0))
-    # What findings, silences, a heavier margin and a finer z_class are worth there is not measured.
-    config.gan.weights.update(dict(finding=0.0, silence=0.0, margin=2.0))
-    config.gan.severity_channels = (4, 1)
+    config.gan.weights.update(dict(kl_z_class=1.0, locality=3.0, smoothness=0.0))
+    # What transplants, null changes, a heavier margin and a finer z_class are worth there is not
+    # measured.
+    config.gan.weights.update(dict(transplant=0.0, null_change=0.0, margin=2.0))
+    config.gan.z_class_channels = (4, 1)
     # The masks of the two classes follow two conventions, which a classifier could read: the lungs
     # of all films are found by one segmenter that has learned one of them.
     config.evaluators.names = ("segmenter",)

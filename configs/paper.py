@@ -4,7 +4,7 @@
 
 Its networks, objective, inversion and figure (`figures/interpolation.png`), on the phantom; on
 films of your own with `--config.data.name=cxr_folder --config.data.dir=FOLDER`. The larger latents
-of their later work: `--config.gan.paper.num_structure=1000 --config.gan.paper.num_severity=100
+of their later work: `--config.gan.paper.num_z_structure=1000 --config.gan.paper.num_z_class=100
 --config.gan.entropy_weight=2`.
 
 Where this departs from the paper and its released code, and why:
@@ -27,7 +27,7 @@ Where this departs from the paper and its released code, and why:
 
 from ml_collections import ConfigDict
 
-from configs import base
+from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -47,13 +47,14 @@ def get_config(variant: str = "") -> ConfigDict:
             discriminator_learning_rate=2e-4,
             beta1=0.5,
             beta2=0.999,
-            average_half_life=1e-3,  # steps: none
+            ema_half_life=1e-3,  # steps: none
             r1_weight=0.0,
         )
     )
     config.encoder.num_steps = 0
     config.explain.inversion.update(
-        dict(start="origin", corrections=0, num_steps=5000, keep_change=False, severity_share=1.0)
+        dict(start="origin", corrections=0, num_steps=5000)
+        | dict(alternate_lesion_free_steps=False, z_class_lr_scale=1.0)
         | dict(learning_rate=0.01, beta1=0.5, beta2=0.999)
     )
     config.explain.inversion.weights.update(

@@ -5,7 +5,7 @@ python main.py --config=configs/phantom.py --workdir=runs/phantom
 
 from ml_collections import ConfigDict
 
-from configs import base
+from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
@@ -14,10 +14,10 @@ def get_config(variant: str = "") -> ConfigDict:
     `full` also trains the networks that judge realism and lung structure.
     """
     config = base.get_config()
-    # Without wires of their own f, and the GAN, take a port for a little of a finding.
-    config.classifier.update(dict(num_steps=2000, augmentation=dict(wires=1.0)))
-    config.judge.update(dict(num_steps=1200, augmentation=dict(wires=0.7)))
-    config.gan.augmentation.wires = 2.0
+    # Without support devices of their own f, and the GAN, take a port for a little of a finding.
+    config.classifier.update(dict(num_steps=2000, augmentation=dict(support_devices=1.0)))
+    config.judge.update(dict(num_steps=1200, augmentation=dict(support_devices=0.7)))
+    config.gan.augmentation.support_devices = 2.0
     return base.apply_variant(config, variant, {"full": full, "tiny": base.shrink})
 
 
@@ -28,9 +28,9 @@ def full(config: ConfigDict) -> None:
     """
     config.gan.num_steps, config.gan.save_every = 8000, 1000
     # After so many steps most films flip even under twice the tax on a change.
-    config.gan.weights.update(dict(locality=2.0, finding=10.0))
+    config.gan.weights.update(dict(locality=2.0, transplant=10.0))
     # z_class may leave the encoder's guess as fast as z_structure does.
-    config.explain.inversion.update(dict(num_steps=20, severity_share=1.0))
+    config.explain.inversion.update(dict(num_steps=20, z_class_lr_scale=1.0))
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
         *("linear", "aligned", "natural", "ray", "global", "random", "chord"),
@@ -41,4 +41,4 @@ def full(config: ConfigDict) -> None:
         *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
         *("prior", "lungs", "shuffled", "anogan", "pixel", "oracle"),
     )
-    config.explain.images = 160
+    config.explain.num_images = 160

@@ -5,7 +5,7 @@ python main.py --config=configs/shortcut.py --workdir=runs/shortcut
 
 from ml_collections import ConfigDict
 
-from configs import base
+from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:

@@ -1,1 +1,1 @@
-"""Explain a chest X-ray classifier by walking the latent space of a GAN."""
+"""Explains a chest X-ray classifier by walking the latent space of a GAN."""

@@ -1,5 +1,6 @@
 """Figures of merit as pure functions of NumPy arrays, and their bootstrap intervals."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
@@ -37,12 +38,12 @@ def calibration_error(probability: np.ndarray, label: np.ndarray, num_bins: int 
 
 def classification(margin: np.ndarray, label: np.ndarray) -> Mapping[str, float]:
     """Test figures of a classifier at margin 0."""
-    said = margin > 0
+    positive = margin > 0
     return {
         "auroc": auroc(margin, label),
-        "accuracy": float((said == label).mean()),
-        "sensitivity": float(said[label == 1].mean()),
-        "specificity": float((~said)[label == 0].mean()),
+        "accuracy": float((positive == label).mean()),
+        "sensitivity": float(positive[label == 1].mean()),
+        "specificity": float((~positive)[label == 0].mean()),
         "calibration_error": calibration_error(1 / (1 + np.exp(-margin)), label),
         "images": len(label),
     }
@@ -227,12 +228,20 @@ def interval(estimates: np.ndarray) -> list[float] | None:
     return [float(edge) for edge in edges]
 
 
-def resamples(rows: int, count: int, seed: int) -> np.ndarray:
-    """Row numbers of bootstrap resamples [count, rows]; the same for whatever has as many rows."""
-    return np.random.Generator(np.random.Philox(seed)).integers(rows, size=(count, rows))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bootstrap:
+    """How an interval is made: by so many resamples, drawn from a seed."""
+
+    resamples: int
+    seed: int
+
+    def rows(self, count: int) -> np.ndarray:
+        """Row numbers [resamples, count]; the same for whatever has as many rows."""
+        rng = np.random.Generator(np.random.Philox(self.seed))
+        return rng.integers(count, size=(self.resamples, count))
 
 
-def summarise(values: np.ndarray, count: int, seed: int, reason: str = "") -> dict:
+def summarise(values: np.ndarray, bootstrap: Bootstrap, reason: str = "") -> dict:
     """Mean of per-image values and its bootstrap 95% interval; NaNs are undefined and left out.
 
     Returns:
@@ -242,15 +251,15 @@ def summarise(values: np.ndarray, count: int, seed: int, reason: str = "") -> di
     values = values[np.isfinite(values)]
     if len(values) == 0:
         return {"mean": None, "reason": reason or "undefined for every image"}
-    means = values[resamples(len(values), count, seed)].mean(axis=1)
+    means = values[bootstrap.rows(len(values))].mean(axis=1)
     return {"mean": float(values.mean()), "ci95": interval(means), "images": len(values)}
 
 
-def summarise_median_survival(time: np.ndarray, event: np.ndarray, count: int, seed: int) -> dict:
+def summarise_median_survival(time: np.ndarray, event: np.ndarray, bootstrap: Bootstrap) -> dict:
     """Kaplan-Meier median of walks [films, walks] and its interval, by resampling films."""
     median = median_survival(time.ravel(), event.ravel())
     if not np.isfinite(median):
         return {"mean": None, "reason": "half of the walks or more do not flip"}
-    picks = resamples(len(time), count, seed)
+    picks = bootstrap.rows(len(time))
     estimates = np.array([median_survival(time[p].ravel(), event[p].ravel()) for p in picks])
     return {"mean": median, "ci95": interval(estimates), "images": len(time)}

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -11,13 +12,6 @@ from matplotlib.figure import Figure
 matplotlib.use("Agg")
 
 LONGEST = 24  # characters of a film's name that fit beside it
-PUBLISHED = {
-    "grad_cam": "Grad-CAM",
-    "smoothgrad": "SmoothGrad",
-    "integrated_gradients": "Integrated Gradients",
-    "geodesic_pixel": "geodesic (pixels)",
-    "geodesic": "geodesic (robust features)",
-}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -59,16 +53,17 @@ def _name(axes, name: str) -> None:
     axes.set_ylabel(name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}", fontsize=6.5)
 
 
-def traversal(walk, end: np.ndarray, names: Sequence[str], columns: int) -> Figure:
+def traversal(stopped, names: Sequence[str], columns: int) -> Figure:
     """Strips: each row a film walked to its stop, margin and probability under each frame.
 
     The first column is the film itself, the last the change that the walk made to it.
 
     Args:
-      end: the frame of each stop [N].
+      stopped: the walks.
       names: of the films that are shown, the first ones.
+      columns: frames of each.
     """
-    rows = len(names)
+    rows, walk, end = len(names), stopped.walk, stopped.frame
     figure = Figure(figsize=(1.35 * (columns + 1), 1.62 * rows), layout="constrained")
     axes = figure.subplots(rows, columns + 1, squeeze=False)
     for row in range(rows):
@@ -80,7 +75,7 @@ def traversal(walk, end: np.ndarray, names: Sequence[str], columns: int) -> Figu
             text = f"{margin:+.1f}   p = {probability(margin):.2f}"
             colour = "firebrick" if margin > 0 else "darkgreen"
             axes[row, column].set_xlabel(text, fontsize=7.5, color=colour)
-        change = walk.carried[row, end[row]] - walk.carried[row, 0]
+        change = stopped.change[row]
         _show_change(axes[row, columns], change, limit=max(0.25, np.abs(change).max()))
         axes[row, columns].set_xlabel("red: brighter, blue: darker", fontsize=6.5)
     return figure
@@ -113,17 +108,21 @@ def interpolation(frames: np.ndarray, margin: np.ndarray, names: Sequence[str]) 
     return figure
 
 
-def responses(walks, thresholds, towards: int) -> Figure:
-    """The margin of f and of the judge h against distance walked, one panel a path."""
+def responses(walks: Mapping[str, Any], target: float) -> Figure:
+    """The margin of f and of the judge h against distance walked, one panel a path.
+
+    Args:
+      walks: by title.
+      target: the margin at which they stop.
+    """
     columns = min(len(walks), 4)
     rows = -(-len(walks) // columns)
     figure = Figure(figsize=(3.8 * columns, 3.1 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    target = thresholds.target(towards)
     for panel, (name, walk) in zip(axes.flat, walks.items(), strict=False):
         for margin, colour, label in (
             (walk.margin, "tab:blue", "f, explained"),
-            (walk.judged, "tab:orange", "h, judge"),
+            (walk.judge_margin, "tab:orange", "h, judge"),
         ):
             panel.plot(walk.distance.T, margin.T, color=colour, alpha=0.18, linewidth=0.8)
             panel.plot(
@@ -135,7 +134,7 @@ def responses(walks, thresholds, towards: int) -> Figure:
             )
         panel.axhline(0, color="black", linewidth=0.7)
         panel.axhline(target, color="gray", linestyle="--", linewidth=0.9, label="walks stop here")
-        panel.set_title(title(name))
+        panel.set_title(name)
     for panel in axes.flat[len(walks) :]:
         panel.set_axis_off()
     figure.supxlabel("distance from the film (RMS of pixels)", fontsize=10)
@@ -144,27 +143,23 @@ def responses(walks, thresholds, towards: int) -> Figure:
     return figure
 
 
-def title(name: str) -> str:
-    """A path's or a map's name as people write it."""
-    return PUBLISHED.get(name, name.replace("_", " "))
-
-
 def changes(
     films,
-    walk,
-    ended,
+    stopped,
+    names: Sequence[str],
+    *,
     lesion_mask: np.ndarray | None,
     others: Mapping[str, np.ndarray],
-    names: Sequence[str],
 ) -> Figure:
     """Film, reconstruction, counterfactual and change; the truth; and what other methods show.
 
     Args:
       names: of the films that are shown, the first ones.
+      others: what other methods show, by title.
     """
     rows = len(names)
     titles = ["film", "reconstruction", "counterfactual", "change"]
-    titles += ["true lesions"] * (lesion_mask is not None) + [title(name) for name in others]
+    titles += ["true lesions"] * (lesion_mask is not None) + list(others)
     figure = Figure(figsize=(1.5 * len(titles), 1.5 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, len(titles), squeeze=False)
     for row in range(rows):
@@ -172,8 +167,8 @@ def changes(
         _name(axes[row, 0], names[row])
         _show(next(panels), films.image[row])
         _show(next(panels), films.drawn[row])
-        _show(next(panels), walk.carried[row, ended.frame[row]])
-        change = ended.change[row]
+        _show(next(panels), stopped.walk.carried[row, stopped.frame[row]])
+        change = stopped.change[row]
         _show_change(next(panels), change, limit=max(0.25, np.abs(change).max()))
         if lesion_mask is not None:
             _show(next(panels), lesion_mask[row], vmin=0, vmax=255)
@@ -187,11 +182,12 @@ def changes(
 def audit(
     image: np.ndarray,
     other: np.ndarray,
+    names: Sequence[str],
+    *,
     regions: Mapping[str, np.ndarray],
     each: Mapping[str, Mapping[str, np.ndarray]],
     table: Mapping,
     region_names: Mapping[str, str],
-    names: Sequence[str],
 ) -> Figure:
     """What the classifier's answer rests on: films with their evidence, the bars, and the verdict.
 
@@ -220,12 +216,12 @@ def audit(
         axes[1, row].set_xlabel(names[row], fontsize=6.5)
     axes[0, 0].set_ylabel("coloured: what makes the\nclassifier say positive", fontsize=9)
     axes[1, 0].set_ylabel("the same film,\nwalked to negative", fontsize=9)
-    _bars(bars.subplots(), table, list(regions), region_names)
+    _bars(bars.subplots(), table, list(regions), names=region_names)
     figure.suptitle(table["verdict"], fontsize=11.5, wrap=True)
     return figure
 
 
-def _bars(axes, table: Mapping, regions: Sequence[str], names: Mapping[str, str]) -> None:
+def _bars(axes, table: Mapping, regions: Sequence[str], *, names: Mapping[str, str]) -> None:
     """Mean evidence of each region with its interval; the truth, where it is known, as a line."""
     means = [table["evidence"][region]["mean"] for region in regions]
     intervals = [table["evidence"][region]["ci95"] for region in regions]

@@ -15,12 +15,12 @@ Mask = Bool[Array, "b h w 1"]
 LungLogit = Float[Array, "b h w 1"]  # logit of "this pixel is lung"
 Margin = Float[Array, "b"]  # logit of "COVID-19": positive means the classifier says so
 Label = Int[Array, "b"]  # 1 where the film was labelled COVID-19, else 0
-Structure = Float[Array, "b s"]  # z_structure
-Severity = Float[Array, "b n"]  # z_class; the origin is a negative film
+ZStructure = Float[Array, "b s"]
+ZClass = Float[Array, "b n"]  # the origin is a negative film
 Index = Int[Array, "b"]  # position in the global batch, see parallel.example_keys
 
 Keys = Key[Array, "b"]  # one for each example, see parallel.example_keys
 
 Params = Any  # a pytree of arrays
 Classify = Callable[[Image], Margin]
-Render = Callable[[Structure, Severity], Image]
+Render = Callable[[ZStructure, ZClass], Image]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ablations, runs
-from configs.phantom import get_config
+from cxr_jax.configs.phantom import get_config
 
 
 @pytest.mark.parametrize("name", ablations.ROWS)

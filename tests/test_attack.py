@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import attack
-from cxr_jax.attack import Attack
+from cxr_jax.training import attack
+from cxr_jax.training.attack import Attack
 
 SHAPE = (6, 8, 8, 1)
 FAST = Attack(epsilon=0.05, step_size=0.0625, num_steps=1)

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import saliency.core as reference
 
-from cxr_jax import attribution, metrics
-from cxr_jax.models.blocks import PixelNorm, ResidualBlock, downsample
+from cxr_jax.explain import attribution
+from cxr_jax import metrics
+from cxr_jax.models.blocks import PixelNorm
+from cxr_jax.models.blocks import ResidualBlock
+from cxr_jax.models.blocks import downsample
 from cxr_jax.models.classifier import Classifier
 
 B, SIDE, WIDTH, K = 3, 16, 8, 6

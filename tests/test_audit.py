@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from cxr_jax import audit
+from cxr_jax.evaluate import audit
 
 BOOTSTRAP = (200, 0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import audit as benchmark
-from configs.phantom import get_config
-from cxr_jax import audit, results
+from cxr_jax.configs.phantom import get_config
+from cxr_jax.evaluate import audit
+from cxr_jax.report import figures
 
 REGIONS = ("lesions", "marker", "lungs", "elsewhere")
 
@@ -33,7 +34,7 @@ def make_run(workdir, marker: float, seed: int, films: int = 20):
     directory = workdir / "explain"
     directory.mkdir(parents=True)
     (directory / "metrics.json").write_text(json.dumps(report))
-    results.save_scores(directory / "scores.npz", {"audit": each, "maps": {}})
+    save_scores(directory / "scores.npz", {"audit": each, "maps": {}})
     return workdir
 
 

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from cxr_jax.augment import (
-    BEAD_RADII,
-    WIRES,
-    Augmentation,
-    _by_fetching,
-    _by_products,
-    augment,
-    augment_mask,
-    draw_wires,
-    view_keys,
-)
+from cxr_jax.data.augment import BEAD_RADII
+from cxr_jax.data.augment import WIRES
+from cxr_jax.data.augment import Augmentation
+from cxr_jax.data.augment import _by_fetching
+from cxr_jax.data.augment import _by_products
+from cxr_jax.data.augment import augment
+from cxr_jax.data.augment import augment_mask
+from cxr_jax.data.augment import draw_wires
+from cxr_jax.data.augment import view_keys
 
 NONE = Augmentation(*[0.0] * len(Augmentation._fields))
 ALL = Augmentation(

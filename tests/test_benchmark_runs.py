@@ -3,13 +3,13 @@
 import pytest
 
 from benchmarks import runs
-from cxr_jax import records
+from cxr_jax.runtime import workdir
 
 
 def finish(workdir, config) -> None:
     (workdir / "encoder").mkdir(parents=True)
-    records.write_json(workdir / "config.json", config.to_dict())
-    records.mark_done(workdir / "encoder")
+    workdir.write_json(workdir / "config.json", config.to_dict())
+    workdir.mark_done(workdir / "encoder")
 
 
 def test_a_run_of_this_config_is_welcome(tmp_path, tiny_config):

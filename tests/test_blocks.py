@@ -7,7 +7,8 @@ import pytest
 from jax.test_util import check_grads
 
 from cxr_jax.models import blocks
-from cxr_jax.models.gan import ClassBranch, Modulation
+from cxr_jax.models.gan import ClassBranch
+from cxr_jax.models.gan import Modulation
 
 MAP = (2, 6, 4, 8)
 

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from cxr_jax import parallel
-from cxr_jax.checkpoint import Checkpoints
-from datasets.errors import InputError
+from cxr_jax.runtime import parallel
+from cxr_jax.runtime.checkpoint import Checkpoints
+from cxr_jax.errors import InputError
 
 # When a checkpoint does not fit, Orbax drops what it was about to read.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

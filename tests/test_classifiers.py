@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_torch_weights import write_safetensors
 
-from configs import base
-from cxr_jax import classifiers, train_classifier
+from cxr_jax.configs import base
+from cxr_jax.networks import build
+from cxr_jax.training import classifier
 from cxr_jax.models.classifier import Classifier
-from datasets.errors import InputError
+from cxr_jax.errors import InputError
 
 SIZE = 32
 
@@ -31,8 +32,8 @@ def dense(section):
 
 def state_dict(config) -> dict[str, np.ndarray]:
     """Random weights of a section's network, in PyTorch's layout."""
-    network = classifiers.make_classifier(config)
-    like = classifiers.shapes(network, SIZE)
+    network = build.make_classifier(config)
+    like = build.param_shapes(network, SIZE)
     rng = np.random.default_rng(0)
 
     def draw(name, leaf):
@@ -44,16 +45,16 @@ def state_dict(config) -> dict[str, np.ndarray]:
 
 
 def test_the_default_is_compact(section):
-    assert isinstance(classifiers.make_classifier(section), Classifier)
-    assert section.architecture == classifiers.ARCHITECTURES[0]
+    assert isinstance(build.make_classifier(section), Classifier)
+    assert section.architecture == build.ARCHITECTURES[0]
 
 
-@pytest.mark.parametrize("name", classifiers.ARCHITECTURES)
+@pytest.mark.parametrize("name", build.ARCHITECTURES)
 def test_every_architecture_answers_alike(name, section, key):
     section.architecture = name
     section.convention.update(dict(outputs=2, positive_output=1, negative_output=0, channels=3))
-    classifiers.check("classifier", section, SIZE)
-    network = classifiers.make_classifier(section)
+    check_classifier("classifier", section, SIZE)
+    network = build.make_classifier(section)
     image = jnp.zeros((2, SIZE, SIZE, 1))
     (margin, features), variables = jax.eval_shape(network.init_with_output, key, image)
     assert margin.shape == (2,) and margin.dtype == jnp.float32
@@ -62,14 +63,14 @@ def test_every_architecture_answers_alike(name, section, key):
 
 
 def test_fresh_parameters(dense):
-    network = classifiers.make_classifier(dense)
-    params = classifiers.init_params(network, SIZE, 0)
+    network = build.make_classifier(dense)
+    params = build.init_params(network, SIZE, 0)
     kernel = params["features.transition2.conv"]["weight"]
     np.testing.assert_allclose([kernel.mean(), kernel.std()], [0, (2 / 512) ** 0.5], atol=1e-3)
     norm = params["features.norm5"]
     assert (norm["weight"] == 1).all() and (norm["running_var"] == 1).all()
     assert not norm["bias"].any() and not norm["running_mean"].any()
-    other = classifiers.init_params(network, SIZE, 1)["features.transition2.conv"]["weight"]
+    other = build.init_params(network, SIZE, 1)["features.transition2.conv"]["weight"]
     assert not np.array_equal(other, kernel)
 
 
@@ -77,16 +78,16 @@ def test_weights_are_where_training_begins(dense, tmp_path):
     tensors = state_dict(dense)
     dense.weights = str(write_safetensors(tmp_path / "w.safetensors", tensors))
     dense.num_steps = 0
-    classifiers.check("classifier", dense, SIZE)
-    network = classifiers.make_classifier(dense)
-    params = classifiers.first_params(dense, network, SIZE, seed=0)
+    check_classifier("classifier", dense, SIZE)
+    network = build.make_classifier(dense)
+    params = build.first_params(dense, network, SIZE, seed=0)
     np.testing.assert_array_equal(params["classifier"]["weight"], tensors["classifier.weight"].T)
     name = "features.denseblock3.denselayer7.norm2"
     np.testing.assert_array_equal(params[name]["running_var"], tensors[f"{name}.running_var"])
     # A new head is as random as without weights.
     dense.new_head = True
-    renewed = classifiers.first_params(dense, network, SIZE, seed=0)
-    fresh = classifiers.init_params(network, SIZE, 0)
+    renewed = build.first_params(dense, network, SIZE, seed=0)
+    fresh = build.init_params(network, SIZE, 0)
     np.testing.assert_array_equal(renewed["classifier"]["weight"], fresh["classifier"]["weight"])
     np.testing.assert_array_equal(renewed[name]["running_var"], tensors[f"{name}.running_var"])
 
@@ -95,9 +96,9 @@ def test_a_published_trunk_under_another_head(dense, tmp_path):
     dense.weights = str(write_safetensors(tmp_path / "w.safetensors", state_dict(dense)))
     dense.convention.update(dict(outputs=1, positive_output=0))
     with pytest.raises(InputError, match=r"w\.safetensors: parameter classifier\.bias .*\[18\]"):
-        classifiers.check("classifier", dense, SIZE)
+        check_classifier("classifier", dense, SIZE)
     dense.new_head = True
-    classifiers.check("classifier", dense, SIZE)
+    check_classifier("classifier", dense, SIZE)
 
 
 REFUSED = {
@@ -120,7 +121,7 @@ def test_what_cannot_be_is_refused(name, dense):
     changed, message = REFUSED[name]
     dense.update(changed)
     with pytest.raises(InputError, match=message) as raised:
-        classifiers.check("judge", dense, SIZE)
+        check_classifier("judge", dense, SIZE)
     assert name == "no file" or "config.judge" in str(raised.value)
 
 
@@ -128,10 +129,10 @@ def test_a_finished_classifier_no_longer_needs_its_file(tmp_path):
     config = base.get_config()
     config.classifier.update(dict(architecture="resnet50", weights="gone.pth"))
     with pytest.raises(InputError, match="gone.pth"):
-        train_classifier.check_config(config, tmp_path)
+        check_classifiers(config, tmp_path)
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier" / "done.json").write_text("{}")
-    train_classifier.check_config(config, tmp_path)
+    check_classifiers(config, tmp_path)
 
 
 def make_splits(count: int = 16) -> dict:
@@ -150,11 +151,11 @@ def test_weights_used_as_they_are(dense, tmp_path):
     dense.num_steps = 0
     directory, splits = tmp_path / "classifier", make_splits(8)
     for _ in range(2):  # the second time it is found
-        train_classifier.train(dense, SIZE, 0, directory, splits)
-    network, params = train_classifier.load(dense, SIZE, directory)
-    wanted = classifiers.first_params(dense, network, SIZE, seed=1)
+        classifier.train(dense, SIZE, 0, directory, splits)
+    network, params = load_classifier(dense, SIZE, directory)
+    wanted = build.first_params(dense, network, SIZE, seed=1)
     jax.tree.map(np.testing.assert_array_equal, params, wanted)
-    margin = train_classifier.margins(network, params, splits["test"]["image"])
+    margin = margins(network, params, splits["test"]["image"])
     assert np.isfinite(margin).all() and margin.std() > 0
 
 
@@ -163,10 +164,10 @@ def test_a_resnet_learns(section, tmp_path):
     section.update(dict(architecture="resnet50", num_steps=12, eval_every=6, batch_size=16))
     section.update(dict(learning_rate=1e-3, average_decay=0.5))
     splits = make_splits()
-    train_classifier.train(section, SIZE, 0, tmp_path, splits)
-    network, params = train_classifier.load(section, SIZE, tmp_path)
-    margin = train_classifier.margins(network, params, splits["test"]["image"])
+    classifier.train(section, SIZE, 0, tmp_path, splits)
+    network, params = load_classifier(section, SIZE, tmp_path)
+    margin = margins(network, params, splits["test"]["image"])
     label = splits["test"]["label"]
     assert margin[label == 1].mean() > margin[label == 0].mean() + 1
-    fresh = classifiers.init_params(network, SIZE, 0)
+    fresh = build.init_params(network, SIZE, 0)
     assert float(np.abs(params["bn1"]["running_mean"] - fresh["bn1"]["running_mean"]).max()) > 0

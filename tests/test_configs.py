@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from configs import base
-from cxr_jax import train_evaluators
-from cxr_jax.records import flatten
+from cxr_jax.configs import base
+from cxr_jax.training import evaluators
+from cxr_jax.runtime.workdir import flatten
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
@@ -78,7 +78,7 @@ def test_numbers_fit_together(name, variant):
     for section in (config.classifier, config.judge):
         assert section.num_steps >= section.eval_every
     assert tuple(config.judge.widths) != tuple(config.classifier.widths)
-    for name in train_evaluators.TRUTHS:
+    for name in evaluators.TRUTHS:
         section = config.evaluators[name]
         assert section.num_steps >= section.save_every >= section.log_every
 
@@ -86,6 +86,6 @@ def test_numbers_fit_together(name, variant):
 def test_only_the_full_comparison_trains_the_networks_that_judge():
     for name, variant in CASES:
         names = set(MODULES[name].get_config(variant).evaluators.names)
-        expected = set(train_evaluators.TRUTHS) if variant == "full" else set()
+        expected = set(evaluators.TRUTHS) if variant == "full" else set()
         # The audit of real films asks where the lungs are.
         assert names == ({"segmenter"} if name == "covid" else expected)

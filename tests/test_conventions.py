@@ -6,11 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import attribution
-from cxr_jax.models.conventions import Adapted, present, read_margin
-from cxr_jax.models.densenet import DenseNet
-from cxr_jax.models.resnet import ResNet
-from cxr_jax.models.vgg import VGG
+from cxr_jax.explain import attribution
+from cxr_jax.models.published.adapter import Adapted
+from cxr_jax.models.published.adapter import present
+from cxr_jax.models.published.adapter import read_margin
+from cxr_jax.models.published.densenet import DenseNet
+from cxr_jax.models.published.resnet import ResNet
+from cxr_jax.models.published.vgg import VGG
 
 SMALL = {
     "densenet": DenseNet(3, blocks=(1, 2), growth=4, stem=8),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cxr_jax import evaluate, metrics
-from cxr_jax.film_parameters import LUNGS
+from cxr_jax.evaluate import realism
+from cxr_jax import metrics
+from cxr_jax.data.film_parameters import LUNGS
 
 N, K, SIDE = 3, 8, 8
 BOOTSTRAP = (100, 0)
@@ -20,8 +21,8 @@ def numbered_frames() -> np.ndarray:
 
 
 def test_frames_are_evenly_spread_from_the_start_to_each_stop():
-    frames = evaluate.frames_of(numbered_frames(), np.array([8, 4, 0]))
-    assert frames.shape == (N, evaluate.NUM_FRAMES, SIDE, SIDE, 1)
+    frames = realism.frames_of(numbered_frames(), np.array([8, 4, 0]))
+    assert frames.shape == (N, realism.NUM_FRAMES, SIDE, SIDE, 1)
     np.testing.assert_array_equal(
         frames[..., 0, 0, 0], [[0, 2, 4, 6, 8], [100, 101, 102, 103, 104], [200] * 5]
     )
@@ -40,17 +41,17 @@ def segment(image) -> np.ndarray:
 
 
 def test_structure_is_1_for_what_stands_still_and_falls_when_lungs_move():
-    assert evaluate.structure(segment, moving_lungs([2, 2, 2])) == [1.0]
+    assert realism.structure(segment, moving_lungs([2, 2, 2])) == [1.0]
     # Of four rows, three, two and one are shared: the worst frame counts, wherever it stands.
     for shifts, expected in (([0, 1, 0], 3 / 4), ([0, 1, 2], 2 / 4), ([0, 3, 1], 1 / 4)):
-        assert evaluate.structure(segment, moving_lungs(shifts)) == [expected]
-    assert evaluate.structure(segment, moving_lungs([0, 4, 0])) == [0.0]
+        assert realism.structure(segment, moving_lungs(shifts)) == [expected]
+    assert realism.structure(segment, moving_lungs([0, 4, 0])) == [0.0]
 
 
 def test_structure_is_of_the_lungs_and_not_of_what_is_in_them():
     frames = moving_lungs([1, 1, 1])
     frames[0, 1:, 2:4, 3:5] = 0.9  # a finding within
-    assert evaluate.structure(segment, frames) == [1.0]
+    assert realism.structure(segment, frames) == [1.0]
 
 
 def test_structure_is_each_walks_own():
@@ -61,7 +62,7 @@ def test_structure_is_each_walks_own():
         calls.append(image.shape)
         return segment(image)
 
-    np.testing.assert_array_equal(evaluate.structure(counted, frames), [0.5, 1.0, 0.75])
+    np.testing.assert_array_equal(realism.structure(counted, frames), [0.5, 1.0, 0.75])
     assert calls == [(6, SIDE, SIDE, 1)]  # one call for all frames
 
 
@@ -69,7 +70,7 @@ def test_structure_is_undefined_without_lungs():
     # No frame has any; all but the first, or only a later one has.
     frames = np.zeros((4, 3, SIDE, SIDE, 1))
     frames[1, 1:] = frames[2, 1] = frames[3, 0] = 1.0
-    found = evaluate.structure(segment, frames)
+    found = realism.structure(segment, frames)
     np.testing.assert_array_equal(found, [np.nan, np.nan, np.nan, 0.0])
 
 
@@ -89,9 +90,9 @@ def test_realism_is_about_0_for_frames_that_stay_real_and_positive_for_noise():
     standing = np.repeat(staying[:, :1], 3, axis=1)
     leaving = np.stack([films(60, seed=1, offset=k) for k in (0.0, 0.5, 1.0)], axis=1)
     noise = np.stack([films(60, seed=1), 4 * films(60, seed=2)], axis=1)
-    found = [evaluate.realism(flat, f, (real, real), BOOTSTRAP) for f in (staying, leaving, noise)]
+    found = [realism.realism(flat, f, (real, real), BOOTSTRAP) for f in (staying, leaving, noise)]
     means = [entry["mean"] for entry in found]
-    assert evaluate.realism(flat, standing, (real, real), BOOTSTRAP)["mean"] == 0.0
+    assert realism.realism(flat, standing, (real, real), BOOTSTRAP)["mean"] == 0.0
     assert abs(means[0]) < 0.1 * means[1] and abs(means[0]) < 0.1 * means[2]
     low, high = found[0]["ci95"]
     assert low < 0 < high
@@ -106,17 +107,17 @@ def test_realism_is_of_the_least_real_frame_less_the_first():
     scale = np.sqrt(np.square(flat(real)).mean())
     far = [metrics.kernel_distance(flat(walk[:, k]) / scale, flat(real) / scale) for k in range(3)]
     assert far[1] > far[2] > far[0]
-    found = evaluate.realism(flat, walk, (real, real), BOOTSTRAP)
+    found = realism.realism(flat, walk, (real, real), BOOTSTRAP)
     assert found["mean"] == pytest.approx(far[1] - far[0])
     # A first frame that is far from real itself is not held against the walk.
-    back = evaluate.realism(flat, walk[:, [1, 0]], (real, real), BOOTSTRAP)
+    back = realism.realism(flat, walk[:, [1, 0]], (real, real), BOOTSTRAP)
     assert back["mean"] == pytest.approx(far[0] - far[1])
 
 
 def test_realism_does_not_depend_on_the_scale_of_features():
     real, walk = films(30, 0), np.stack([films(10, 1), films(10, 2, 1.0)], axis=1)
-    one = evaluate.realism(flat, walk, (real, real), BOOTSTRAP)
-    other = evaluate.realism(lambda image: 50 * flat(image), walk, (real, real), BOOTSTRAP)
+    one = realism.realism(flat, walk, (real, real), BOOTSTRAP)
+    other = realism.realism(lambda image: 50 * flat(image), walk, (real, real), BOOTSTRAP)
     assert one["mean"] == pytest.approx(other["mean"])
     assert one["ci95"] == pytest.approx(other["ci95"])
 
@@ -125,21 +126,21 @@ def test_realism_does_not_depend_on_the_scale_of_features():
 def test_realism_of_few_walks_is_a_number(rows):
     # Half of the resamples of two walks have one of them twice, and no pair to compare.
     walk = np.stack([films(rows, 1), films(rows, 2, 1.0)], axis=1)
-    entry = evaluate.realism(flat, walk, films(9, 0), BOOTSTRAP)
+    entry = realism.realism(flat, walk, films(9, 0), BOOTSTRAP)
     json.dumps(entry, allow_nan=False)
     assert np.isfinite(entry["mean"])
 
 
 def test_realism_of_one_walk_is_undefined():
-    entry = evaluate.realism(flat, films(2, 0)[None], films(9, 0), BOOTSTRAP)
+    entry = realism.realism(flat, films(2, 0)[None], films(9, 0), BOOTSTRAP)
     assert entry["mean"] is None and entry["reason"]
 
 
 def test_variance_table_names_its_shares():
     a, b = np.array([[-1.0], [1.0]]), np.array([[-2.0, 2.0]])
     shares = {"z_structure": 0.2, "z_class": 0.8, "both": 0.0}
-    assert evaluate.variance_table(a + b) == pytest.approx(shares)
-    assert evaluate.variance_table(0 * a + 0 * b) == dict.fromkeys(shares)
+    assert variance_table(a + b) == pytest.approx(shares)
+    assert variance_table(0 * a + 0 * b) == dict.fromkeys(shares)
 
 
 @pytest.mark.parametrize("governor", ["z_structure", "z_class"])
@@ -147,7 +148,7 @@ def test_f_that_depends_on_one_latent_is_due_to_it_alone(governor):
     value = np.random.default_rng(0).normal(size=5)
     margin = np.repeat(value[:, None], 4, axis=1)
     margin = margin if governor == "z_structure" else margin.T
-    table = evaluate.disentanglement(margin, None)
+    table = disentanglement(margin, None)
     expected = {name: float(name == governor) for name in ("z_structure", "z_class", "both")}
     assert table == {"margin": pytest.approx(expected, abs=1e-12)}
 
@@ -159,7 +160,7 @@ def test_each_number_of_the_lungs_has_its_shares():
         for j in range(2):
             masks[i, j, 2 + j : 4 + i + j + i, 2:5] = True
             masks[i, j, 2 + j : 4 + i + j + i, 7:10] = True
-    table = evaluate.disentanglement(np.zeros((3, 2)), masks)
+    table = disentanglement(np.zeros((3, 2)), masks)
     assert table.keys() == {"margin", *LUNGS}
     ours, theirs = table["lung_area"], table["left_lung_height"]
     assert ours == theirs == pytest.approx({"z_structure": 1, "z_class": 0, "both": 0})
@@ -187,7 +188,7 @@ def test_severity_ranks_are_of_all_films_and_of_those_called_positive():
     severity = np.array([0.0, 0.0, 0.2, 0.5, 0.9])
     margin = np.array([-2.0, -1.0, 3.0, 1.0, 2.0])
     rise = np.array([0.0, 0.0, 5.0, 4.0, 6.0])
-    ranks = evaluate.severity_ranks(rise, margin, severity)
+    ranks = severity_ranks(rise, margin, severity)
     assert ranks["severity_spearman_among_positives"] == pytest.approx(0.5)
     assert ranks["severity_spearman_of_f_among_positives"] == pytest.approx(-0.5)
     # Ties share their rank: 1.5 1.5 4 3 5 against 1.5 1.5 3 4 5.
@@ -201,7 +202,7 @@ def test_realism_asks_for_the_nearer_decision():
     there = np.stack([films(40, 2, 1.0), films(40, 3, -1.0)], axis=1)
     half = np.stack([films(40, 2, 1.0), films(40, 3, 0.0)], axis=1)
     to_either, to_none = (
-        evaluate.realism(flat, walk, (positives, negatives), BOOTSTRAP) for walk in (there, half)
+        realism.realism(flat, walk, (positives, negatives), BOOTSTRAP) for walk in (there, half)
     )
     assert abs(to_either["mean"]) < 0.2 * to_none["mean"]
     assert to_none["ci95"][0] > 0

@@ -10,15 +10,21 @@ import os
 import numpy as np
 import pytest
 
-from configs import base
-from configs.phantom import get_config
-from cxr_jax import explain, maps, paths, records, scores
-from cxr_jax.data import to_unit_range
-from cxr_jax.explained import Group
-from cxr_jax.films import Films, Thresholds, rms
-from cxr_jax.tools import Tools
-from cxr_jax.walk import Walk
-from datasets.errors import InputError
+from cxr_jax.configs import base
+from cxr_jax.configs.phantom import get_config
+from cxr_jax.pipeline import explain
+from cxr_jax.explain import maps
+from cxr_jax.explain import paths
+from cxr_jax.runtime import workdir
+from cxr_jax.evaluate import scores
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.explain.explained import Group
+from cxr_jax.explain.films import Films
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.films import rms
+from cxr_jax.explain.explainer import Tools
+from cxr_jax.explain.traversal import Walk
+from cxr_jax.errors import InputError
 
 SIDE, K = 8, 4
 DARK, BRIGHT = 60, 160  # of the square in negatives and positives; f says positive from 110 on
@@ -41,7 +47,7 @@ def section(config):
 
 def refused(config) -> str:
     with pytest.raises(InputError) as raised:
-        explain.check_config(config)
+        check_explain(config)
     text = str(raised.value)
     assert "\n" not in text and len(text) < 400
     return text
@@ -51,16 +57,16 @@ def test_every_path_and_map_there_is_may_be_asked_for(config):
     config.explain.paths, config.explain.maps = paths.NAMES, maps.NAMES
     assert "'robust'" in refused(config)
     config.evaluators.names = ("robust",)
-    explain.check_config(config)
+    check_explain(config)
     for variant in ("", "tiny", "full"):
-        explain.check_config(get_config(variant))
+        check_explain(get_config(variant))
 
 
 def test_a_change_can_only_be_kept_from_an_encoders_guess(config):
     config.explain.inversion.start = "origin"
     assert "keep_change is True" in refused(config)
     config.explain.inversion.keep_change = False
-    explain.check_config(config)
+    check_explain(config)
 
 
 @pytest.mark.parametrize(
@@ -96,35 +102,35 @@ def test_an_unknown_name_is_answered_with_the_known_ones(config):
 
 def test_choose_takes_the_first_of_each_decision():
     margin = np.array([-1.0, 2.0, 3.0, -2.0, 0.0, 1.0, 4.0, -5.0])
-    np.testing.assert_array_equal(explain.choose(margin, 4), [0, 1, 2, 3])
-    np.testing.assert_array_equal(explain.choose(margin, 5), [0, 1, 2, 3])
-    np.testing.assert_array_equal(explain.choose(margin, 100), np.arange(8))
-    np.testing.assert_array_equal(explain.choose(margin, 4, skip=2), [4, 5, 6, 7])  # 0 is negative
-    np.testing.assert_array_equal(explain.choose(margin, 4, skip=3), [6, 7])
+    np.testing.assert_array_equal(choose(margin, 4), [0, 1, 2, 3])
+    np.testing.assert_array_equal(choose(margin, 5), [0, 1, 2, 3])
+    np.testing.assert_array_equal(choose(margin, 100), np.arange(8))
+    np.testing.assert_array_equal(choose(margin, 4, skip=2), [4, 5, 6, 7])  # 0 is negative
+    np.testing.assert_array_equal(choose(margin, 4, skip=3), [6, 7])
 
 
 def test_named_films_are_chosen_first_and_count():
     margin = np.array([-1.0, 2.0, 3.0, -2.0, 0.0, 1.0, 4.0, -5.0])
-    np.testing.assert_array_equal(explain.choose(margin, 4, named=[7, 6]), [7, 6, 0, 1])
-    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6], skip=1), [6, 2, 3, 4])
+    np.testing.assert_array_equal(choose(margin, 4, named=[7, 6]), [7, 6, 0, 1])
+    np.testing.assert_array_equal(choose(margin, 4, named=[6], skip=1), [6, 2, 3, 4])
     # More than half of `count` of one decision: they all come, and of the other as many as ever.
-    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6, 5, 2]), [6, 5, 2, 0, 3])
-    np.testing.assert_array_equal(explain.choose(margin, 4, named=[6, 0], skip=9), [6, 0])
+    np.testing.assert_array_equal(choose(margin, 4, named=[6, 5, 2]), [6, 5, 2, 0, 3])
+    np.testing.assert_array_equal(choose(margin, 4, named=[6, 0], skip=9), [6, 0])
 
 
 def test_films_are_found_by_their_names():
     names = {"filename": np.array([b"a/1.png", b"a/2.png", b"b/1.png"])}
-    np.testing.assert_array_equal(explain.find_films(names, ("b/1.png", "a/1.png")), [2, 0])
-    np.testing.assert_array_equal(explain.find_films(names, ("a/2.png", "a/2.png")), [1])
-    assert len(explain.find_films(names, ())) == 0
+    np.testing.assert_array_equal(find_films(names, ("b/1.png", "a/1.png")), [2, 0])
+    np.testing.assert_array_equal(find_films(names, ("a/2.png", "a/2.png")), [1])
+    assert len(find_films(names, ())) == 0
     with pytest.raises(InputError, match="films has 'b/2.png'.* the nearest are .*b/1.png"):
-        explain.find_films(names, ("a/1.png", "b/2.png"))
+        find_films(names, ("a/1.png", "b/2.png"))
 
 
 def test_skipped_films_are_those_chosen_before():
     margin = np.random.default_rng(0).normal(size=60)
-    parts = [explain.choose(margin, 8, skip) for skip in (0, 4, 8)]
-    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), explain.choose(margin, 24))
+    parts = [choose(margin, 8, skip) for skip in (0, 4, 8)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), choose(margin, 24))
     assert all((margin[rows] > 0).sum() == 4 for rows in parts)
 
 
@@ -138,24 +144,24 @@ def test_skipped_films_are_those_chosen_before():
 )
 def test_choose_needs_films_of_both_decisions(margin, skip, named):
     with pytest.raises(InputError, match=named):
-        explain.choose(np.array(margin), 4, skip)
+        choose(np.array(margin), 4, skip)
 
 
 def test_lungs_are_the_whole_film_where_none_are_known():
     masks = np.zeros((3, SIDE, SIDE, 1), np.uint8)
     masks[1, 2:4] = 255
     arrays = {"image": masks, "lung_mask": masks}
-    lungs = explain.lungs_of(make_tools(), arrays, np.array([2, 1]))
+    lungs = lungs_of(make_tools(), arrays, np.array([2, 1]))
     assert lungs.dtype == bool and lungs[0].all()
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
-    assert explain.lungs_of(make_tools(), {"image": masks}, np.array([0, 1])).all()
+    assert lungs_of(make_tools(), {"image": masks}, np.array([0, 1])).all()
 
 
 def test_a_film_in_which_the_segmenter_finds_no_lungs_is_judged_whole():
     masks = np.zeros((2, SIDE, SIDE, 1), np.uint8)
     masks[1, 2:4] = 255
     arrays = {"image": masks, "has_lung_mask": np.zeros(2, bool)}
-    lungs = explain.lungs_of(make_tools(lungs=lambda image: image > 0), arrays, np.arange(2))
+    lungs = lungs_of(make_tools(lungs=lambda image: image > 0), arrays, np.arange(2))
     assert lungs[0].all()
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
 
@@ -163,12 +169,12 @@ def test_a_film_in_which_the_segmenter_finds_no_lungs_is_judged_whole():
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
     twin = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1)
     arrays = {"twin": twin, "without_marker": twin, "severity": np.arange(3.0)}
-    truth = explain.truth_of(arrays, np.array([2, 0]))
+    truth = truth_of(arrays, np.array([2, 0]))
     for name in ("twin", "without_marker"):
         np.testing.assert_allclose(truth[name].ravel(), [-0.6, -1.0], atol=1e-6)
     np.testing.assert_array_equal(truth["row"], [2, 0])
     np.testing.assert_array_equal(truth["severity"], [2, 0])
-    assert "twin" not in explain.truth_of({"severity": np.arange(3.0)}, np.array([0]))
+    assert "twin" not in truth_of({"severity": np.arange(3.0)}, np.array([0]))
 
 
 def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs():
@@ -178,8 +184,8 @@ def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs():
     arrays = {"image": 255 - masks, "lung_mask": masks}
     mixed = arrays | {"has_lung_mask": np.array([False, True, False])}
     rows, tools = np.array([1, 2]), make_tools(lungs=bright)
-    np.testing.assert_array_equal(explain.lungs_of(tools, mixed, rows), arrays["image"][rows] > 0)
-    np.testing.assert_array_equal(explain.lungs_of(tools, arrays, rows)[0], masks[1] > 0)
+    np.testing.assert_array_equal(lungs_of(tools, mixed, rows), arrays["image"][rows] > 0)
+    np.testing.assert_array_equal(lungs_of(tools, arrays, rows)[0], masks[1] > 0)
 
 
 def test_the_papers_figure_goes_from_no_class_latent_to_the_whole():
@@ -343,7 +349,7 @@ def spoil(*rows: int):
 
 
 def test_calibration_by_hand(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     margin = classify(splits["validation"]["image"] / 127.5 - 1)
     label = splits["validation"]["label"]
     # All films set the margins; eight of them, four of each, are inverted.
@@ -365,9 +371,9 @@ def test_calibration_by_hand(splits, section):
 
 
 def test_rejected_validation_films_set_no_lengths(splits, section):
-    plain = explain.calibrate(make_tools(), splits, section, seed=0)
+    plain = calibrate(make_tools(), splits, section, seed=0)
     # Row 7 of the chosen [0, 1, 2, 3, 4, 5, 6, 7] is a positive.
-    spoilt = explain.calibrate(make_tools(invert=spoil(7)), splits, section, seed=0)
+    spoilt = calibrate(make_tools(invert=spoil(7)), splits, section, seed=0)
     change = (
         splits["validation"]["image"][[0, 3, 4]] - 1.0 * splits["validation"]["twin"][[0, 3, 4]]
     )
@@ -378,7 +384,7 @@ def test_rejected_validation_films_set_no_lengths(splits, section):
 def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, section, caplog):
     section.gate_percentile = 0.0
     with caplog.at_level(logging.WARNING, "cxr_jax.explain"):
-        known = explain.calibrate(make_tools(invert=spoil(*range(8))), splits, section, seed=0)
+        known = calibrate(make_tools(invert=spoil(*range(8))), splits, section, seed=0)
     assert "rejects every validation positive" in caplog.text
     assert known.reach > 5  # the spoilt ones
 
@@ -386,7 +392,7 @@ def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, sectio
 def test_a_classifier_that_says_the_opposite_of_the_labels_is_told(splits, section, caplog):
     splits["validation"]["label"] = 1 - splits["validation"]["label"]
     with caplog.at_level(logging.WARNING, "cxr_jax.explain"):
-        known = explain.calibrate(make_tools(), splits, section, seed=0)
+        known = calibrate(make_tools(), splits, section, seed=0)
     assert "f says" in caplog.text and "h says" in caplog.text
     assert known.thresholds.gap > 0 and known.thresholds.judged_gap > 0
 
@@ -401,16 +407,16 @@ def test_ends_are_of_training_films_that_f_calls_positive(splits):
         seen.append(films)
         return np.stack([films.margin, 0 * films.margin], axis=1)
 
-    ends, direction = explain.guide_films(make_tools(unit_gradient=gradient), train, seed=0)
-    assert ends.shape == (explain.NUM_ENDS, 1) and (ends > 0).all()
-    assert len(np.unique(ends)) == explain.NUM_ENDS
+    ends, direction = guide_films(make_tools(unit_gradient=gradient), train, seed=0)
+    assert ends.shape == (NUM_ENDS, 1) and (ends > 0).all()
+    assert len(np.unique(ends)) == NUM_ENDS
     positives, negatives = seen  # by label
-    assert len(positives.margin) == explain.NUM_GUIDES and (positives.margin <= 0).any()
+    assert len(positives.margin) == NUM_GUIDES and (positives.margin <= 0).any()
     assert (negatives.margin <= 0).all()
     margin = np.concatenate([positives.margin, negatives.margin])
     np.testing.assert_allclose(direction, [margin.mean(), 0], rtol=1e-5)
-    again, _ = explain.guide_films(make_tools(unit_gradient=gradient), train, seed=0)
-    other, _ = explain.guide_films(make_tools(unit_gradient=gradient), train, seed=1)
+    again, _ = guide_films(make_tools(unit_gradient=gradient), train, seed=0)
+    other, _ = guide_films(make_tools(unit_gradient=gradient), train, seed=1)
     np.testing.assert_array_equal(again, ends)
     assert set(other.ravel()) != set(ends.ravel())
 
@@ -419,7 +425,7 @@ def test_no_training_positive_is_left_to_walk_to(splits):
     train = splits["train"]
     train["image"] = train["twin"]
     with pytest.raises(InputError, match="training"):
-        explain.guide_films(make_tools(), train, seed=0)
+        guide_films(make_tools(), train, seed=0)
 
 
 THRESHOLDS = Thresholds(gap=8.0, judged_gap=4.0, positive=3.0, negative=-1.0, lung_error=0.1)
@@ -427,7 +433,7 @@ THRESHOLDS = Thresholds(gap=8.0, judged_gap=4.0, positive=3.0, negative=-1.0, lu
 
 def group_of(split, rows, truths=("twin", "lesion_mask", "lung_mask", "lookalike_mask")) -> Group:
     films = invert(split["image"][rows])
-    truth = {name: a for name, a in explain.truth_of(split, rows).items() if name in truths}
+    truth = {name: a for name, a in truth_of(split, rows).items() if name in truths}
     return Group(films, truth, walk(None, films, -1, THRESHOLDS))
 
 
@@ -437,16 +443,16 @@ def test_without_twins_the_path_that_flips_most_is_taken(splits):
     walks = dict(group.walks)
     idle = follow(group.films.image, group.films.image)
     walks["aligned"] = [idle]
-    assert explain.best_path(group._replace(walks=walks), THRESHOLDS, 1.0) == "linear"
+    assert best_path(group._replace(walks=walks), THRESHOLDS, 1.0) == "linear"
     walks["linear"], walks["aligned"] = [idle], group.walks["aligned"]
-    assert explain.best_path(group._replace(walks=walks), THRESHOLDS, 1.0) == "aligned"
+    assert best_path(group._replace(walks=walks), THRESHOLDS, 1.0) == "aligned"
 
 
 # The test films.
 
 
 def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     # Chosen are rows 0 to 7; of these 1, 3, 5 and 6 are positive.
     done = explain.explain_test(make_tools(invert=spoil(0, 3)), splits["test"], known, section)
     np.testing.assert_array_equal(done.rows, np.arange(8))
@@ -465,7 +471,7 @@ def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, secti
 
 
 def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     positives = np.flatnonzero(splits["test"]["label"][:8])
     done = explain.explain_test(
         make_tools(invert=spoil(*positives)), splits["test"], known, section
@@ -475,7 +481,7 @@ def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, secti
 
 
 def test_a_margin_of_zero_is_a_negative_and_walked_from_one_side(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     undecided = lambda pixels: invert(pixels)._replace(
         margin=np.maximum(invert(pixels).margin, 0), drawn_margin=0 * invert(pixels).margin
     )
@@ -488,16 +494,16 @@ def test_a_margin_of_zero_is_a_negative_and_walked_from_one_side(splits, section
 def test_other_films_are_those_not_walked_by_what_f_says_of_them(splits):
     test = splits["test"]
     margin = np.where(np.arange(len(test["label"])) % 3 == 0, 1.0, -1.0)
-    positive, negative = explain.other_films(test, margin, np.array([0, 1]))
+    positive, negative = other_films(test, margin, np.array([0, 1]))
     image = to_unit_range(test["image"])
     np.testing.assert_array_equal(positive, image[[3, 6, 9]])
     np.testing.assert_array_equal(negative, image[[2, 4, 5, 7, 8]])
-    everything = explain.other_films(test, margin, np.arange(len(test["label"])))
+    everything = other_films(test, margin, np.arange(len(test["label"])))
     assert [len(films) for films in everything] == [0, 0]
 
 
 def test_what_f_says_of_every_test_film_is_kept(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     section.images = 4
     done = explain.explain_test(make_tools(), splits["test"], known, section)
     assert len(done.rows) == 4
@@ -506,7 +512,7 @@ def test_what_f_says_of_every_test_film_is_kept(splits, section):
 
 
 def test_skipped_films_are_not_explained(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)
+    known = calibrate(make_tools(), splits, section, seed=0)
     section.update(dict(images=4, skip=2))
     done = explain.explain_test(make_tools(), splits["test"], known, section)
     np.testing.assert_array_equal(done.rows, [4, 5, 6, 7])
@@ -517,7 +523,7 @@ def test_skipped_films_are_not_explained(splits, section):
 
 @pytest.fixture
 def made(splits, section):
-    known = explain.calibrate(make_tools(), splits, section, seed=0)._replace(
+    known = calibrate(make_tools(), splits, section, seed=0)._replace(
         thresholds=THRESHOLDS, path="linear"
     )
     rows = np.flatnonzero(splits["test"]["label"])
@@ -542,7 +548,7 @@ def test_each_map_is_what_its_name_says(made, splits):
     make, group = made
     found, incomplete = make(maps.NAMES)
     walked = group.walks["linear"][0]
-    end = scores.end_walk(walked, THRESHOLDS, -1).frame
+    end = end_walk(walked, THRESHOLDS, -1).frame
     assert (end < K).all()  # it stops before its end
     stopped = walked.carried[np.arange(len(end)), end]
     np.testing.assert_allclose(found["latent"], np.abs(stopped - group.films.image))
@@ -560,7 +566,7 @@ def test_each_map_is_what_its_name_says(made, splits):
     expected = np.where(splits["train"]["lesion_mask"].any(axis=0), 0.5, 0.0)
     np.testing.assert_allclose(found["prior"], np.broadcast_to(expected, found["prior"].shape))
     attacked = group.walks["pixel"][0]
-    stop = scores.end_walk(attacked, THRESHOLDS, -1).frame
+    stop = end_walk(attacked, THRESHOLDS, -1).frame
     change = attacked.carried[np.arange(len(stop)), stop] - group.films.image
     np.testing.assert_allclose(found["pixel"], np.abs(change))
     assert np.abs(found["pixel"] - found["latent"]).max() > 0.1  # the corner
@@ -617,7 +623,7 @@ def run(splits, tmp_path, monkeypatch):
 def test_a_run_writes_tables_that_hold_together(run, tmp_path):
     for task in ("classifier", "gan"):
         (tmp_path / task).mkdir()
-        records.mark_done(tmp_path / task)
+        workdir.mark_done(tmp_path / task)
     assert run() == 1
     directory = tmp_path / "explain"
     text = (directory / "metrics.json").read_text()

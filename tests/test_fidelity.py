@@ -9,7 +9,10 @@ import warnings
 import numpy as np
 import pytest
 
-from cxr_jax import audit, results, scores, tables
+from cxr_jax.evaluate import audit
+from cxr_jax.report import figures
+from cxr_jax.evaluate import scores
+from cxr_jax.report import tables
 from cxr_jax.metrics import summarise
 
 with warnings.catch_warnings():
@@ -93,7 +96,7 @@ def finished(tmp_path_factory):
         directory = root / f"seed{seed}" / "explain"
         directory.mkdir(parents=True)
         every.append(make_scores(seed))
-        results.save_scores(directory / "scores.npz", every[-1])
+        save_scores(directory / "scores.npz", every[-1])
         text = json.dumps(make_report(seed, every[-1]), allow_nan=False)
         (directory / "metrics.json").write_text(text)
     return [root / "seed0", root / "seed1"], every

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from cxr_jax.film_parameters import LUNGS, NAMES, SOURCES, film_parameters, lung_geometry
-from datasets.cxr_phantom.patient import PARAMETER_NAMES
-from datasets.cxr_phantom.phantom import PhantomSpec, draw
+from cxr_jax.data.film_parameters import LUNGS
+from cxr_jax.data.film_parameters import NAMES
+from cxr_jax.data.film_parameters import SOURCES
+from cxr_jax.data.film_parameters import film_parameters
+from cxr_jax.data.film_parameters import lung_geometry
+from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw
 
 SIZE = 20
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from cxr_jax import films
-from cxr_jax.films import Films, Thresholds
+from cxr_jax.explain import films
+from cxr_jax.explain.films import Films
+from cxr_jax.explain.films import Thresholds
 
 SIDE = 4
 THRESHOLDS = Thresholds(gap=4.0, judged_gap=8.0, positive=3.0, negative=-3.0, lung_error=0.1)

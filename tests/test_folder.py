@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets.cxr_folder import make_builder, make_config
-from datasets.cxr_folder.image_files import fit_film, fit_lung_mask, read_grey, read_lung_mask
-from datasets.cxr_folder.metadata import Film
-from datasets.cxr_folder.splits import assign_splits
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder import make_builder
+from cxr_jax.datasets.cxr_folder import make_config
+from cxr_jax.datasets.cxr_folder.image_files import fit_film
+from cxr_jax.datasets.cxr_folder.image_files import fit_lung_mask
+from cxr_jax.datasets.cxr_folder.image_files import read_grey
+from cxr_jax.datasets.cxr_folder.image_files import read_lung_mask
+from cxr_jax.datasets.cxr_folder.metadata import Film
+from cxr_jax.datasets.cxr_folder.splits import assign_splits
+from cxr_jax.errors import InputError
 
 SIZE = 16  # pixels, of the prepared squares
 FILM_SIDE = 32  # pixels, of the files written here

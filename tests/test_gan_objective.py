@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import gan_objective, gan_state, parallel, train_gan
-from cxr_jax.grading import Scale
-from datasets.errors import InputError
+from cxr_jax.training import gan_objective
+from cxr_jax.training import gan_state
+from cxr_jax.runtime import parallel
+from cxr_jax.training import gan
+from cxr_jax.networks.grading import Scale
+from cxr_jax.errors import InputError
 
 SCALE = Scale(jnp.float32(-2.0), jnp.float32(6.0))
 
@@ -56,20 +59,20 @@ def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
 @pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
 def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
     if fits:
-        parallel.check_batch_size("gan", batch_size, train_gan.PAIRED_SHARE)
+        parallel.check_batch_size("gan", batch_size, gan.PAIRED_SHARE)
     else:
         with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
-            parallel.check_batch_size("gan", batch_size, train_gan.PAIRED_SHARE)
+            parallel.check_batch_size("gan", batch_size, gan.PAIRED_SHARE)
 
 
 class Images:
     """What the networks of a small GAN draw from films with known margins."""
 
     def __init__(self, tiny_config, random_like, margin):
-        networks = train_gan.make_networks(tiny_config)
+        networks = make_networks(tiny_config)
         sizes = networks.generator.latent_sizes
         image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
-        self.params, _ = random_like(lambda: train_gan.init_params(networks, 0))
+        self.params, _ = random_like(lambda: init_gan_params(networks, 0))
         self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
         self.networks, self.image, self.margin = networks, image, jnp.array(margin)
         self.draw = jax.jit(self._draw)
@@ -228,7 +231,7 @@ def test_the_loss_has_what_findings_and_silences_leave(tiny_config, random_like,
     strong = lambda grafted: jnp.full(len(grafted), SCALE.strong)
     said = lambda image: Brightness().apply({}, image)[0]
     margin = said(image) if label is None else jnp.where(label, SCALE.strong, SCALE.negative)
-    frozen = random_like(lambda: train_gan.init_params(films.networks, 0))[1], {}, SCALE
+    frozen = random_like(lambda: init_gan_params(films.networks, 0))[1], {}, SCALE
 
     @jax.jit
     def draw_and_score(image):

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import grading
-from cxr_jax.grading import Scale
+from cxr_jax.networks import grading
+from cxr_jax.networks.grading import Scale
 
 SCALE = Scale(negative=jnp.float32(-2.0), strong=jnp.float32(6.0))
 MARGINS = jnp.linspace(-5.0, 10.0, 301)

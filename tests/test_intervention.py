@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import intervention
-from cxr_jax import metrics, records
+from cxr_jax import metrics
+from cxr_jax.runtime import workdir
 
 
 def make_splits() -> dict[str, dict[str, np.ndarray]]:
@@ -153,7 +154,7 @@ def test_what_is_retrained_is_kept_for_this_very_training(tmp_path, monkeypatch,
     splits = make_splits()
     one = intervention.retrain(tiny_config, tmp_path, splits)
     assert intervention.retrain(tiny_config, tmp_path, splits) == one
-    assert records.read_json(one / "done.json")["mean"] == 1.0 and len(calls) == 1
+    assert workdir.read_json(one / "done.json")["mean"] == 1.0 and len(calls) == 1
     intervention.retrain(tiny_config, tmp_path, intervention.fill(splits, make_masks()))
     tiny_config.classifier.num_steps += 1
     intervention.retrain(tiny_config, tmp_path, splits)
@@ -166,7 +167,7 @@ def test_the_outline_shows_two_levels_and_nothing_else(tmp_path, monkeypatch, ti
     def retrain(config, directory, splits):
         seen[directory.name] = splits["test"]["image"]
         directory.mkdir()
-        records.mark_done(directory, **entry(0.5))
+        workdir.mark_done(directory, **entry(0.5))
         return directory
 
     monkeypatch.setattr(intervention, "retrain", retrain)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import inversion
-from cxr_jax.films import Films
+from cxr_jax.explain.films import Films
 
 FIELDS = ("judged", "structure", "severity", "drawn_judged")
 

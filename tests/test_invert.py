@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import invert
-from cxr_jax.invert import Latents, Settings, Target, Weights
+from cxr_jax.explain import inversion
+from cxr_jax.explain.inversion import Latents
+from cxr_jax.explain.inversion import Settings
+from cxr_jax.explain.inversion import Target
+from cxr_jax.explain.inversion import Weights
 
 S, N, SIDE = 3, 2, 4
 NOTHING = Weights(pixel=0.0, feature=0.0, margin=0.0, cross_entropy=0.0, prior=0.0)
@@ -55,7 +58,7 @@ def refine(render, target, first, weights, num_steps=600, **more):
     settings = SETTINGS._replace(weights=weights, num_steps=num_steps, **more)
 
     def call(first, target):
-        return invert.refine(first, target, render, classify, jnp.float32(4.0), settings)
+        return inversion.refine(first, target, render, classify, jnp.float32(4.0), settings)
 
     return jax.jit(call)(first, target)
 
@@ -99,7 +102,7 @@ def test_the_cross_entropy_is_least_where_the_probability_is_the_films(render, t
     drawn = jax.tree.map(lambda a: 0.9 * a, truth)
     margin, _ = classify(render(drawn.structure, drawn.severity(jnp.ones(4))))
     p, q = (1 / (1 + np.exp(-np.asarray(m, np.float64))) for m in (target.margin, margin))
-    found = invert.error(drawn, target, render, classify, jnp.float32(4.0), weights)
+    found = inversion.error(drawn, target, render, classify, jnp.float32(4.0), weights)
     by_hand = -3 * (p * np.log(q) + (1 - p) * np.log1p(-q))
     np.testing.assert_allclose(found, by_hand, rtol=1e-3, atol=1e-5)
 
@@ -117,10 +120,10 @@ def test_corrections_halve_what_an_encoder_that_sees_half_leaves(render, truth, 
         z = 0.5 * image.reshape(len(image), -1) @ inverse
         return Latents(z[:, :S] + bias, z[:, S:] / radius[:, None])
 
-    first = invert.guess(encode, target, render, 0)
+    first = inversion.guess(encode, target, render, 0)
     np.testing.assert_allclose(first.structure, 0.5 * truth.structure + bias, atol=1e-4)
     for times in (1, 3):
-        found = invert.guess(encode, target, render, times)
+        found = inversion.guess(encode, target, render, times)
         left = 0.5**times * (first.structure - truth.structure)
         np.testing.assert_allclose(found.structure - truth.structure, left, atol=1e-4)
         left = 0.5**times * (first.direction - truth.direction)
@@ -163,7 +166,7 @@ def test_the_error_counts_what_its_weights_say(render, truth):
     target = target_of(render(truth.structure, truth.severity(radius)), radius)
     prior = NOTHING._replace(prior=2.0)
     each = lambda weights, latents: np.asarray(
-        invert.error(latents, target, render, classify, jnp.float32(4.0), weights)
+        inversion.error(latents, target, render, classify, jnp.float32(4.0), weights)
     )
     # At the truth only the prior is left: half the squared norm a pixel; none for a free direction.
     squared = (truth.structure**2).sum(-1) + (radius > 0) * (truth.direction**2).sum(-1)
@@ -182,7 +185,7 @@ def test_a_film_without_its_finding_by_hand(render, truth):
     radius = jnp.array([1.0, 0.0, 0.5, 2.0])
     image = 3 + render(truth.structure, truth.direction)
     change = render(0 * truth.structure, radius[:, None] * truth.direction)
-    bare = invert.without_finding(truth, target_of(image, radius), render)
+    bare = inversion.without_finding(truth, target_of(image, radius), render)
     np.testing.assert_allclose(bare, image - change, atol=1e-5)
 
 
@@ -194,7 +197,7 @@ def test_a_change_is_kept_against_what_the_film_alone_would_have(render, truth):
     found, _ = refine(render, target, first, PIXEL_ONLY, 2000, keep_change=True, learning_rate=0.02)
     basis = np.concatenate([render(*pair).reshape(-1, SIDE * SIDE) for pair in unit_latents()])
     both = np.concatenate([basis, basis * (np.arange(S + N) < S)[:, None]], axis=1)
-    bare = invert.without_finding(first, target, render)
+    bare = inversion.without_finding(first, target, render)
     wanted = np.concatenate([target.image.reshape(4, -1), bare.reshape(4, -1)], axis=1)
     by_hand = np.linalg.lstsq(both.T, wanted.T, rcond=None)[0].T
     np.testing.assert_allclose(np.concatenate(found, axis=1), by_hand, atol=0.05)

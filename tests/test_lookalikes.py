@@ -5,7 +5,8 @@ import pytest
 
 from benchmarks import lookalikes
 from benchmarks.lookalikes import Answers
-from datasets.cxr_phantom.phantom import PhantomSpec, draw
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw
 
 SEED = 3
 

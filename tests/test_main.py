@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import phantom
+from cxr_jax.configs import phantom
 
 ROOT = Path(__file__).parents[1]
 PHANTOM = "--config=configs/phantom.py:tiny"

@@ -7,11 +7,12 @@ import pytest
 import toy_networks
 from toy_networks import SIDE
 
-from configs import base
-from cxr_jax import attribution, maps
+from cxr_jax.configs import base
+from cxr_jax.explain import attribution
+from cxr_jax.explain import maps
 from cxr_jax.models.classifier import Classifier
-from cxr_jax.scores import Ended
-from cxr_jax.walk import Walk
+from cxr_jax.explain.traversal import Ended
+from cxr_jax.explain.traversal import Walk
 
 pytestmark = pytest.mark.usefixtures("optimised")
 

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import train_classifier, train_gan
-from cxr_jax.gan_objective import Networks
+from cxr_jax.training import classifier
+from cxr_jax.training import gan
+from cxr_jax.networks.build import Networks
 from cxr_jax.models import gan
 
 SIZE, BATCH = 32, 3
@@ -19,7 +20,7 @@ CONFIGS = sorted(p.stem for p in Path("configs").glob("*.py") if p.stem not in (
 @pytest.fixture
 def networks(tiny_config) -> Networks:
     tiny_config.data.image_size = SIZE
-    return train_gan.make_networks(tiny_config)
+    return make_networks(tiny_config)
 
 
 @pytest.fixture
@@ -164,8 +165,8 @@ def test_half_precision_draws_about_the_same(networks, draw, params, latents):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_builds_networks_that_fit_together(name):
     config = importlib.import_module(f"configs.{name}").get_config()
-    networks = train_gan.make_networks(config)
-    judge = train_classifier.make_classifier(config.judge)
+    networks = make_networks(config)
+    judge = classifier.make_classifier(config.judge)
     image = jnp.zeros((2, config.data.image_size, config.data.image_size, 1))
 
     def play(image):

@@ -12,9 +12,12 @@ import pytest
 import test_end_to_end
 import test_main
 
-from configs import base
-from cxr_jax import classifiers, losses, maps, train_classifier
-from datasets.errors import InputError
+from cxr_jax.configs import base
+from cxr_jax.networks import build
+from cxr_jax import losses
+from cxr_jax.explain import maps
+from cxr_jax.training import classifier
+from cxr_jax.errors import InputError
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SIZE = 32
@@ -58,8 +61,8 @@ def test_the_readme_shows_ten_lines_and_the_command():
 
 def test_the_readmes_function_is_a_classifier(mine, section, image):
     section.module = mine(readme_code())
-    classifiers.check("classifier", section, SIZE)
-    network = classifiers.make_classifier(section)
+    check_classifier("classifier", section, SIZE)
+    network = build.make_classifier(section)
     margin, features = network.apply({"params": {}}, image)
     chest = np.asarray(image)[:, SIZE // 4 : -SIZE // 4, SIZE // 8 : -SIZE // 8]
     np.testing.assert_allclose(margin, 8 * (chest.mean((1, 2, 3)) - 0.13), atol=1e-5)
@@ -79,10 +82,10 @@ def test_answers_of_every_shape(shape, mine, section, image):
     )
     if shape == "two":
         with pytest.raises(InputError, match=r"shape \(2, 2\).*convention\.outputs"):
-            classifiers.check("classifier", section, SIZE)
+            check_classifier("classifier", section, SIZE)
         section.convention.update(dict(outputs=2, positive_output=1, negative_output=0))
-    classifiers.check("classifier", section, SIZE)
-    margin, _ = classifiers.make_classifier(section).apply({"params": {}}, image)
+    check_classifier("classifier", section, SIZE)
+    margin, _ = build.make_classifier(section).apply({"params": {}}, image)
     wanted = image.mean(axis=(1, 2, 3)) * (2 if shape == "two" else 1)
     np.testing.assert_allclose(margin, wanted, atol=1e-6)
 
@@ -107,7 +110,7 @@ def test_what_is_no_classifier_is_refused(name, mine, section):
     code, message = REFUSED[name]
     section.module = mine(code)
     with pytest.raises(InputError, match=message) as raised:
-        classifiers.check("classifier", section, SIZE)
+        check_classifier("classifier", section, SIZE)
     assert "\n" not in str(raised.value)
 
 
@@ -115,7 +118,7 @@ def test_what_is_no_classifier_is_refused(name, mine, section):
 def test_a_wrong_name(name, section):
     section.module = name
     with pytest.raises(InputError, match=f"{name!r} is no .package.module:function.") as raised:
-        classifiers.check("classifier", section, SIZE)
+        check_classifier("classifier", section, SIZE)
     assert "\n" not in str(raised.value)
 
 
@@ -131,18 +134,18 @@ def test_a_wrong_name_ends_in_one_line_before_anything_is_trained(tmp_path):
 def test_weights_of_its_own(mine, section):
     section.module, section.weights = mine(readme_code()), "w.pth"
     with pytest.raises(InputError, match="brings its own weights"):
-        classifiers.check("classifier", section, SIZE)
+        check_classifier("classifier", section, SIZE)
 
 
 def test_grad_cam_is_left_out_with_a_reason(mine, section, image):
     section.module = mine(readme_code())
-    network = classifiers.make_classifier(section)
+    network = build.make_classifier(section)
     explain = base.get_explain()
     assert "grad_cam" in explain.maps
     assert maps.baselines(network, explain, seed=0).keys() == {"gradient"}
     assert "no feature maps" in maps.reasons(network, explain.maps)["grad_cam"]
     assert not maps.reasons(network, ["gradient"])
-    assert not maps.reasons(classifiers.make_compact(section), explain.maps)
+    assert not maps.reasons(build.make_compact(section), explain.maps)
 
 
 def test_only_the_judge_is_trained(mine, tiny_config, tmp_path):
@@ -154,12 +157,12 @@ def test_only_the_judge_is_trained(mine, tiny_config, tmp_path):
         "image": rng.integers(0, 256, (16, 16, 16, 1)).astype(np.uint8),
         "label": np.arange(16) % 2,
     }
-    train_classifier.run(config, tmp_path, dict.fromkeys(("train", "validation", "test"), arrays))
+    classifier.run(config, tmp_path, dict.fromkeys(("train", "validation", "test"), arrays))
     directory = tmp_path / "classifier"
     assert not (directory / "checkpoints").exists()
     assert (directory / "judge" / "checkpoints").exists()
     figures = json.loads((directory / "done.json").read_text())
-    network, params = train_classifier.load(config.classifier, 16, directory)
+    network, params = load_classifier(config.classifier, 16, directory)
     margin = network.apply({"params": params}, jnp.float32(arrays["image"] / 127.5 - 1))[0]
     positive, negative = margin[arrays["label"] == 1], margin[arrays["label"] == 0]
     auroc = float((positive[:, None] > negative[None]).mean())

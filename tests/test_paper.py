@@ -5,18 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import paper
-from cxr_jax import (
-    explain,
-    gan_state,
-    paper_objective,
-    parallel,
-    train_gan,
-    train_paper_gan,
-)
-from cxr_jax.grading import Scale
-from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator, grown_size
-from datasets.errors import InputError
+from cxr_jax.configs import paper
+from cxr_jax.pipeline import explain
+from cxr_jax.training import gan_state
+from cxr_jax.training import paper_objective
+from cxr_jax.runtime import parallel
+from cxr_jax.training import gan
+from cxr_jax.training import paper_gan
+from cxr_jax.networks.grading import Scale
+from cxr_jax.models.paper import PaperDiscriminator
+from cxr_jax.models.paper import PaperGenerator
+from cxr_jax.models.paper import grown_size
+from cxr_jax.errors import InputError
 
 WEIGHTS = paper_objective.Weights(entropy=1.0, mode_seeking=0.2)
 
@@ -65,7 +65,7 @@ def networks():
     config = paper.get_config("tiny")
     config.data.image_size = 16
     config.gan.paper.update(dict(generator_widths=(32, 16), discriminator_widths=(8, 8)))
-    return train_gan.make_networks(config)
+    return make_networks(config)
 
 
 def test_dropout_is_drawn_in_training_alone(networks):
@@ -84,9 +84,9 @@ def test_statistics_of_the_batch_become_the_generators(networks):
     """The first layer's, by hand: a tenth of the way to those of the images that were drawn."""
     rows = 16
     optimizers = gan_state.make_optimizers(paper.get_config("tiny").gan)
-    start = gan_state.init_state(*train_gan.init_params(networks, 0), optimizers)
+    start = gan_state.init_state(*init_gan_params(networks, 0), optimizers)
     classifier = networks.classifier.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)))["params"]
-    step = train_paper_gan.make_train_step(networks, optimizers, 1e-3)
+    step = paper_gan.make_train_step(networks, optimizers, 1e-3)
     image = np.random.default_rng(0).integers(256, size=(rows, 16, 16, 1), dtype=np.uint8)
     index = np.arange(rows, dtype=np.int32)
     before = jax.tree.map(np.asarray, start.generator["generator"])
@@ -118,10 +118,10 @@ def test_statistics_of_the_batch_become_the_generators(networks):
 )
 def test_what_the_paper_lacks_is_refused(section, field, value):
     config = paper.get_config("64")
-    explain.check_config(config)
+    check_explain(config)
     part = config
     for name in section.split("."):
         part = part[name]
     part[field] = value
     with pytest.raises(InputError, match=f"config.{section}.{field} is .* the paper's "):
-        explain.check_config(config)
+        check_explain(config)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import paper_objective
+from cxr_jax.training import paper_objective
 
 
 class Brightness:

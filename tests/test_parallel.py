@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import parallel
-from datasets.errors import InputError
+from cxr_jax.runtime import parallel
+from cxr_jax.errors import InputError
 
 DEVICES = 4
 

@@ -10,10 +10,14 @@ import pytest
 import toy_networks
 from toy_networks import NUM_SEVERITY, ToyGan
 
-from configs import base
-from cxr_jax import paths, walk
-from cxr_jax.films import Films, Thresholds
-from cxr_jax.paths import DIRECTIONS, NAMES, Guide
+from cxr_jax.configs import base
+from cxr_jax.explain import paths
+from cxr_jax.explain import traversal
+from cxr_jax.explain.films import Films
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.explain.paths import NAMES
+from cxr_jax.explain.paths import Guide
 
 N, K, NUM_ENDS = 5, 4, 2
 
@@ -27,7 +31,7 @@ class World(NamedTuple):
     guide: Guide
     films: dict[str, Films]
     thresholds: Thresholds
-    walks: dict[str, dict[str, list[walk.Walk]]]
+    walks: dict[str, dict[str, list[traversal.Walk]]]
 
 
 def make_section(names=NAMES) -> ml_collections.ConfigDict:
@@ -46,7 +50,7 @@ def alike(films: Films) -> Films:
     return films.rows(order[first : first + N])
 
 
-def stop_midway(walked: walk.Walk, towards: int) -> float:
+def stop_midway(walked: traversal.Walk, towards: int) -> float:
     """A margin that some walks reach before their end."""
     return float(np.median(walked.margin[:, K // 2]))
 
@@ -176,7 +180,7 @@ def test_the_two_geodesics_measure_differently(world):
 def test_chord_goes_straight_to_where_aligned_stopped(world, direction):
     aligned, chord = (world.walks[direction][name][0] for name in ("aligned", "chord"))
     towards = DIRECTIONS[direction]
-    frame, _ = walk.stop(aligned.margin, world.thresholds.target(towards), towards)
+    frame, _ = traversal.stop(aligned.margin, world.thresholds.target(towards), towards)
     assert len(set(frame)) > 1 and (frame > 0).all()
     end = aligned.points[np.arange(N), frame]
     np.testing.assert_allclose(chord.points[:, -1], end, atol=1e-5)
@@ -218,7 +222,7 @@ def test_random_is_absent_from_negatives(world):
 def test_random_is_each_films_own_direction_and_repeats_with_its_seed(world):
     (walked,) = world.walks["pos_to_neg"]["random"]
     assert_straight(walked.points)
-    directions = np.asarray(walk.unit(jnp.asarray(moves(walked.points)[:, -1])))
+    directions = np.asarray(traversal.unit(jnp.asarray(moves(walked.points)[:, -1])))
     cosine = directions @ directions.T
     assert np.abs(cosine - np.eye(N)).max() < 0.99
     only = {"random": world.paths["random"]}
@@ -259,7 +263,7 @@ def test_a_films_walk_is_its_own_whatever_batch_it_sits_in(world, direction):
         if name == "random":
             continue  # drawn by a film's place among those walked
         for found, whole in zip(walks, world.walks[direction][name], strict=True):
-            for field in walk.Walk._fields:
+            for field in traversal.Walk._fields:
                 np.testing.assert_allclose(
                     getattr(found, field),
                     getattr(whole, field)[rows],

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from datasets.cxr_phantom import cxr_phantom_dataset_builder as builder_module
-from datasets.cxr_phantom.canvas import SMALLEST_SIZE, grain, make_canvas
-from datasets.cxr_phantom.patient import PARAMETER_NAMES
-from datasets.cxr_phantom.phantom import IMAGE_NAMES, MASK_NAMES, PhantomSpec, draw
+from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder as builder_module
+from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
+from cxr_jax.datasets.cxr_phantom.canvas import grain
+from cxr_jax.datasets.cxr_phantom.canvas import make_canvas
+from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
+from cxr_jax.datasets.cxr_phantom.phantom import IMAGE_NAMES
+from cxr_jax.datasets.cxr_phantom.phantom import MASK_NAMES
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw
 
 SPEC = PhantomSpec(size=64)
 SEED = 3

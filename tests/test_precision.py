@@ -14,21 +14,22 @@ import numpy as np
 import optax
 import pytest
 
-from configs import base, covid, paper, phantom
-from cxr_jax import (
-    averaged,
-    parallel,
-    precision,
-    train_classifier,
-    train_encoder,
-    train_evaluators,
-    train_gan,
-    train_paper_gan,
-)
-from cxr_jax.augment import Augmentation
-from cxr_jax.grading import Scale
+from cxr_jax.configs import base
+from cxr_jax.configs import covid
+from cxr_jax.configs import paper
+from cxr_jax.configs import phantom
+from cxr_jax.training import ema
+from cxr_jax.runtime import parallel
+from cxr_jax.runtime import precision
+from cxr_jax.training import classifier
+from cxr_jax.training import encoder
+from cxr_jax.training import evaluators
+from cxr_jax.training import gan
+from cxr_jax.training import paper_gan
+from cxr_jax.data.augment import Augmentation
+from cxr_jax.networks.grading import Scale
 from cxr_jax.models.blocks import PixelNorm
-from datasets.errors import InputError
+from cxr_jax.errors import InputError
 
 ROWS, SIZE = 16, 16
 STILL = Augmentation(*[0.0] * len(Augmentation._fields))
@@ -58,12 +59,12 @@ def paper_config(dtype: str):
 def networks_of(config) -> dict:
     """(network, its inputs) by name."""
     image = jax.random.uniform(jax.random.key(1), (4, SIZE, SIZE, 1), minval=-1.0)
-    networks = train_gan.make_networks(config)
+    networks = make_networks(config)
     latents = [
         jax.random.normal(jax.random.key(2 + i), (4, n))
         for i, n in enumerate(networks.generator.latent_sizes)
     ]
-    of_paper = train_gan.make_networks(paper_config(config.gan.dtype))
+    of_paper = make_networks(paper_config(config.gan.dtype))
     vectors = [jax.random.normal(jax.random.key(4), (4, 100)), jnp.ones((4, 10))]
     return {
         "classifier": (networks.classifier, [image]),
@@ -72,8 +73,8 @@ def networks_of(config) -> dict:
         "generator": (networks.generator, latents),
         "encoder": (networks.encoder, [image]),
         "discriminator": (networks.discriminator, [image, jnp.arange(4)]),
-        "segmenter": (train_evaluators.make_segmenter(config.evaluators.segmenter), [image]),
-        "regressor": (train_evaluators.make_regressor(config.evaluators.regressor), [image]),
+        "segmenter": (make_segmenter(config.evaluators.segmenter), [image]),
+        "regressor": (make_regressor(config.evaluators.regressor), [image]),
     }
 
 
@@ -136,18 +137,18 @@ def sgd() -> optax.GradientTransformation:
 
 
 def classifier_step(config, random_like) -> tuple:
-    network = train_classifier.make_classifier(config.classifier)
-    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
-    step = train_classifier.make_train_step(network, sgd(), STILL, 0.05, 0.9, seed=0)
-    return step, averaged.init_state(params, sgd()), (), lambda state: state.params
+    network = classifier.make_classifier(config.classifier)
+    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
+    step = classifier.make_train_step(network, sgd(), STILL, 0.05, 0.9, seed=0)
+    return step, ema.init_state(params, sgd()), (), lambda state: state.params
 
 
 def gan_parts(config, random_like) -> tuple:
-    networks = train_gan.make_networks(config)
-    optimizers = train_gan.Optimizers(sgd(), sgd())
-    generator, discriminator = random_like(lambda: train_gan.init_params(networks, 0))
-    classifier = random_like(lambda: train_classifier.init_params(networks.classifier, SIZE, 0))
-    state = train_gan.GanState(
+    networks = make_networks(config)
+    optimizers = gan.Optimizers(sgd(), sgd())
+    generator, discriminator = random_like(lambda: init_gan_params(networks, 0))
+    classifier = random_like(lambda: classifier.init_params(networks.classifier, SIZE, 0))
+    state = gan.GanState(
         step=jnp.int32(0),
         generator=generator,
         discriminator=discriminator,
@@ -160,24 +161,24 @@ def gan_parts(config, random_like) -> tuple:
 
 def gan_step(config, random_like) -> tuple:
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    step = train_gan.make_train_step(networks, optimizers, STILL, 50.0)
-    frozen = *frozen, train_gan.make_setting(config, "ours")
+    step = gan.make_train_step(networks, optimizers, STILL, 50.0)
+    frozen = *frozen, gan.make_setting(config, "ours")
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
 def penalty_step(config, random_like) -> tuple:
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    step = train_gan.make_penalty_step(networks, optimizers.discriminator, 1.0)
+    step = gan.make_penalty_step(networks, optimizers.discriminator, 1.0)
     return step, state, frozen, lambda state: state.discriminator
 
 
 def encoder_step(config, random_like) -> tuple:
     networks, _, state, frozen = gan_parts(config, random_like)
-    step = train_encoder.make_train_step(networks, sgd(), STILL)
-    frozen = *frozen, train_gan.make_setting(config, "ours")
+    step = encoder.make_train_step(networks, sgd(), STILL)
+    frozen = *frozen, gan.make_setting(config, "ours")
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]
-    state = train_encoder.EncoderState(jnp.int32(0), encoder, sgd().init(encoder))
+    state = encoder.EncoderState(jnp.int32(0), encoder, sgd().init(encoder))
     return step, state, (gan, *frozen), lambda state: state.encoder
 
 
@@ -186,8 +187,8 @@ def paper_step(config, random_like) -> tuple:
     config = paper_config(config.gan.dtype)
     config.gan.paper.dropout = 0.0
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    step = train_paper_gan.make_train_step(networks, optimizers, 50.0)
-    frozen = *frozen, train_gan.make_setting(config, "paper")
+    step = paper_gan.make_train_step(networks, optimizers, 50.0)
+    frozen = *frozen, gan.make_setting(config, "paper")
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
@@ -227,7 +228,7 @@ def test_a_step_goes_the_same_way(name, random_like):
 
 
 def test_large_experiments_compute_in_bfloat16_and_small_ones_do_not():
-    precision.check_config(covid.get_config())
+    check_dtypes(covid.get_config())
     assert covid.get_config().gan.dtype == covid.get_config().classifier.dtype == "bfloat16"
     assert paper.get_config().gan.dtype == paper.get_config().judge.dtype == "bfloat16"
     small = covid.get_config("cpu"), covid.get_config("tiny"), paper.get_config("64")
@@ -240,11 +241,11 @@ def test_types_without_enough_range_are_refused():
         config = base.get_config()
         config[name].dtype = "float16"
         with pytest.raises(InputError, match=f"config.{name}.dtype is 'float16'; choose"):
-            precision.check_config(config)
+            check_dtypes(config)
     config = base.get_config()
     config.evaluators.robust.dtype = "float64"
     with pytest.raises(InputError, match="config.evaluators.robust.dtype"):
-        precision.check_config(config)
+        check_dtypes(config)
 
 
 def test_films_are_explained_in_float32_whatever_the_networks_were_trained_in():

@@ -4,16 +4,20 @@ import functools
 
 import pytest
 
-from configs import base, covid, paper, phantom, shortcut
-from cxr_jax import ranges
-from datasets.errors import InputError
+from cxr_jax.configs import base
+from cxr_jax.configs import covid
+from cxr_jax.configs import paper
+from cxr_jax.configs import phantom
+from cxr_jax.configs import shortcut
+from cxr_jax.pipeline import config_checks
+from cxr_jax.errors import InputError
 
-FIELDS = [(name, field) for name, fields in ranges.LEAST.items() for field in fields]
+FIELDS = [(name, field) for name, fields in config_checks.LEAST.items() for field in fields]
 
 
 def refused(config) -> str:
     with pytest.raises(InputError) as raised:
-        ranges.check_config(config)
+        config_checks.check_ranges(config)
     text = str(raised.value)
     assert "\n" not in text and len(text) < 200
     return text
@@ -22,9 +26,9 @@ def refused(config) -> str:
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_a_field_has_a_least_value(name, field):
     config = base.get_config()
-    section, least = functools.reduce(getattr, name.split("."), config), ranges.LEAST[name][field]
+    section, least = functools.reduce(getattr, name.split("."), config), config_checks.LEAST[name][field]
     section[field] = least
-    ranges.check_config(config)
+    config_checks.check_ranges(config)
     section[field] = least - 1
     assert f"config.{name}.{field} is {least - 1}; it must be at least {least}" in refused(config)
 
@@ -39,7 +43,7 @@ def test_a_seed_has_31_bits(seed):
 @pytest.mark.parametrize("module", [phantom, covid, shortcut, paper])
 @pytest.mark.parametrize("variant", ["", "tiny"])
 def test_the_configs_are_within_their_ranges(module, variant):
-    ranges.check_config(module.get_config(variant))
+    config_checks.check_ranges(module.get_config(variant))
 
 
 @pytest.mark.parametrize(("percentile", "fits"), [(0.0, False), (50.0, True), (100.5, False)])
@@ -47,7 +51,7 @@ def test_a_percentile_is_above_0_and_up_to_100(percentile, fits):
     config = base.get_config()
     config.explain.gate_percentile = percentile
     if fits:
-        ranges.check_config(config)
+        config_checks.check_ranges(config)
     else:
         assert f"gate_percentile is {percentile}" in refused(config)
 
@@ -66,7 +70,7 @@ def test_latents_have_no_more_maps_than_the_networks_have_levels(field, channels
     config = base.get_config()
     config.gan[field] = channels
     if fits:
-        ranges.check_config(config)
+        config_checks.check_ranges(config)
     else:
         assert f"config.gan.{field} is {channels}" in refused(config)
 
@@ -93,7 +97,7 @@ def test_markers_have_two_probabilities(probabilities):
 )
 def test_the_size_of_films(data, size, networks, fits):
     if fits:
-        ranges.check_size(data, size, networks)
+        config_checks.check_size(data, size, networks)
     else:
         with pytest.raises(InputError, match=f"image_size is {size}"):
-            ranges.check_size(data, size, networks)
+            config_checks.check_size(data, size, networks)

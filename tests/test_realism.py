@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks import realism
-from configs.phantom import get_config
-from cxr_jax import evaluate
-from cxr_jax.data import to_unit_range
-from cxr_jax.films import Thresholds
+from cxr_jax.configs.phantom import get_config
+from cxr_jax.evaluate import realism
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.explain.films import Thresholds
 
 FILMS, FRAMES, SIDE, TEST = 6, 5, 8, 40
 BOOTSTRAP = (60, 0)
@@ -68,7 +68,7 @@ def test_frames_go_from_the_film_to_where_the_walk_stops(workdir):
     assert found.keys() == {"linear", "ray"}
     with np.load(workdir / "explain" / "walks.npz") as arrays:
         walked = to_unit_range(arrays["pos_to_neg/ray/carried"])
-    assert found["ray"].shape == (FILMS, evaluate.NUM_FRAMES, SIDE, SIDE, 1)
+    assert found["ray"].shape == (FILMS, realism.NUM_FRAMES, SIDE, SIDE, 1)
     np.testing.assert_array_equal(found["ray"][:, 0], walked[:, 0])
     np.testing.assert_array_equal(found["ray"][:, -1], walked[:, 3])
     # Towards positive the other median is the target.
@@ -89,7 +89,7 @@ def test_it_is_that_of_the_frames_and_of_the_films_not_walked(workdir, test_spli
     image = to_unit_range(test_split["image"])
     real = image[others[others % 2 == 1]], image[others[others % 2 == 0]]
     frames = realism.load_frames(workdir, "pos_to_neg")["ray"]
-    expected = evaluate.realism(flat, frames, real, BOOTSTRAP)
+    expected = realism.realism(flat, frames, real, BOOTSTRAP)
     found = realism.summarise(drawn["pos_to_neg"]["ray"][None])
     assert found["mean"] == pytest.approx(expected["mean"], rel=1e-4)
     assert found["ci95"] == pytest.approx(expected["ci95"], rel=1e-4)

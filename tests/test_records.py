@@ -6,8 +6,8 @@ import os
 import pytest
 from ml_collections import ConfigDict
 
-from cxr_jax import records
-from datasets.errors import InputError
+from cxr_jax.runtime import workdir
+from cxr_jax.errors import InputError
 
 
 def make_config(**fields) -> ConfigDict:
@@ -16,8 +16,8 @@ def make_config(**fields) -> ConfigDict:
 
 
 def claim(workdir, config: ConfigDict, contents: str = "films 1") -> None:
-    records.check_workdir(workdir, config)
-    records.claim_workdir(workdir, config, contents)
+    workdir.check_workdir(workdir, config)
+    workdir.claim_workdir(workdir, config, contents)
 
 
 def test_a_workdir_stays_with_its_data(tmp_path):
@@ -25,7 +25,7 @@ def test_a_workdir_stays_with_its_data(tmp_path):
     claim(tmp_path, make_config(), "films 1")
     with pytest.raises(InputError, match="films 1 then, films 2 now"):
         claim(tmp_path, make_config(), "films 2")
-    assert records.read_json(tmp_path / "data.json") == {"contents": "films 1"}
+    assert workdir.read_json(tmp_path / "data.json") == {"contents": "films 1"}
 
 
 def test_a_new_workdir_gets_the_config(tmp_path):
@@ -66,7 +66,7 @@ def test_another_config_is_refused_by_the_field_that_differs(tmp_path, change, n
 def test_explaining_may_be_configured_anew(tmp_path):
     claim(tmp_path, make_config())
     claim(tmp_path, make_config(explain=dict(images=16)))
-    assert records.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
+    assert workdir.read_json(tmp_path / "config.json")["explain"] == {"images": 16}
 
 
 def test_the_same_data_may_lie_elsewhere(tmp_path):
@@ -79,7 +79,7 @@ def test_the_same_data_may_lie_elsewhere(tmp_path):
 def test_other_evaluators_may_be_asked_for_but_not_made_otherwise(tmp_path):
     claim(tmp_path, make_config(evaluators=dict(names=(), robust=dict(steps=1))))
     claim(tmp_path, make_config(evaluators=dict(names=("robust",), robust=dict(steps=1))))
-    assert records.read_json(tmp_path / "config.json")["evaluators"]["names"] == ["robust"]
+    assert workdir.read_json(tmp_path / "config.json")["evaluators"]["names"] == ["robust"]
     with pytest.raises(InputError, match="evaluators.robust.steps"):
         claim(tmp_path, make_config(evaluators=dict(names=("robust",), robust=dict(steps=2))))
 
@@ -107,24 +107,24 @@ def test_a_broken_config_is_named(tmp_path, broken):
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "metrics.json"
-    records.write_json(path, {"a": [1, None]})
+    workdir.write_json(path, {"a": [1, None]})
     for content in ({"a": float("nan")}, {"a": object()}):
         with pytest.raises((ValueError, TypeError)):
-            records.write_json(path, content)
-    assert records.read_json(path) == {"a": [1, None]}
+            workdir.write_json(path, content)
+    assert workdir.read_json(path) == {"a": [1, None]}
 
 
 def test_a_run_killed_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "metrics.json"
-    records.write_json(path, {"a": 1})
+    workdir.write_json(path, {"a": 1})
 
     def die(*arguments):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(type(path), "replace", die)
     with pytest.raises(KeyboardInterrupt):
-        records.write_json(path, {"a": 2})
-    assert records.read_json(path) == {"a": 1}
+        workdir.write_json(path, {"a": 2})
+    assert workdir.read_json(path) == {"a": 1}
 
 
 def read_lines(directory) -> list[dict]:
@@ -132,7 +132,7 @@ def read_lines(directory) -> list[dict]:
 
 
 def test_recorder_writes_a_line_an_interval(tmp_path, capsys):
-    recorder = records.Recorder(tmp_path / "gan", "gan", 20, 4, 0)
+    recorder = MetricWriter(tmp_path / "gan", "gan", 20, 4, 0)
     recorder.write(10, {"loss": 0.5})
     # A killed run has its lines on disk without having been closed.
     assert read_lines(tmp_path / "gan")[0]["loss"] == 0.5
@@ -147,20 +147,20 @@ def test_recorder_writes_a_line_an_interval(tmp_path, capsys):
 
 def test_a_resumed_recorder_appends(tmp_path):
     for start in (0, 10):
-        recorder = records.Recorder(tmp_path, "gan", 20, 4, start)
+        recorder = MetricWriter(tmp_path, "gan", 20, 4, start)
         recorder.write(start + 10, {"loss": start})
         recorder.close()
     assert [line["step"] for line in read_lines(tmp_path)] == [10, 20]
 
 
 def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
-    recorder = records.Recorder(tmp_path, "gan", 40, 4, 0)
+    recorder = MetricWriter(tmp_path, "gan", 40, 4, 0)
     for step in (10, 20, 30):
         recorder.write(step, {"loss": 1.0})
     recorder.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4')  # the run was killed while it wrote
-    recorder = records.Recorder(tmp_path, "gan", 40, 4, 20)
+    recorder = MetricWriter(tmp_path, "gan", 40, 4, 20)
     recorder.write(30, {"loss": 2.0})
     recorder.close()
     lines = read_lines(tmp_path)
@@ -169,7 +169,7 @@ def test_what_was_recorded_after_the_checkpoint_is_recorded_once(tmp_path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_diverged_training_ends(tmp_path, value):
-    recorder = records.Recorder(tmp_path, "gan", 20, 4, 0)
+    recorder = MetricWriter(tmp_path, "gan", 20, 4, 0)
     with pytest.raises(InputError, match="gan has diverged: loss is (nan|inf) at step 10"):
         recorder.write(10, {"accuracy": 0.5, "loss": value})
     recorder.close()
@@ -177,25 +177,25 @@ def test_a_diverged_training_ends(tmp_path, value):
 
 
 def test_done_is_done_with_its_facts(tmp_path):
-    assert not records.is_done(tmp_path)
-    records.mark_done(tmp_path, explain={"images": (1, 2)}, steps=3)
-    assert records.is_done(tmp_path)
-    assert records.is_done(tmp_path, explain={"images": (1, 2)})
-    assert not records.is_done(tmp_path, explain={"images": (1, 3)})
-    assert not records.is_done(tmp_path, unknown=1)
+    assert not workdir.is_done(tmp_path)
+    workdir.mark_done(tmp_path, explain={"images": (1, 2)}, steps=3)
+    assert workdir.is_done(tmp_path)
+    assert workdir.is_done(tmp_path, explain={"images": (1, 2)})
+    assert not workdir.is_done(tmp_path, explain={"images": (1, 3)})
+    assert not workdir.is_done(tmp_path, unknown=1)
 
 
 def test_a_task_that_is_done_again_is_finished_anew(tmp_path):
-    assert records.finished(tmp_path) is None
-    assert records.finished(tmp_path / "nowhere") is None
-    records.mark_done(tmp_path, steps=3)
+    assert workdir.finished(tmp_path) is None
+    assert workdir.finished(tmp_path / "nowhere") is None
+    workdir.mark_done(tmp_path, steps=3)
     os.utime(tmp_path / "done.json", ns=(1, 10**18 + 1))
-    assert records.finished(tmp_path) == 10**18 + 1
-    records.mark_done(tmp_path, steps=3)
-    assert records.finished(tmp_path) > 10**18 + 1
+    assert workdir.finished(tmp_path) == 10**18 + 1
+    workdir.mark_done(tmp_path, steps=3)
+    assert workdir.finished(tmp_path) > 10**18 + 1
     # To the nanosecond, also after it was written down.
-    trained = {"gan": records.finished(tmp_path), "evaluators": None}
-    records.mark_done(tmp_path / ".", explain={}, trained=trained)
-    assert records.is_done(tmp_path, trained=trained)
-    assert not records.is_done(tmp_path, trained=trained | {"gan": trained["gan"] + 1})
-    assert not records.is_done(tmp_path, trained=trained | {"evaluators": 1})
+    trained = {"gan": workdir.finished(tmp_path), "evaluators": None}
+    workdir.mark_done(tmp_path / ".", explain={}, trained=trained)
+    assert workdir.is_done(tmp_path, trained=trained)
+    assert not workdir.is_done(tmp_path, trained=trained | {"gan": trained["gan"] + 1})
+    assert not workdir.is_done(tmp_path, trained=trained | {"evaluators": 1})

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxr_jax import results
+from cxr_jax.report import figures
 
 
 def test_every_score_is_kept_under_its_name(tmp_path):
@@ -15,7 +15,7 @@ def test_every_score_is_kept_under_its_name(tmp_path):
         "maps": {"latent": {"on_target": np.array([0.5])}},
     }
     path = tmp_path / "scores.npz"
-    results.save_scores(path, scores)
+    save_scores(path, scores)
     with np.load(path) as arrays:
         assert set(arrays) == {
             "pos_to_neg/linear/flip_rate",
@@ -30,7 +30,7 @@ def test_every_score_is_kept_under_its_name(tmp_path):
 
 
 def test_a_data_set_without_masks_keeps_its_walks_scores(tmp_path):
-    results.save_scores(tmp_path / "scores.npz", {"pos_to_neg": {}, "maps": {}})
+    save_scores(tmp_path / "scores.npz", {"pos_to_neg": {}, "maps": {}})
     with np.load(tmp_path / "scores.npz") as arrays:
         assert list(arrays) == []
 
@@ -39,7 +39,7 @@ def test_rejected_films_are_listed_by_file_name_or_patient():
     patients = np.array([b"p0", b"p1", b"p2", b"p3"])
     files = np.array([b"a.png", b"b.png", b"c.png", b"d.png"])
     rows, reasons = np.array([1, 3, 0]), ["", "too dark", "f differs"]
-    found = results.list_rejected({"patient_id": patients}, rows, reasons)
+    found = list_rejected({"patient_id": patients}, rows, reasons)
     assert found == [{"id": "p3", "reason": "too dark"}, {"id": "p0", "reason": "f differs"}]
     both = {"patient_id": patients, "filename": files}
-    assert [film["id"] for film in results.list_rejected(both, rows, reasons)] == ["d.png", "a.png"]
+    assert [film["id"] for film in list_rejected(both, rows, reasons)] == ["d.png", "a.png"]

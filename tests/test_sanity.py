@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks import runs, sanity
 from benchmarks.sanity import Controls
-from configs.phantom import get_config
-from cxr_jax import results
-from cxr_jax.data import to_unit_range
-from datasets.cxr_phantom.phantom import PhantomSpec
-from datasets.cxr_phantom.phantom import draw as draw_phantom
+from cxr_jax.configs.phantom import get_config
+from cxr_jax.report import figures
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw as draw_phantom
 
 BOOTSTRAP = (50, 0)
 SIDE = 6
@@ -22,7 +22,7 @@ def save(workdir, rows, maps, images, **masks):
     """A finished run, as far as the check reads it."""
     directory = workdir / "explain"
     directory.mkdir(parents=True)
-    results.save_maps(directory / "maps.npz", {"latent": maps}, np.array(rows))
+    save_maps(directory / "maps.npz", {"latent": maps}, np.array(rows))
     arrays = {"row": np.array(rows), "image": images, **masks}
     arrays = {f"pos_to_neg/{name}": array for name, array in arrays.items()}
     np.savez(directory / "walks.npz", **arrays)

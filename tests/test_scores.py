@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from cxr_jax import scores
-from cxr_jax.films import Thresholds
-from cxr_jax.walk import Walk
+from cxr_jax.evaluate import scores
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.traversal import Walk
 
 SIDE, K = 16, 5
 BOOTSTRAP = (200, 0)
@@ -70,7 +70,7 @@ def test_a_perfect_explanation_is_perfect(films):
     np.testing.assert_allclose(each["monotonicity"], np.zeros(3))
     np.testing.assert_allclose(each["length"], walk.distance[:, -1])
     np.testing.assert_allclose(each["flip_time"], walk.distance[:, 3])  # 3, 1.8, 0.6, -0.6
-    ended = scores.end_walk(walk, THRESHOLDS, TOWARDS)
+    ended = end_walk(walk, THRESHOLDS, TOWARDS)
     each = scores.score_map(np.abs(ended.change), films)
     for name in ("on_target", "pixel_auroc", "pixel_auroc_lung"):
         np.testing.assert_allclose(each[name], np.ones(3))
@@ -116,7 +116,7 @@ def test_a_walk_is_judged_where_it_stops(films):
     frames = fade(films["image"], films["twin"], 2)
     frames = np.concatenate([frames, np.ones((3, 3, SIDE, SIDE, 1))], axis=1)
     walk = make_walk(frames, margin)
-    ended = scores.end_walk(walk, THRESHOLDS, TOWARDS)
+    ended = end_walk(walk, THRESHOLDS, TOWARDS)
     np.testing.assert_array_equal(ended.frame, [2, 2, 2])
     np.testing.assert_array_equal(ended.flip, [1, 1, 1])
     np.testing.assert_allclose(ended.change, films["twin"] - films["image"], atol=1e-12)

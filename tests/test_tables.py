@@ -5,12 +5,17 @@ import json
 import numpy as np
 import pytest
 
-from cxr_jax import evaluate, scores, tables
-from cxr_jax.explained import Calibration, Explained, Group
-from cxr_jax.films import Films, Thresholds
-from cxr_jax.paths import Guide
-from cxr_jax.tools import Tools
-from cxr_jax.walk import Walk
+from cxr_jax.evaluate import realism
+from cxr_jax.evaluate import scores
+from cxr_jax.report import tables
+from cxr_jax.explain.explained import Calibration
+from cxr_jax.explain.explained import Explained
+from cxr_jax.explain.explained import Group
+from cxr_jax.explain.films import Films
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.paths import Guide
+from cxr_jax.explain.explainer import Tools
+from cxr_jax.explain.traversal import Walk
 
 SIDE, K, REACH = 8, 4, 10.0
 BOOTSTRAP = (100, 0)
@@ -318,7 +323,7 @@ def test_disentanglement_pairs_every_structure_with_every_class_latent():
             strict=True,
         )
     )
-    expected = evaluate.severity_ranks(rise, margin, severity)
+    expected = severity_ranks(rise, margin, severity)
     assert {name: table[name] for name in expected} == pytest.approx(expected)
     json.dumps(table, allow_nan=False)
 
@@ -368,8 +373,8 @@ def test_graded_class_latents_are_also_looked_at_alone():
 
 def test_frames_that_are_judged_include_start_and_stop():
     walk = make_groups()["pos_to_neg"].walks["linear"][0]
-    ended = scores.end_walk(walk, THRESHOLDS, -1)
-    frames = evaluate.frames_of(walk.carried, ended.frame)
+    ended = end_walk(walk, THRESHOLDS, -1)
+    frames = realism.frames_of(walk.carried, ended.frame)
     np.testing.assert_array_equal(frames[:, 0], walk.carried[:, 0])
     np.testing.assert_array_equal(frames[:, -1], walk.carried[:, K])
 

@@ -5,10 +5,10 @@ import pytest
 import toy_networks
 from toy_networks import NUM_SEVERITY, NUM_STRUCTURE, SIDE
 
-from cxr_jax import tools
-from cxr_jax.films import Thresholds
-from cxr_jax.paths import Guide
-from datasets.errors import InputError
+from cxr_jax.explain import explainer
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.paths import Guide
+from cxr_jax.errors import InputError
 
 ROWS = 5
 
@@ -26,12 +26,12 @@ def gan(monkeypatch):
     gan = toy_networks.make_gan()
     networks, trained = gan.networks, gan.trained
     for module, name, value in (
-        (tools.train_gan, "make_networks", networks),
-        (tools.train_gan, "load_frozen", (trained.classifier, trained.scale, None)),
-        (tools.train_gan, "load", {"generator": trained.generator}),
-        (tools.train_encoder, "load", trained.encoder),
-        (tools.train_classifier, "load", (gan.judge, trained.judge)),
-        (tools.train_evaluators, "load_robust", (gan.robust, trained.robust)),
+        (explainer.train_gan, "make_networks", networks),
+        (explainer.train_gan, "load_frozen", (trained.classifier, trained.scale, None)),
+        (explainer.train_gan, "load", {"generator": trained.generator}),
+        (explainer.train_encoder, "load", trained.encoder),
+        (explainer.train_classifier, "load", (gan.judge, trained.judge)),
+        (explainer.train_evaluators, "load_robust", (gan.robust, trained.robust)),
     ):
         monkeypatch.setattr(module, name, lambda *arguments, value=value: value)
     return gan
@@ -43,7 +43,7 @@ def pixels() -> np.ndarray:
 
 
 def test_each_tool_asks_its_own_network(gan, config, pixels, tmp_path):
-    made = tools.make_tools(config, tmp_path, {})
+    made = explainer.make_tools(config, tmp_path, {})
     image = np.float32(pixels / 127.5 - 1)
     for found, answer in zip(made.margins(pixels), (gan.classify, gan.judge_films), strict=True):
         np.testing.assert_allclose(found, answer(image), atol=1e-5)
@@ -71,7 +71,7 @@ def test_each_tool_asks_its_own_network(gan, config, pixels, tmp_path):
 
 
 def test_an_evaluator_that_was_not_trained_is_none_and_says_why(gan, config, tmp_path):
-    made = tools.make_tools(config, tmp_path, {})
+    made = explainer.make_tools(config, tmp_path, {})
     assert made.lungs is None and made.features is None
     assert "segmenter" in made.reasons["segmenter"] and "regressor" in made.reasons["regressor"]
 
@@ -88,10 +88,10 @@ def test_evaluators_that_were_trained_are_read_as_masks_and_features(
         toy = Toy()
         toy.name = name
         monkeypatch.setattr(
-            tools.train_evaluators, f"load_{name}", lambda *a, toy=toy: (toy, np.float32(0.1))
+            explainer.train_evaluators, f"load_{name}", lambda *a, toy=toy: (toy, np.float32(0.1))
         )
-    monkeypatch.setattr(tools.train_evaluators, "missing_reason", lambda workdir, name: "")
-    made = tools.make_tools(config, tmp_path, {})
+    monkeypatch.setattr(explainer.train_evaluators, "missing_reason", lambda workdir, name: "")
+    made = explainer.make_tools(config, tmp_path, {})
     image = np.float32(pixels / 127.5 - 1)
     assert made.lungs(image).dtype == bool
     np.testing.assert_array_equal(made.lungs(image), image + np.float32(0.1) > 0)
@@ -103,14 +103,14 @@ def test_evaluators_that_were_trained_are_read_as_masks_and_features(
 def test_geodesics_in_robust_features_need_the_robust_classifier(
     gan, config, tmp_path, monkeypatch
 ):
-    _, classifiers, trained = tools.load_trained(config, tmp_path, {})
+    _, classifiers, trained = load_trained(config, tmp_path, {})
     assert classifiers.robust is None and trained.robust is None
     config.explain.paths = ("linear", "geodesic_pixel")
-    assert tools.load_trained(config, tmp_path, {})[1].robust is None
+    assert load_trained(config, tmp_path, {})[1].robust is None
     config.explain.paths = ("linear", "geodesic")
     with pytest.raises(InputError, match="'geodesic'.*evaluators.names") as raised:
-        tools.load_trained(config, tmp_path, {})
+        load_trained(config, tmp_path, {})
     assert "\n" not in str(raised.value)
-    monkeypatch.setattr(tools.train_evaluators, "missing_reason", lambda workdir, name: "")
-    _, classifiers, trained = tools.load_trained(config, tmp_path, {})
+    monkeypatch.setattr(explainer.train_evaluators, "missing_reason", lambda workdir, name: "")
+    _, classifiers, trained = load_trained(config, tmp_path, {})
     assert classifiers.robust is gan.robust and trained.robust is gan.trained.robust

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import parallel
-from cxr_jax.models import torch_layers
-from cxr_jax.models.densenet import DenseNet
-from cxr_jax.models.resnet import ResNet
-from cxr_jax.models.torch_layers import BatchNorm, Conv
-from cxr_jax.models.vgg import VGG
+from cxr_jax.runtime import parallel
+from cxr_jax.models.published import torch_layers
+from cxr_jax.models.published.densenet import DenseNet
+from cxr_jax.models.published.resnet import ResNet
+from cxr_jax.models.published.torch_layers import BatchNorm
+from cxr_jax.models.published.torch_layers import Conv
+from cxr_jax.models.published.vgg import VGG
 
 SMALL = {
     "densenet": DenseNet(3, blocks=(1, 2), growth=4, stem=8),

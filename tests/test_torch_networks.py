@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import torch_weights
-from cxr_jax.models.densenet import DenseNet
-from cxr_jax.models.resnet import ResNet
-from cxr_jax.models.vgg import VGG
+from cxr_jax.networks import torch_weights
+from cxr_jax.models.published.densenet import DenseNet
+from cxr_jax.models.published.resnet import ResNet
+from cxr_jax.models.published.vgg import VGG
 
 torch = pytest.importorskip("torch")
 import torch_twins as twins  # noqa: E402

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import torch_weights
-from cxr_jax.models.densenet import DenseNet
-from datasets.errors import InputError
+from cxr_jax.networks import torch_weights
+from cxr_jax.models.published.densenet import DenseNet
+from cxr_jax.errors import InputError
 
 
 def write_safetensors(path: Path, tensors: dict[str, np.ndarray]) -> Path:

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from benchmarks import hlo, steps, tpu_check
-from configs import base
+from cxr_jax.configs import base
 
 DEVICES = 4
 EXPLAINING = ("inversion", "walk")

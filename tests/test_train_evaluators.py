@@ -7,12 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax import classifiers, losses, train_classifier, train_evaluators
-from cxr_jax.attack import Attack
-from cxr_jax.augment import Augmentation
-from cxr_jax.film_parameters import NAMES, SOURCES
-from datasets.cxr_phantom.phantom import PhantomSpec, draw
-from datasets.errors import InputError
+from cxr_jax.networks import build
+from cxr_jax import losses
+from cxr_jax.training import classifier
+from cxr_jax.training import evaluators
+from cxr_jax.training.attack import Attack
+from cxr_jax.data.augment import Augmentation
+from cxr_jax.data.film_parameters import NAMES
+from cxr_jax.data.film_parameters import SOURCES
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.datasets.cxr_phantom.phantom import draw
+from cxr_jax.errors import InputError
 
 SIZE, ROWS = 32, 16
 STILL = Augmentation(*[0.0] * len(Augmentation._fields))
@@ -33,7 +38,7 @@ def splits() -> dict[str, dict[str, np.ndarray]]:
 @pytest.fixture
 def config(tiny_config):
     tiny_config.data.image_size = SIZE
-    for name in train_evaluators.TRUTHS:
+    for name in evaluators.TRUTHS:
         section = tiny_config.evaluators[name]
         section.update(dict(batch_size=ROWS, num_steps=2, log_every=1, save_every=2, widths=(4, 4)))
         section.augmentation.update(STILL._asdict())  # less to compile
@@ -53,22 +58,22 @@ def without(splits, *names):
 
 
 def test_nothing_is_trained_unless_asked_for(config, splits, tmp_path):
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     assert not list(tmp_path.iterdir())
-    assert train_evaluators.needed_truths(()) == ()
+    assert evaluators.needed_truths(()) == ()
 
 
 def test_each_asks_for_its_truths_and_another_is_refused_by_name():
-    asked = train_evaluators.needed_truths(("segmenter", "regressor", "robust"))
+    asked = evaluators.needed_truths(("segmenter", "regressor", "robust"))
     assert {"lung_mask", "has_lung_mask", *SOURCES} == set(asked)
-    assert "severity" not in train_evaluators.needed_truths(("segmenter", "robust"))
+    assert "severity" not in evaluators.needed_truths(("segmenter", "robust"))
     with pytest.raises(InputError, match="'segmentor'.*segmenter, regressor, robust"):
-        train_evaluators.needed_truths(("robust", "segmentor"))
+        evaluators.needed_truths(("robust", "segmentor"))
 
 
 def test_all_three_are_trained_recorded_and_loaded(config, splits, tmp_path):
     config.evaluators.names = ("segmenter", "regressor", "robust")
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     figures = recorded(tmp_path)
     assert figures["segmenter"].keys() == {"dice", "images"}
     assert 0 <= figures["segmenter"]["dice"] <= 1
@@ -82,18 +87,18 @@ def test_all_three_are_trained_recorded_and_loaded(config, splits, tmp_path):
     assert figures["robust"].keys() == {"auroc", "auroc_attacked", "images"}
     assert {figures[name]["images"] for name in config.evaluators.names} == {12}
     for name, load in [
-        ("segmenter", train_evaluators.load_segmenter),
-        ("regressor", train_evaluators.load_regressor),
-        ("robust", train_evaluators.load_robust),
+        ("segmenter", load_segmenter),
+        ("regressor", load_regressor),
+        ("robust", load_robust),
     ]:
         lines = (tmp_path / "evaluators" / name / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2]
-        assert train_evaluators.missing_reason(tmp_path, name) == ""
+        assert missing_reason(tmp_path, name) == ""
         network, params = load(config, tmp_path)
         outputs = network.apply({"params": params}, jnp.zeros((2, SIZE, SIZE, 1)))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs))
-    network, params = train_evaluators.load_segmenter(config, tmp_path)
-    found = train_evaluators.find_lungs(network, params, splits["test"]["image"])
+    network, params = load_segmenter(config, tmp_path)
+    found = find_lungs(network, params, splits["test"]["image"])
     truth = splits["test"]["lung_mask"] > 0
     each = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(found, truth, strict=True)]
     assert figures["segmenter"]["dice"] == pytest.approx(np.mean(each))
@@ -101,17 +106,17 @@ def test_all_three_are_trained_recorded_and_loaded(config, splits, tmp_path):
 
 def test_one_more_may_be_asked_for_later(config, splits, tmp_path, caplog):
     config.evaluators.names = ("segmenter",)
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     first = recorded(tmp_path)
     lines = tmp_path / "evaluators" / "segmenter" / "metrics.jsonl"
     written = lines.read_text()
     config.evaluators.names = ("segmenter", "robust")
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     second = recorded(tmp_path)
     assert second["segmenter"] == first["segmenter"] and "auroc" in second["robust"]
     assert lines.read_text() == written
     caplog.set_level("INFO", "cxr_jax")
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     assert [record.getMessage() for record in caplog.records] == ["evaluators: complete, skipped"]
 
 
@@ -124,14 +129,14 @@ def test_only_films_whose_lungs_are_known_teach_the_segmenter(
         arrays["image"] = arrays["image"] * known[split][:, None, None, None].astype(np.uint8)
     config.evaluators.names = ("segmenter",)
     taught = []
-    train = train_evaluators.train
+    train = train
 
     def spy(section, network, loss, arrays, *rest):
         taught.append(arrays)
         return train(section, network, loss, arrays, *rest)
 
     monkeypatch.setattr(train_evaluators, "train", spy)
-    train_evaluators.run(config, tmp_path, partly)
+    evaluators.run(config, tmp_path, partly)
     assert len(taught[0]["image"]) == len(taught[0]["lung_mask"]) == known["train"].sum()
     assert taught[0]["image"].any(axis=(1, 2, 3)).all()
     assert recorded(tmp_path)["segmenter"]["images"] == 5
@@ -149,9 +154,9 @@ def test_films_of_the_segmenter_are_moved_together_with_their_masks(key):
     mask[:, 8:20, 10:24] = 255
     batch, keys = {"image": mask, "lung_mask": mask}, jax.random.split(key, ROWS)
     moving = STILL._replace(shift=0.2, rotation=10.0)
-    loss = train_evaluators.segmenter_loss(Threshold(), moving)
+    loss = segmenter_loss(Threshold(), moving)
     assert float(loss(20.0, batch, keys, jnp.int32(0))) < 0.1
-    stays = train_evaluators.segmenter_loss(Threshold(), STILL)
+    stays = segmenter_loss(Threshold(), STILL)
     assert float(stays(-20.0, batch, keys, jnp.int32(0))) > 10
 
 
@@ -167,12 +172,12 @@ def test_what_the_data_cannot_teach_is_skipped_with_a_reason(
 ):
     caplog.set_level("INFO", "cxr_jax")
     config.evaluators.names = (name,)
-    train_evaluators.run(config, tmp_path, without(splits, *lacks))
+    evaluators.run(config, tmp_path, without(splits, *lacks))
     assert reason in recorded(tmp_path)[name]["skipped"]
-    assert reason in train_evaluators.missing_reason(tmp_path, name)
+    assert reason in missing_reason(tmp_path, name)
     assert len(caplog.records) == 1 and reason in caplog.text
     assert not (tmp_path / "evaluators" / name).exists()
-    assert "lacks it" in train_evaluators.missing_reason(tmp_path, "robust")
+    assert "lacks it" in missing_reason(tmp_path, "robust")
 
 
 @pytest.mark.parametrize(("train", "test"), [(ROWS - 1, 12), (2 * ROWS, 0)])
@@ -180,43 +185,43 @@ def test_too_few_lung_masks_are_counted(train, test, config, splits, tmp_path):
     masked = {"train": np.arange(2 * ROWS) < train, "test": np.arange(12) < test}
     partly = {split: arrays | {"has_lung_mask": masked[split]} for split, arrays in splits.items()}
     config.evaluators.names = ("segmenter",)
-    train_evaluators.run(config, tmp_path, partly)
+    evaluators.run(config, tmp_path, partly)
     reason = recorded(tmp_path)["segmenter"]["skipped"]
     assert f"{train} training and {test} test films have a lung mask" in reason
 
 
 def test_nothing_there_is_a_reason_too(tmp_path):
-    assert "lacks it" in train_evaluators.missing_reason(tmp_path, "segmenter")
+    assert "lacks it" in missing_reason(tmp_path, "segmenter")
 
 
 def test_a_parameter_that_never_varies_keeps_its_unit():
-    mean, std = train_evaluators.fit_standard(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
+    mean, std = fit_standard(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
     np.testing.assert_array_equal(mean, [2.0, 5.0])
     np.testing.assert_array_equal(std, [1.0, 1.0])
-    _, std = train_evaluators.fit_standard(np.array([[1.0], [5.0]], np.float32))
+    _, std = fit_standard(np.array([[1.0], [5.0]], np.float32))
     np.testing.assert_array_equal(std, [2.0])
 
 
 @pytest.fixture
 def classifier(config, random_like, splits):
     """A classifier whose answers differ among the films."""
-    network = classifiers.make_compact(config.evaluators.robust)
-    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
+    network = build.make_compact(config.evaluators.robust)
+    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
     return network, params
 
 
 def test_the_test_attack_turns_answers_against_the_label(classifier, splits):
     network, params = classifier
     arrays = splits["test"] | {"label": np.arange(12) % 2}
-    clean = train_classifier.margins(network, params, arrays["image"])
+    clean = margins(network, params, arrays["image"])
     before = clean
     for steps, epsilon in [(1, 0.02), (4, 0.1)]:
         strength = Attack(epsilon, 1.25 * epsilon / steps, steps)
-        attacked = train_evaluators.attacked_margins(network, params, arrays, strength, seed=0)
+        attacked = attacked_margins(network, params, arrays, strength, seed=0)
         sign = np.where(arrays["label"] == 1, 1, -1)
         assert (sign * attacked < sign * before).all(), "the stronger attack does more"
         before = attacked
-    nothing = train_evaluators.attacked_margins(network, params, arrays, Attack(0.0, 0.0, 1), 0)
+    nothing = attacked_margins(network, params, arrays, Attack(0.0, 0.0, 1), 0)
     np.testing.assert_allclose(nothing, clean, atol=1e-4)
 
 
@@ -226,10 +231,10 @@ def test_the_robust_loss_is_that_of_attacked_films(classifier, splits, key):
     keys = jax.random.split(key, 12)
 
     def loss(strength: Attack, step: int) -> float:
-        fn = train_evaluators.robust_loss(network, STILL, strength, 10, smoothing=0.0)
+        fn = robust_loss(network, STILL, strength, 10, smoothing=0.0)
         return float(fn(params, batch, keys, jnp.int32(step)))
 
-    margin = train_classifier.margins(network, params, batch["image"])
+    margin = margins(network, params, batch["image"])
     clean = float(losses.classification(jnp.asarray(margin), batch["label"], 0.0))
     assert loss(Attack(0.0, 0.0, 1), 99) == pytest.approx(clean, rel=1e-4)
     strength = Attack(0.2, 0.25, 1)
@@ -244,11 +249,11 @@ def test_the_explained_classifier_meets_the_same_attack(config, splits, tmp_path
     """A network attacked by itself: where both are the same, so are the figures."""
     config.evaluators.names = ("robust",)
     monkeypatch.setattr(
-        train_classifier, "load", lambda *arguments: train_evaluators.load_robust(config, tmp_path)
+        train_classifier, "load", lambda *arguments: load_robust(config, tmp_path)
     )
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier" / "done.json").write_text("{}")
-    train_evaluators.run(config, tmp_path, splits)
+    evaluators.run(config, tmp_path, splits)
     figures = recorded(tmp_path)["robust"]
     assert figures["auroc_attacked_classifier"] == figures["auroc_attacked"]
 
@@ -261,4 +266,4 @@ def test_one_convention_is_that_of_one_class():
         "has_lung_mask": np.array([True, True, False, True]),
     }
     for label, rows in ((-1, [0, 1, 3]), (0, [0]), (1, [1, 3])):
-        np.testing.assert_array_equal(train_evaluators.with_lungs(arrays, label)["image"], rows)
+        np.testing.assert_array_equal(with_lungs(arrays, label)["image"], rows)

@@ -18,29 +18,28 @@ import optax
 import pytest
 
 from benchmarks import steps
-from cxr_jax import (
-    data,
-    film_parameters,
-    gan_objective,
-    gan_state,
-    paper_objective,
-    parallel,
-    train_classifier,
-    train_encoder,
-    train_evaluators,
-    train_gan,
-    train_paper_gan,
-)
-from cxr_jax.attack import Attack
-from cxr_jax.augment import Augmentation
-from cxr_jax.averaged import AveragedState
-from cxr_jax.checkpoint import Checkpoints
-from cxr_jax.gan_state import Setting
-from cxr_jax.grading import Scale
-from cxr_jax.models.conventions import Adapted
-from cxr_jax.models.densenet import DenseNet
-from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
-from cxr_jax.models.vgg import VGG
+from cxr_jax.data import arrays
+from cxr_jax.data import film_parameters
+from cxr_jax.training import gan_objective
+from cxr_jax.training import gan_state
+from cxr_jax.training import paper_objective
+from cxr_jax.runtime import parallel
+from cxr_jax.training import classifier
+from cxr_jax.training import encoder
+from cxr_jax.training import evaluators
+from cxr_jax.training import gan
+from cxr_jax.training import paper_gan
+from cxr_jax.training.attack import Attack
+from cxr_jax.data.augment import Augmentation
+from cxr_jax.training.ema import AveragedState
+from cxr_jax.runtime.checkpoint import Checkpoints
+from cxr_jax.training.gan_state import Setting
+from cxr_jax.networks.grading import Scale
+from cxr_jax.models.published.adapter import Adapted
+from cxr_jax.models.published.densenet import DenseNet
+from cxr_jax.models.paper import PaperDiscriminator
+from cxr_jax.models.paper import PaperGenerator
+from cxr_jax.models.published.vgg import VGG
 
 SIZE, SEED = 16, np.uint32(3)
 # The least that a GAN's step takes. To count the devices would start JAX, and the processes of
@@ -96,13 +95,13 @@ def widened(tree):
 
 
 @pytest.fixture
-def networks(tiny_config) -> gan_objective.Networks:
-    return train_gan.make_networks(tiny_config)
+def networks(tiny_config) -> Networks:
+    return make_networks(tiny_config)
 
 
-def double(networks: gan_objective.Networks) -> gan_objective.Networks:
+def double(networks: Networks) -> Networks:
     """The same networks, computing in 64 bits where they leave the choice."""
-    return gan_objective.Networks(
+    return Networks(
         *(net.clone(dtype="float64") if hasattr(net, "dtype") else net for net in networks)
     )
 
@@ -110,11 +109,11 @@ def double(networks: gan_objective.Networks) -> gan_objective.Networks:
 def classifier_task(config, networks, random_like) -> Task:
     network = networks.classifier
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
-    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
+    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
     state = AveragedState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
-    step = train_classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
+    step = classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
     return Task(step, state, ())
 
 
@@ -128,11 +127,11 @@ def published_task(backbone, networks) -> Task:
         threshold=0.5,
     )
     optimizer = optax.adamw(1e-3, weight_decay=1e-2)
-    params = train_classifier.init_params(network, SIZE, 0)
+    params = classifier.init_params(network, SIZE, 0)
     state = AveragedState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
-    step = train_classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
+    step = classifier.make_train_step(network, optimizer, AUGMENTATION, 0.05, 0.9, SEED)
     return Task(step, state, ())
 
 
@@ -147,7 +146,7 @@ def vgg_task(config, networks, random_like) -> Task:
 
 def gan_parts(networks, random_like) -> tuple:
     """(optimisers, a state, frozen): a classifier whose answers differ among the films."""
-    generator, discriminator = random_like(lambda: train_gan.init_params(networks, 0))
+    generator, discriminator = random_like(lambda: init_gan_params(networks, 0))
     optimizers = gan_state.Optimizers(optax.adam(1e-3, b1=0.5), optax.adam(1e-3, b1=0.5))
     state = gan_state.GanState(
         step=np.int32(0),
@@ -158,8 +157,8 @@ def gan_parts(networks, random_like) -> tuple:
         discriminator_optimizer=optimizers.discriminator.init(discriminator),
     )
     network = networks.classifier
-    classifier = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
-    margin = train_classifier.margins(network, classifier, make_arrays(3 * ROWS)["image"])
+    classifier = random_like(lambda: classifier.init_params(network, SIZE, 0))
+    margin = margins(network, classifier, make_arrays(3 * ROWS)["image"])
     # Two answers are needed, or half of the step lies idle.
     head = classifier["Dense_0"]
     head = head | {"bias": head["bias"] - np.float32(np.median(margin))}
@@ -168,24 +167,24 @@ def gan_parts(networks, random_like) -> tuple:
 
 
 def setting_of(config) -> Setting:
-    return train_gan.make_setting(config, "ours")._replace(seed=SEED)
+    return gan.make_setting(config, "ours")._replace(seed=SEED)
 
 
 def gan_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    step = train_gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0)
+    step = gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0)
     return Task(step, state, (*frozen, setting_of(config)))
 
 
 def paper_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    step = train_paper_gan.make_train_step(networks, optimizers, 50.0)
+    step = paper_gan.make_train_step(networks, optimizers, 50.0)
     return Task(step, state, (*frozen, Setting(WEIGHTS, SEED)))
 
 
 def paper_networks_task(config, networks, random_like) -> Task:
     """Batch statistics and dropout on both sides."""
-    of_paper = gan_objective.Networks(
+    of_paper = Networks(
         generator=PaperGenerator(
             SIZE, (5, 2), (8, 4), total=parallel.total, dtype=networks.generator.dtype
         ),
@@ -197,61 +196,61 @@ def paper_networks_task(config, networks, random_like) -> Task:
         classifier=networks.classifier,
     )
     optimizers, state, frozen = gan_parts(of_paper, random_like)
-    step = train_paper_gan.make_train_step(of_paper, optimizers, 50.0)
+    step = paper_gan.make_train_step(of_paper, optimizers, 50.0)
     return Task(step, state, (*frozen, Setting(WEIGHTS, SEED)))
 
 
 def label_task(config, networks, random_like) -> Task:
     """The GAN whose class latents follow the labels."""
     optimizers, state, (classifier, scale) = gan_parts(networks, random_like)
-    step = train_gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0, by_label=True)
+    step = gan.make_train_step(networks, optimizers, AUGMENTATION, 50.0, by_label=True)
     scale = scale._replace(graded=np.float32(0))
     return Task(step, state, (classifier, scale, setting_of(config)))
 
 
 def penalty_task(config, networks, random_like) -> Task:
     optimizers, state, frozen = gan_parts(networks, random_like)
-    step = train_gan.make_penalty_step(networks, optimizers.discriminator, 8.0)
+    step = gan.make_penalty_step(networks, optimizers.discriminator, 8.0)
     return Task(step, state, frozen)
 
 
 def encoder_task(config, networks, random_like) -> Task:
     _, state, (classifier, scale) = gan_parts(networks, random_like)
     optimizer = optax.adam(1e-3)
-    step = train_encoder.make_train_step(networks, optimizer, AUGMENTATION)
+    step = encoder.make_train_step(networks, optimizer, AUGMENTATION)
     gan = {**state.generator, "discriminator": state.discriminator}
     encoder = gan["encoder"]
-    state = train_encoder.EncoderState(np.int32(0), encoder, optimizer.init(encoder))
+    state = encoder.EncoderState(np.int32(0), encoder, optimizer.init(encoder))
     return Task(step, state, (gan, classifier, scale, setting_of(config)))
 
 
 def evaluator_task(network, loss, random_like) -> Task:
     optimizer = optax.adam(1e-3)
-    params = random_like(lambda: train_classifier.init_params(network, SIZE, 0))
+    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
     state = AveragedState(
         np.int32(0), params, jax.tree.map(np.copy, params), optimizer.init(params)
     )
-    return Task(train_evaluators.make_train_step(loss, optimizer, 0.9, SEED), state, ())
+    return Task(make_train_step(loss, optimizer, 0.9, SEED), state, ())
 
 
 def segmenter_task(config, networks, random_like) -> Task:
-    network = train_evaluators.make_segmenter(config.evaluators.segmenter)
+    network = make_segmenter(config.evaluators.segmenter)
     network = network.clone(dtype=networks.classifier.dtype, widths=(8, 8))
-    loss = train_evaluators.segmenter_loss(network, AUGMENTATION)
+    loss = segmenter_loss(network, AUGMENTATION)
     return evaluator_task(network, loss, random_like)
 
 
 def regressor_task(config, networks, random_like) -> Task:
-    network = train_evaluators.make_regressor(config.evaluators.regressor)
+    network = make_regressor(config.evaluators.regressor)
     network = network.clone(dtype=networks.classifier.dtype, widths=(8, 8))
-    loss = train_evaluators.regressor_loss(network, AUGMENTATION)
+    loss = regressor_loss(network, AUGMENTATION)
     return evaluator_task(network, loss, random_like)
 
 
 def robust_task(config, networks, random_like) -> Task:
     strength = Attack(epsilon=0.05, step_size=0.04, num_steps=2)
     network = networks.classifier.clone(widths=(8, 8))
-    loss = train_evaluators.robust_loss(network, AUGMENTATION, strength, 2, 0.05)
+    loss = robust_loss(network, AUGMENTATION, strength, 2, 0.05)
     return evaluator_task(network, loss, random_like)
 
 
@@ -377,7 +376,7 @@ def test_gans_of_other_seeds_and_weights_share_a_program(step, tiny_config):
         programs.add(
             step(tiny_config, jax.local_devices()).lower(len(jax.local_devices())).as_text()
         )
-        settings.add(str(train_gan.make_setting(tiny_config, "ours")))
+        settings.add(str(gan.make_setting(tiny_config, "ours")))
     assert len(programs) == 1 and len(settings) == 2
 
 
@@ -386,7 +385,7 @@ def test_an_encoder_alone_learns_by_our_objective(tiny_config):
     tiny_config.gan.objective = "paper"
     step = steps.encoder_step(tiny_config, jax.local_devices())
     step.lower(len(jax.local_devices()))
-    of_paper = train_gan.make_setting(tiny_config, tiny_config.gan.objective)
+    of_paper = gan.make_setting(tiny_config, tiny_config.gan.objective)
     assert isinstance(of_paper.weights, paper_objective.Weights)
 
 
@@ -418,10 +417,10 @@ class Killed(Exception):
 
 
 def killed_after(steps: int) -> Callable:
-    """`data.train_batches`, at whose end the run dies."""
+    """`arrays.train_batches`, at whose end the run dies."""
 
     def batches(*arguments, **keywords):
-        yield from itertools.islice(data.train_batches(*arguments, **keywords), steps)
+        yield from itertools.islice(arrays.train_batches(*arguments, **keywords), steps)
         raise Killed
 
     return batches
@@ -474,7 +473,7 @@ def test_a_resumed_classifier_equals_the_undisturbed(tiny_config, monkeypatch, t
     section.update(dict(batch_size=ROWS, num_steps=6, eval_every=2))
 
     def run(directory):
-        train_classifier.train(section, SIZE, SEED, directory, SPLITS)
+        classifier.train(section, SIZE, SEED, directory, SPLITS)
 
     assert_resumes(run, train_classifier, monkeypatch, tmp_path)
     assert all("validation_auroc" in line for line in read_metrics(tmp_path / "killed"))
@@ -488,7 +487,7 @@ def test_films_are_paired_by_what_conditions(tiny_config, monkeypatch, tmp_path,
     monkeypatch.setattr(train_classifier, "load", lambda *arguments: (None, "parameters"))
     monkeypatch.setattr(train_classifier, "margins", lambda *arguments: margin)
     tiny_config.gan.conditioning = conditioning
-    classifier, scale, positive = train_gan.load_frozen(tiny_config, tmp_path, SPLITS)
+    classifier, scale, positive = gan.load_frozen(tiny_config, tmp_path, SPLITS)
     assert classifier == "parameters" and scale.strong == 2.0
     np.testing.assert_array_equal(positive, label == 1 if conditioning == "label" else margin > 0)
 
@@ -504,7 +503,7 @@ def test_a_resumed_gan_equals_the_undisturbed(
     monkeypatch.setattr(train_gan, "load_frozen", lambda *arguments: frozen)
 
     def run(workdir):
-        train_gan.run(tiny_config, workdir, SPLITS)
+        gan.run(tiny_config, workdir, SPLITS)
 
     assert_resumes(run, train_gan, monkeypatch, tmp_path, "gan")
     sheets = list((tmp_path / "killed" / "gan" / "samples").glob("*.png"))
@@ -524,7 +523,7 @@ def test_a_resumed_encoder_equals_the_undisturbed(
     monkeypatch.setattr(train_gan, "load", lambda *arguments: parallel.replicate(gan))
 
     def run(workdir):
-        train_encoder.run(tiny_config, workdir, SPLITS)
+        encoder.run(tiny_config, workdir, SPLITS)
 
     assert_resumes(run, train_encoder, monkeypatch, tmp_path, "encoder")
 
@@ -536,7 +535,7 @@ def test_a_resumed_evaluator_equals_the_undisturbed(tiny_config, monkeypatch, tm
     )
 
     def run(workdir):
-        train_evaluators.run(tiny_config, workdir, SPLITS)
+        evaluators.run(tiny_config, workdir, SPLITS)
 
     assert_resumes(run, train_evaluators, monkeypatch, tmp_path, "evaluators/segmenter")
     one, other = (tmp_path / name / "evaluators" for name in ("undisturbed", "killed"))

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from clu import metrics as clu_metrics
 
-from cxr_jax import parallel, training
-from cxr_jax.checkpoint import Checkpoints
-from cxr_jax.training import Plan, Snapshot
-from datasets.errors import InputError
+from cxr_jax.runtime import parallel
+from cxr_jax.training import loop
+from cxr_jax.runtime.checkpoint import Checkpoints
+from cxr_jax.training.loop import Plan
+from cxr_jax.training.loop import Snapshot
+from cxr_jax.errors import InputError
 
 ROWS = 4
 
@@ -49,7 +51,7 @@ def snapshot(state: Sum) -> Snapshot:
 
 def run(directory, num_steps=5, log_every=2, save_every=3, step=add) -> Sum:
     fresh = Sum(jnp.int32(0), jnp.float32(0))
-    return training.train(
+    return loop.train(
         directory, Plan(num_steps, ROWS, log_every, save_every), fresh, step, ramp, snapshot
     )
 

@@ -5,11 +5,12 @@ import pytest
 from ml_collections import ConfigDict
 
 from benchmarks import validation
-from configs import phantom
-from cxr_jax import records
-from cxr_jax.explained import Calibration, Group
-from cxr_jax.films import Thresholds
-from cxr_jax.walk import Walk
+from cxr_jax.configs import phantom
+from cxr_jax.runtime import workdir
+from cxr_jax.explain.explained import Calibration
+from cxr_jax.explain.explained import Group
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.traversal import Walk
 
 SIDE, BRIGHT = 8, 0.5
 THRESHOLDS = Thresholds(gap=4.0, judged_gap=4.0, positive=2.0, negative=-2.0, lung_error=1.0)
@@ -61,7 +62,7 @@ def test_the_figures_by_hand():
 def test_a_run_is_explained_as_it_was_trained(tmp_path):
     config = phantom.get_config("full")
     config.gan.weights.finding = 7.0
-    records.write_json(tmp_path / "config.json", config.to_dict())
+    workdir.write_json(tmp_path / "config.json", config.to_dict())
     found = validation.along_linear(validation.read_config(tmp_path), images=20)
     assert tuple(found.explain.paths) == ("linear",) and found.explain.images == 20
     assert found.explain.inversion == config.explain.inversion

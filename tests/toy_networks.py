@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cxr_jax.films import Films, Trained
-from cxr_jax.grading import Scale
-from cxr_jax.train_gan import Networks
+from cxr_jax.explain.films import Films
+from cxr_jax.networks.restore import Trained
+from cxr_jax.networks.grading import Scale
+from cxr_jax.training.gan import Networks
 
 SIDE, NUM_STRUCTURE, NUM_SEVERITY = 8, 6, 4
 

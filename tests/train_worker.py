@@ -15,15 +15,19 @@ import ml_collections
 import numpy as np
 from test_train_steps import SPLITS, widened
 
-from cxr_jax import data, parallel, train_classifier, train_encoder, train_gan
-from cxr_jax.records import read_json
+from cxr_jax.data import arrays
+from cxr_jax.runtime import parallel
+from cxr_jax.training import classifier
+from cxr_jax.training import encoder
+from cxr_jax.training import gan
+from cxr_jax.runtime.workdir import read_json
 
 
 def mortal(steps: int):
-    """`data.train_batches`, at whose end the process is dead."""
+    """`arrays.train_batches`, at whose end the process is dead."""
 
     def batches(*arguments, **keywords):
-        yield from itertools.islice(data.train_batches(*arguments, **keywords), steps)
+        yield from itertools.islice(arrays.train_batches(*arguments, **keywords), steps)
         os.kill(os.getpid(), signal.SIGKILL)
 
     return batches
@@ -39,14 +43,14 @@ def main(folder: Path, address: str, count: int, number: int, steps: int) -> Non
         parallel.initialize(address, count, number)
     assert jax.device_count() == 4 and jax.process_count() == count
     config = ml_collections.ConfigDict(read_json(folder / "config.json"))
-    train_classifier.init_params = in_64_bits(train_classifier.init_params)
-    train_gan.init_params = in_64_bits(train_gan.init_params)
-    train_gan.train_batches = mortal(steps)
+    classifier.init_params = in_64_bits(classifier.init_params)
+    init_gan_params = in_64_bits(init_gan_params)
+    gan.train_batches = mortal(steps)
     for task in (train_classifier, train_gan, train_encoder):
         task.run(config, folder, SPLITS)
         parallel.wait(task.__name__)
-    networks = train_gan.make_networks(config)
-    trained = train_gan.load(networks, folder), train_encoder.load(networks, folder)
+    networks = make_networks(config)
+    trained = load_gan(networks, folder), load_encoder(networks, folder)
     assert parallel.is_synced(trained)
     if parallel.is_first():
         leaves = jax.tree.leaves(trained)

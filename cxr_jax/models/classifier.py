@@ -7,13 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cxr_jax.models.blocks import (
-    PixelNorm,
-    ResidualBlock,
-    Stem,
-    downsample,
-    full_precision,
-)
+from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample, full_precision
 from cxr_jax.types import Image, Keys, Margin
 
 

@@ -7,14 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from cxr_jax.models.blocks import (
-    Conv3,
-    PixelNorm,
-    ResidualBlock,
-    Stem,
-    downsample,
-    upsample,
-)
+from cxr_jax.models.blocks import Conv3, PixelNorm, ResidualBlock, Stem, downsample, upsample
 from cxr_jax.types import Image
 
 Latents = Float[Array, "b p"]
@@ -25,14 +18,14 @@ class Encoder(nn.Module):
     """Means and log standard deviations of z_structure, and of z_class before its scaling.
 
     Attributes:
-      structure_channels, severity_channels, severity_is_placed: as in the generator.
+      z_structure_channels, z_class_channels, spatial_z_class: as in the generator.
       widths: channels at 1/2, 1/4, 1/8 and 1/16 of the image size.
     """
 
-    structure_channels: Sequence[int]
-    severity_channels: Sequence[int]
+    z_structure_channels: Sequence[int]
+    z_class_channels: Sequence[int]
     widths: Sequence[int]
-    severity_is_placed: bool = True
+    spatial_z_class: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -45,16 +38,16 @@ class Encoder(nn.Module):
             x = ResidualBlock(width, dtype=self.dtype)(x)
             pyramid.append(nn.silu(PixelNorm()(x)))
         coarse_to_fine = pyramid[::-1]
-        structure = self._gaussians(coarse_to_fine, self.structure_channels)
+        z_structure = self._gaussians(coarse_to_fine, self.z_structure_channels)
         context = coarse_to_fine[0]
         contexts = []
         for features in coarse_to_fine[1:]:
             context = jnp.concatenate([features, upsample(context)], axis=-1)
             context = nn.silu(Conv3(self.widths[-2], dtype=self.dtype)(context))
             contexts.append(context)
-        if not self.severity_is_placed:
+        if not self.spatial_z_class:
             contexts = [context.mean(axis=(1, 2), keepdims=True) for context in contexts]
-        return structure, self._gaussians(contexts, self.severity_channels)
+        return z_structure, self._gaussians(contexts, self.z_class_channels)
 
     def _gaussians(self, maps: Sequence[Map], channels: Sequence[int]) -> tuple[Latents, Latents]:
         """One head a map, packed together."""

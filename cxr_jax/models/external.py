@@ -1,11 +1,11 @@
-"""A function of the reader's own as a classifier: no parameters of ours, no feature maps."""
+"""A function of the user's own as a classifier: no parameters of ours, no feature maps."""
 
 from collections.abc import Callable
 
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from cxr_jax.models.conventions import read_margin
+from cxr_jax.models.published.adapter import read_margin
 from cxr_jax.types import Image, Keys, Margin
 
 
@@ -15,7 +15,7 @@ class External(nn.Module):
     Attributes:
       function: a differentiable JAX function from images [b, h, w, 1] in [-1, 1] to a margin [b],
         or to logits [b, outputs].
-      positive_output, negative_output, threshold: see `conventions.read_margin`.
+      positive_output, negative_output, threshold: see `adapter.read_margin`.
     """
 
     function: Callable[[Image], Margin | Float[Array, "b outputs"]]
@@ -30,5 +30,10 @@ class External(nn.Module):
         del keys  # nothing is trained
         outputs = self.function(image)
         outputs = outputs.reshape(len(image), -1)
-        margin = read_margin(outputs, self.positive_output, self.negative_output, self.threshold)
+        margin = read_margin(
+            outputs,
+            positive=self.positive_output,
+            negative=self.negative_output,
+            threshold=self.threshold,
+        )
         return margin, {}

@@ -18,18 +18,18 @@ from cxr_jax.models.blocks import (
     space_to_depth,
     upsample,
 )
-from cxr_jax.types import Image, Keys, Severity, Structure
+from cxr_jax.types import Image, Keys, ZClass, ZStructure
 
 Map = Float[Array, "b h w c"]
 Shape = tuple[int, int, int]
 
 
-def structure_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, ...]:
+def z_structure_shapes(image_size: int, channels: Sequence[int]) -> tuple[Shape, ...]:
     """Shapes of the maps in z_structure: `channels[i]` at 1/16, 1/8, 1/4, ... of the image size."""
     return tuple((image_size >> 4 << i, image_size >> 4 << i, c) for i, c in enumerate(channels))
 
 
-def severity_shapes(
+def z_class_shapes(
     image_size: int, channels: Sequence[int], placed: bool = True
 ) -> tuple[Shape, ...]:
     """Shapes of the maps in z_class: `channels[i]` at 1/8, 1/4, ... of the image size.
@@ -66,8 +66,8 @@ class ClassBranch(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, severity: Map) -> Map:
-        x = Conv3(self.width, use_bias=False, dtype=self.dtype)(severity)
+    def __call__(self, z_class: Map) -> Map:
+        x = Conv3(self.width, use_bias=False, dtype=self.dtype)(z_class)
         return Conv3(self.width, use_bias=False, dtype=self.dtype)(nn.silu(x))
 
 
@@ -92,34 +92,34 @@ class Generator(nn.Module):
     (1/8, 1/4, ...) and modulates every size, so that it can place, size and grade a lesion.
 
     Attributes:
-      structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
+      z_structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
       widths: channels of each of those levels, and of the two layers after them.
-      severity_is_placed: False for a z_class without maps, with which ablations compare.
+      spatial_z_class: False for a z_class without maps, with which ablations compare.
     """
 
     image_size: int
-    structure_channels: Sequence[int]
-    severity_channels: Sequence[int]
+    z_structure_channels: Sequence[int]
+    z_class_channels: Sequence[int]
     widths: Sequence[int]
-    severity_is_placed: bool = True
+    spatial_z_class: bool = True
     dtype: DTypeLike = jnp.float32
 
     @property
     def latent_sizes(self) -> tuple[int, int]:
         """Number of components of z_structure and of z_class."""
         size = self.image_size
-        severity = severity_shapes(size, self.severity_channels, self.severity_is_placed)
-        structure = structure_shapes(size, self.structure_channels)
-        return num_components(structure), num_components(severity)
+        of_structure = z_structure_shapes(size, self.z_structure_channels)
+        of_class = z_class_shapes(size, self.z_class_channels, self.spatial_z_class)
+        return num_components(of_structure), num_components(of_class)
 
     @nn.compact
-    def __call__(self, structure: Structure, severity: Severity, keys: Keys | None = None) -> Image:
+    def __call__(self, z_structure: ZStructure, z_class: ZClass, keys: Keys | None = None) -> Image:
         del keys  # nothing is drawn or measured in training
-        shapes = structure_shapes(self.image_size, self.structure_channels)
-        maps = unpack(structure, shapes)
-        conditions = self._conditions(severity)
+        shapes = z_structure_shapes(self.image_size, self.z_structure_channels)
+        maps = unpack(z_structure, shapes)
+        conditions = self._conditions(z_class)
         base = self.param("base", nn.initializers.normal(1.0), (1, *shapes[0][:2], self.widths[0]))
-        x = jnp.broadcast_to(base, (len(structure), *base.shape[1:])).astype(self.dtype)
+        x = jnp.broadcast_to(base, (len(z_structure), *base.shape[1:])).astype(self.dtype)
         for level, (z, width) in enumerate(zip(maps, self.widths, strict=False)):
             x = x + nn.Dense(width, use_bias=False, dtype=self.dtype)(z)
             x = Modulation(dtype=self.dtype)(x, conditions[level])
@@ -131,16 +131,16 @@ class Generator(nn.Module):
         # The blur removes the dot pattern of depth-to-space at none of a convolution's cost.
         return jnp.tanh(binomial_blur(x))
 
-    def _conditions(self, severity: Severity) -> list[Map]:
+    def _conditions(self, z_class: ZClass) -> list[Map]:
         """What modulates each level: the class maps of its size and coarser ones, joined."""
-        shapes = severity_shapes(self.image_size, self.severity_channels, self.severity_is_placed)
+        shapes = z_class_shapes(self.image_size, self.z_class_channels, self.spatial_z_class)
         branches = [
-            ClassBranch(self.widths[-1], dtype=self.dtype)(u) for u in unpack(severity, shapes)
+            ClassBranch(self.widths[-1], dtype=self.dtype)(u) for u in unpack(z_class, shapes)
         ]
-        if not self.severity_is_placed:
-            return [sum(branches)] * len(self.structure_channels)
+        if not self.spatial_z_class:
+            return [sum(branches)] * len(self.z_structure_channels)
         conditions = [downsample(branches[0]), branches[0]]
-        while len(conditions) < len(self.structure_channels):
+        while len(conditions) < len(self.z_structure_channels):
             finer = branches[len(conditions) - 1] if len(conditions) <= len(branches) else 0.0
             conditions.append(upsample(conditions[-1]) + finer)
         return conditions
@@ -184,17 +184,17 @@ class LatentCritic(nn.Module):
     """Tries to read the classifier's answer off z_structure, which ought not to contain it.
 
     Attributes:
-      structure_channels: as in the generator.
+      z_structure_channels: as in the generator.
       widths: channels at the size of the finest map and at half of it.
     """
 
     image_size: int
-    structure_channels: Sequence[int]
+    z_structure_channels: Sequence[int]
     widths: Sequence[int]
 
     @nn.compact
-    def __call__(self, structure: Structure) -> Float[Array, "b"]:
-        maps = unpack(structure, structure_shapes(self.image_size, self.structure_channels))
+    def __call__(self, z_structure: ZStructure) -> Float[Array, "b"]:
+        maps = unpack(z_structure, z_structure_shapes(self.image_size, self.z_structure_channels))
         x = maps[0]
         for finer in maps[1:]:
             x = jnp.concatenate([upsample(x), finer], axis=-1)

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
-from cxr_jax.models.torch_layers import BatchNorm, Conv, Linear, dropout, identity
+from cxr_jax.models.published.torch_layers import BatchNorm, Conv, Linear, dropout, identity
 from cxr_jax.models.transposed import ConvTranspose
-from cxr_jax.types import Image, Keys, Severity, Structure
+from cxr_jax.types import Image, Keys, ZClass, ZStructure
 
 INIT = nn.initializers.normal(0.02)  # Radford et al., 2016
 
@@ -46,11 +46,11 @@ class PaperGenerator(nn.Module):
     @nn.compact
     def __call__(
         self,
-        structure: Structure,
-        severity: Severity,
+        z_structure: ZStructure,
+        z_class: ZClass,
         keys: Keys | None = None,
     ) -> Image:
-        z = jnp.concatenate([structure, severity], axis=-1)
+        z = jnp.concatenate([z_structure, z_class], axis=-1)
         x = Linear(self.widths[0], kernel_init=INIT, dtype=self.dtype, name="dense")(z)
         x = x[:, None, None]
         for i, width in enumerate(self.widths[1:], start=1):

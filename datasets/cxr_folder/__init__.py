@@ -1,6 +1,6 @@
 """A user's own radiographs: a folder with one sub-folder per class, read into TFDS."""
 
-from datasets.cxr_folder.cxr_folder_dataset_builder import (
+from cxr_jax.datasets.cxr_folder.cxr_folder_dataset_builder import (
     Builder,
     CxrFolderConfig,
     make_builder,

@@ -20,16 +20,16 @@ import tensorflow_datasets as tfds
 from absl import logging
 from PIL import Image
 
-from datasets.cxr_folder.folder_contents import (
+from cxr_jax.datasets.cxr_folder.folder_contents import (
     FolderContents,
     Square,
     content_digest,
     encode_png,
     read_contents,
 )
-from datasets.cxr_folder.image_files import SQUARES
-from datasets.cxr_folder.metadata import DEFAULT_SPLIT_COLUMN, Film
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder.image_files import SQUARES
+from cxr_jax.datasets.cxr_folder.metadata import DEFAULT_SPLIT_COLUMN, Film
+from cxr_jax.errors import InputError
 
 _LOGGED = 20  # names in one line of the log; the report has all of them
 

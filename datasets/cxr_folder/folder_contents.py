@@ -12,16 +12,21 @@ from pathlib import Path
 
 from PIL import Image
 
-from datasets.cxr_folder.folder_listing import (
+from cxr_jax.datasets.cxr_folder.folder_listing import (
     FolderListing,
     digest_files,
     digest_folder,
     list_folder,
 )
-from datasets.cxr_folder.image_files import fit_film, fit_lung_mask, read_grey, read_lung_mask
-from datasets.cxr_folder.metadata import Film, read_films
-from datasets.cxr_folder.splits import SPLITS, assign_splits, check_splits, count_films
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder.image_files import (
+    fit_film,
+    fit_lung_mask,
+    read_grey,
+    read_lung_mask,
+)
+from cxr_jax.datasets.cxr_folder.metadata import Film, read_films
+from cxr_jax.datasets.cxr_folder.splits import SPLITS, assign_splits, check_splits, count_films
+from cxr_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets.cxr_folder.image_files import is_dicom
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder.image_files import is_dicom
+from cxr_jax.errors import InputError
 
 METADATA_NAME = "metadata.csv"
 LUNG_MASKS_NAME = "lung_masks"

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
-from datasets.errors import InputError
+from cxr_jax.errors import InputError
 
 MIN_SIDE = 16  # pixels; anything smaller is an icon or an accident, never a radiograph
 SQUARES = ("crop", "pad")

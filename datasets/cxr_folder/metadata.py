@@ -12,8 +12,8 @@ import csv
 import dataclasses
 from pathlib import Path
 
-from datasets.cxr_folder.folder_listing import FolderListing
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder.folder_listing import FolderListing
+from cxr_jax.errors import InputError
 
 DEFAULT_SPLIT_COLUMN = "split"
 _SPLIT_NAMES = {

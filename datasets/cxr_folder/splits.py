@@ -5,8 +5,8 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from datasets.cxr_folder.metadata import Film
-from datasets.errors import InputError
+from cxr_jax.datasets.cxr_folder.metadata import Film
+from cxr_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_FRACTION = 0.1  # of the patients of each class; the rest (0.7) trains

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from datasets.cxr_phantom.patient import PARAMETER_NAMES
-from datasets.cxr_phantom.phantom import IMAGE_NAMES, MASK_NAMES, PhantomSpec, draw
+from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
+from cxr_jax.datasets.cxr_phantom.phantom import IMAGE_NAMES, MASK_NAMES, PhantomSpec, draw
 
 SIZES = (32, 64, 128, 256)
 SPLIT_STRIDE = 10_000_000  # the first patient of each split; no split may reach the next one

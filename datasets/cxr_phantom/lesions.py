@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas, smooth_noise, splat
-from datasets.cxr_phantom.lungs import Lungs, place_in_lung
-from datasets.cxr_phantom.patient import Patient, body_to_film
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas, smooth_noise, splat
+from cxr_jax.datasets.cxr_phantom.lungs import Lungs, place_in_lung
+from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
 MOST_LESIONS = 8
 PUFFS = 9  # blobs that make the cloud of one lesion

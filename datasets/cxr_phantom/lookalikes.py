@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas, splat
-from datasets.cxr_phantom.lungs import place_in_lung
-from datasets.cxr_phantom.patient import Patient, body_to_film
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas, splat
+from cxr_jax.datasets.cxr_phantom.lungs import place_in_lung
+from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
 # Independent of each other and of the label; together 60% of images carry at least one.
 NODULE_PROBABILITY = 0.30

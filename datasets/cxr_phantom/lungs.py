@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas, bump, ramp, splat
-from datasets.cxr_phantom.patient import Patient, body_to_film
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas, bump, ramp, splat
+from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
 APEX_X = 0.27  # where the lung's tip stands beside the midline
 HEART_Y = 0.24  # level of the widest heart

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas, splat
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas, splat
 
 # Strokes in a box of [-1, 1]: (x, y) of their ends.
 LETTERS = {

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas
 
 
 def between(low: float, high: float) -> float:

@@ -10,12 +10,12 @@ import dataclasses
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import grain, make_canvas
-from datasets.cxr_phantom.lesions import draw_lesions, draw_severity, lesion_mask
-from datasets.cxr_phantom.lookalikes import draw_lookalikes, lookalike_mask
-from datasets.cxr_phantom.marker import draw_marker, marker_mask
-from datasets.cxr_phantom.patient import Patient, draw_patient, parameters
-from datasets.cxr_phantom.thorax import draw_thorax
+from cxr_jax.datasets.cxr_phantom.canvas import grain, make_canvas
+from cxr_jax.datasets.cxr_phantom.lesions import draw_lesions, draw_severity, lesion_mask
+from cxr_jax.datasets.cxr_phantom.lookalikes import draw_lookalikes, lookalike_mask
+from cxr_jax.datasets.cxr_phantom.marker import draw_marker, marker_mask
+from cxr_jax.datasets.cxr_phantom.patient import Patient, draw_patient, parameters
+from cxr_jax.datasets.cxr_phantom.thorax import draw_thorax
 
 STREAMS = (
     "patient",

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datasets.cxr_phantom.canvas import Canvas, blur_matrix, bump, ramp, smooth_noise
-from datasets.cxr_phantom.lungs import Lungs, draw_vessels, make_lungs, outer_border
-from datasets.cxr_phantom.patient import Patient, film_to_body
+from cxr_jax.datasets.cxr_phantom.canvas import Canvas, blur_matrix, bump, ramp, smooth_noise
+from cxr_jax.datasets.cxr_phantom.lungs import Lungs, draw_vessels, make_lungs, outer_border
+from cxr_jax.datasets.cxr_phantom.patient import Patient, film_to_body
 
 RIB_PROFILE_BINS = 64
 

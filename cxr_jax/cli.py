@@ -1,0 +1,162 @@
+"""Command line: flags and dispatch only.
+
+cxr-jax --config=phantom --workdir=runs/phantom
+cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from cxr_jax.data.arrays import load_splits
+from cxr_jax.errors import InputError
+from cxr_jax.pipeline import explain
+from cxr_jax.pipeline.config_checks import check_batches, check_config
+from cxr_jax.pipeline.select import find_films
+from cxr_jax.runtime import parallel
+from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, log_to
+from cxr_jax.training import classifier, encoder, evaluators, gan
+
+TASKS = {
+    "classifier": classifier.run,
+    "gan": gan.run,
+    "encoder": encoder.run,
+    "evaluators": evaluators.run,
+    "explain": explain.run,
+}
+BUILT_ON = {
+    "gan": ("classifier",),
+    "encoder": ("classifier", "gan"),
+    "explain": ("classifier", "gan", "encoder"),
+}
+CONFIGS = Path(__file__).parent / "configs"
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "The experiment: a file of configs/, or :variant."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Where checkpoints, records and figures go.")
+_TASK = flags.DEFINE_enum(
+    "task", "all", ["all", *TASKS], "What to run; `all` runs what is missing."
+)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "This is one of several processes; JAX finds them on TPU and SLURM."
+)
+_JOINED = {
+    "coordinator_address": flags.DEFINE_string(
+        "coordinator_address", None, "With --distributed elsewhere: host:port of process 0."
+    ),
+    "num_processes": flags.DEFINE_integer("num_processes", None, "Likewise, how many."),
+    "process_id": flags.DEFINE_integer("process_id", None, "Likewise, which one this is."),
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs the tasks that the flags ask for; returns the exit status."""
+    if len(argv) > 1:
+        raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
+    for flag in ("config", "workdir"):
+        if flags.FLAGS[flag].value is None:
+            raise InputError(f"--{flag} is missing; see README.md for the commands")
+    logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+    if "://" in _WORKDIR.value:
+        raise InputError(
+            f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "
+            "bucket cannot be; mount the bucket and name the folder, see docs/tpu.md"
+        )
+    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    tasks = list(TASKS) if _TASK.value == "all" else [_TASK.value]
+    truths = evaluators.needed_truths(config.evaluators.names)
+    check_config(config, workdir)
+    join_processes()
+    check_batches(config, tasks)
+    check_workdir(workdir, config)
+    check_order(workdir)
+    log_to(workdir)
+    splits, contents = load_splits(config.data, config.seed, truths)
+    find_films(splits["test"], config.explain.films)
+    # Not before the data are read: a mistyped data folder claims nothing.
+    claim_workdir(workdir, config, contents)
+    for name in tasks:
+        TASKS[name](config, workdir, splits)
+        parallel.wait(name)  # until what the first process has written is there for the others
+    return 0
+
+
+def check_order(workdir: Path) -> None:
+    """Raises `InputError` if what the task builds on is not there, or not trained to its end."""
+    for earlier in BUILT_ON.get(_TASK.value, ()):
+        if not is_done(workdir / earlier):
+            raise InputError(
+                f"{workdir / earlier} is not complete; run --task={earlier}, or all tasks, first"
+            )
+
+
+def join_processes() -> None:
+    """Does what --distributed and the flags beside it say.
+
+    Raises:
+      InputError: if they contradict each other.
+    """
+    given = [name for name, flag in _JOINED.items() if flag.value is not None]
+    if given and not _DISTRIBUTED.value:
+        raise InputError(f"--{given[0]} needs --distributed")
+    if given and len(given) < len(_JOINED):
+        missing = next(name for name in _JOINED if name not in given)
+        raise InputError(f"--{missing} is missing; --{given[0]} needs it")
+    if _DISTRIBUTED.value:
+        parallel.initialize(*(flag.value for flag in _JOINED.values()))
+
+
+def find_config(arg: str) -> str:
+    """`--config=phantom:tiny`, or configs/phantom.py where there is no checkout, as a file."""
+    flag, _, value = arg.partition("=")
+    file, colon, variant = value.partition(":")
+    packaged = CONFIGS / f"{Path(file).stem}.py"
+    is_config = flag in ("--config", "-config") and file and not Path(file).exists()
+    if not is_config or not packaged.exists():
+        return arg
+    return f"{flag}={packaged}{colon}{variant}"
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+    """Parses the command line; whatever is wrong with it becomes an `InputError`."""
+    argv = [find_config(arg) for arg in argv]
+    try:
+        rest = flags.FLAGS(argv)
+        if _CONFIG.value is not None:
+            _CONFIG.value.keys()  # a missing config file shows itself only when it is used
+        return rest
+    except flags.Error as error:
+        raise InputError(f"{_last_line(error)}; --helpfull lists the flags") from error
+    except (AttributeError, KeyError) as error:
+        name = re.search(r"\w+", str(error)).group()
+        where = next((arg for arg in argv if arg.split("=")[0].endswith(f".{name}")), name)
+        raise InputError(f"{where}: no such field; configs/base.py has them all") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{_last_line(error)}; see configs/base.py for the fields") from error
+    except OSError as error:
+        raise InputError(f"the config cannot be read: {_last_line(error)}") from error
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says in the end; some carry a whole traceback before it."""
+    first, *others = str(error).strip().splitlines()
+    return f"{first} {others[-1].strip()}" if others else first
+
+
+def guard(call: Callable, argv: Sequence[str]):
+    """Runs `call(argv)`; an `InputError` ends in one line and exit status 2."""
+    try:
+        return call(argv)
+    except InputError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main() -> None:
+    """The command `cxr-jax`, and main.py."""
+    app.run(lambda argv: guard(run, argv), flags_parser=lambda argv: guard(parse_flags, argv))

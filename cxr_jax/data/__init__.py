@@ -1,0 +1,1 @@
+"""Films as arrays, what is known of them, and how they are augmented."""

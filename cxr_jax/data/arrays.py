@@ -1,0 +1,208 @@
+"""Prepared data sets as arrays in memory, and endless batches of them.
+
+The only user of TFDS and grain. A radiograph data set of this kind fits in memory (100,000 films
+of 128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step): resuming is
+indexing, and there is no iterator to save.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import tensorflow_datasets as tfds
+
+from cxr_jax.datasets import cxr_folder
+from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
+from cxr_jax.errors import InputError
+from cxr_jax.runtime import parallel
+from cxr_jax.types import Image, Pixels
+
+logger = logging.getLogger(__name__)
+
+Arrays = dict[str, np.ndarray]
+
+RARE = 0.25  # of the films of training: a class less frequent is worth a warning
+
+TRUTHS = (
+    "patient_id",
+    "filename",
+    "severity",
+    "twin",
+    "without_marker",
+    "without_both",
+    "lesion_mask",
+    "lung_mask",
+    "has_lung_mask",
+    "lookalike_mask",
+    "marker_mask",
+    "parameters",
+)
+
+
+def to_unit_range(pixels: Pixels) -> Image:
+    """uint8 to float32 in [-1, 1]."""
+    return pixels.astype(jnp.float32) / 127.5 - 1
+
+
+def load_split(builder: tfds.core.DatasetBuilder, split: str, fields: Sequence[str]) -> Arrays:
+    """Decodes the named fields of a whole split into arrays with one row an example."""
+    unused = {
+        name: tfds.decode.SkipDecoding() for name in builder.info.features if name not in fields
+    }
+    source = builder.as_data_source(split, decoders=unused)
+    rows = [source[i] for i in range(len(source))]
+    return {name: np.stack([row[name] for row in rows]) for name in fields}
+
+
+def in_pairs(positive: np.ndarray) -> np.ndarray:
+    """An order of a batch in fours of two negatives and two positives, as far as there are both.
+
+    The batch's own order is kept among either, and the even rows alternate too.
+    """
+    first, last = np.argsort(positive, kind="stable").reshape(2, -1, 2)
+    return np.concatenate([first, last], axis=1).reshape(-1)
+
+
+def train_batches(
+    arrays: Arrays,
+    batch_size: int,
+    seed: int,
+    *,
+    start_step: int,
+    positive: np.ndarray | None = None,
+) -> Iterator[Arrays]:
+    """Shuffled batches without end, from `start_step` on.
+
+    Each batch holds the rows of this process and, as `index`, their positions in the global batch.
+
+    Args:
+      positive: which films are taken for positives [N]; where given, each batch is ordered by
+        `in_pairs`, and must be a multiple of 4.
+
+    Raises:
+      InputError: if the batch is larger than the data set or not divisible by the processes.
+    """
+    rows = len(jax.tree.leaves(arrays)[0])
+    if batch_size > rows:
+        raise InputError(
+            f"the training split has {rows} images, fewer than a batch of {batch_size}"
+        )
+    if batch_size % jax.process_count():
+        raise InputError(
+            f"batch size {batch_size} is not a multiple of {jax.process_count()} processes"
+        )
+    local = batch_size // jax.process_count()
+    index = np.arange(local, dtype=np.int32) + jax.process_index() * local
+    order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat().batch(batch_size)
+    step = start_step
+    while True:
+        picked = np.asarray(order[step])
+        if positive is not None:
+            picked = picked[in_pairs(positive[picked])]
+        picked = picked[index]
+        yield {"index": index, **{name: array[picked] for name, array in arrays.items()}}
+        step += 1
+
+
+def shuffled(label: np.ndarray, *seed: int) -> np.ndarray:
+    """The labels in another order, so that they mean nothing (Adebayo et al., 2018)."""
+    return np.random.Generator(np.random.Philox(seed)).permutation(label)
+
+
+def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
+    """The TFDS builder that a `config.data` section names.
+
+    Raises:
+      InputError: if the name is unknown or the user's folder cannot be used.
+    """
+    cache = config.cache_dir or str(tfds.core.constants.DATA_DIR)
+    if config.name == "cxr_phantom":
+        phantom = cxr_phantom_dataset_builder.make_config(
+            size=config.image_size,
+            seed=seed,
+            train=config.num_train,
+            validation=config.num_validation,
+            test=config.num_test,
+            marker_train=tuple(config.marker_train),
+            marker_test=tuple(config.marker_test),
+        )
+        return cxr_phantom_dataset_builder.Builder(
+            config=phantom, data_dir=cache, file_format="array_record"
+        )
+    if config.name == "cxr_folder":
+        folder = config.dir or os.environ.get("CXR_DATA", "")
+        if not folder:
+            raise InputError(
+                "no radiographs given; set --config.data.dir or the environment variable CXR_DATA "
+                "to a folder with one sub-folder per class"
+            )
+        return cxr_folder.make_builder(
+            folder,
+            cache,
+            size=config.image_size,
+            positive_class=config.positive_class,
+            split_column=config.split_column,
+            skip_unreadable=config.skip_unreadable,
+        )
+    raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
+
+
+def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
+    """The builder of a `config.data` section, its data set prepared if it was not.
+
+    The first process goes before the others, which find on a common disk what it has prepared.
+    """
+    if not parallel.is_first():
+        parallel.wait("data")
+    builder = make_builder(config, seed)
+    builder.download_and_prepare()
+    if parallel.is_first():
+        parallel.wait("data")
+    return builder
+
+
+def load_splits(
+    config: ml_collections.ConfigDict, seed: int, train_truths: Sequence[str] = ()
+) -> tuple[dict[str, Arrays], str]:
+    """Prepares the data set if need be and reads what training and explaining use of it.
+
+    Every split has `image` and `label`; validation and test also have the truths that the data set
+    knows (masks, twins, severity), and train the lesion masks that the control `prior` is made of.
+
+    Args:
+      config: the section `data`.
+      seed: of a phantom's patients.
+      train_truths: further truths wanted of train; those that the data set lacks are left out.
+
+    Returns:
+      The splits, and the prepared data set's name, which changes with its contents.
+    """
+    builder = prepare(config, seed)
+    truths = [name for name in TRUTHS if name in builder.info.features]
+    fields = {
+        "train": ["image", "label", *(t for t in truths if t in {"lesion_mask", *train_truths})],
+        "validation": ["image", "label", *truths],
+        "test": ["image", "label", *truths],
+    }
+    splits = {split: load_split(builder, split, names) for split, names in fields.items()}
+    if config.shuffle_labels:
+        for number, split in enumerate(("train", "validation")):
+            splits[split]["label"] = shuffled(splits[split]["label"], seed, number)
+        logger.info("labels of train and validation are shuffled (config.data.shuffle_labels)")
+    for split, arrays in splits.items():
+        positive = int(arrays["label"].sum())
+        logger.info(
+            "%s: %d positive, %d negative", split, positive, len(arrays["label"]) - positive
+        )
+        rarer = min(positive, len(arrays["label"]) - positive)
+        if split == "train" and rarer < RARE * len(arrays["label"]):
+            logger.warning(
+                "one class is rare: batches are not balanced, and the GAN learns from pairs of a "
+                "negative and a positive; more films of it, or fewer of the other, would help"
+            )
+    return splits, builder.info.full_name

@@ -1,0 +1,1 @@
+"""How walks and maps are judged: figures of NumPy arrays, image by image."""

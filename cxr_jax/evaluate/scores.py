@@ -1,0 +1,174 @@
+"""From walks and maps to the tables of metrics.json, image by image first, then with intervals."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.traversal import StoppedWalk, Walk
+from cxr_jax.metrics import Bootstrap
+
+NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
+LEAST_MOVE = 0.05  # of the class gap; below it f has not moved and `transfer` means nothing
+NO_MASK = "the data set has no mask for it"
+
+
+def score_walk(
+    stopped: StoppedWalk,
+    thresholds: Thresholds,
+    towards: int,
+    *,
+    reach: float,
+    twin: np.ndarray | None,
+) -> dict[str, np.ndarray]:
+    """Per-image figures [N] of one walk of each film.
+
+    Args:
+      reach: the distance within which `flip_auc` counts flips.
+      twin: the same patients without the finding [N, h, w, 1]; None where nobody knows.
+    """
+    walk = stopped.walk
+    moved = (stopped.at_stop(walk.margin) - walk.margin[:, 0]) / thresholds.gap
+    h_moved = (stopped.at_stop(walk.judge_margin) - walk.judge_margin[:, 0]) / thresholds.judge_gap
+    flipped = stopped.flip >= 0
+    last = np.where(flipped, stopped.flip, stopped.frame)
+    flip_time = walk.distance[np.arange(len(last)), last]
+    scores = {
+        "flip_rate": flipped.astype(float),
+        "flip_rate_f": (stopped.flip_f >= 0).astype(float),
+        "flip_auc": flipped * np.clip(1 - flip_time / reach, 0, 1),
+        "reached": stopped.reached.astype(float),
+        "flip_time": flip_time,
+        "transfer": h_moved / np.where(towards * moved > LEAST_MOVE, moved, np.nan),
+        "length": stopped.at_stop(walk.distance),
+        "monotonicity": np.array(
+            [
+                metrics.wrong_way(m[: k + 1], towards)
+                for m, k in zip(walk.margin, stopped.frame, strict=True)
+            ]
+        ),
+    }
+    if twin is not None:
+        scores["twin_error"] = np.array(
+            [
+                metrics.relative_error(x[0] + change, t, x[0])
+                for x, change, t in zip(walk.carried, stopped.change, twin, strict=True)
+            ]
+        )
+    return scores
+
+
+def length_gain(walk: Walk, end: np.ndarray, straight: Walk) -> np.ndarray:
+    """1 - (length of the drawn frames up to `end` [N]) / (length of the straight walk) [N].
+
+    The straight walk is measured at as many frames, since a coarse polyline is a short one.
+    """
+    last = straight.drawn.shape[1] - 1
+    picked = [np.linspace(0, last, frame + 1).round().astype(int) for frame in end]
+    length = [_length(frames[: frame + 1]) for frames, frame in zip(walk.drawn, end, strict=True)]
+    straight = [_length(frames[k]) for frames, k in zip(straight.drawn, picked, strict=True)]
+    return 1 - np.array(length) / [long if long > 1e-6 else np.nan for long in straight]
+
+
+def _length(frames: np.ndarray) -> float:
+    """Length travelled through frames [k, h, w, 1]."""
+    return float(np.sqrt(np.square(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))).sum())
+
+
+def shortest_flip(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """`linear_best`: of each film's walks [N, walks] the one that flips first, else the longest."""
+    time = np.where(scores["flip_rate"] > 0, scores["flip_time"], np.inf)
+    never = np.isinf(time).all(axis=1)
+    best = np.where(never, scores["length"].argmax(axis=1), time.argmin(axis=1))
+    return {name: values[np.arange(len(best)), best] for name, values in scores.items()}
+
+
+def summarise_paths(
+    scores: Mapping[str, np.ndarray], share_covered: float, bootstrap: Bootstrap
+) -> dict[str, dict]:
+    """The entry of metrics.json for one path and direction.
+
+    Args:
+      scores: of `score_walk`, each [N] or, where a film is walked several times, [N, walks].
+      share_covered: of the films that passed the gate; rejected films count as unflipped in
+        `flip_rate_all`.
+    """
+    table = {}
+    for name, values in scores.items():
+        if name != "flip_time":
+            table[name] = metrics.summarise(by_film(values), bootstrap)
+    films = len(scores["flip_rate"])
+    time, event = (
+        np.asarray(scores[name]).reshape(films, -1) for name in ("flip_time", "flip_rate")
+    )
+    # Walks end early where f is soon satisfied; to censor them there would reward fooling f alone.
+    time = np.where(event > 0, time, np.inf)
+    table["flip_distance"] = metrics.summarise_median_survival(time, event > 0, bootstrap)
+    rejected = np.zeros(round(films / share_covered) - films if share_covered > 0 else 0)
+    flips = np.concatenate([by_film(scores["flip_rate"]), rejected])
+    table["flip_rate_all"] = metrics.summarise(flips, bootstrap)
+    table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
+    return table
+
+
+def by_film(values: np.ndarray) -> np.ndarray:
+    """[N] or [N, walks] to [N]: the mean over the walks for which it is defined, else NaN."""
+    values = np.asarray(values, float).reshape(len(values), -1)
+    defined = np.isfinite(values)
+    total = np.where(defined, values, 0.0).sum(axis=1)
+    return np.where(defined.any(axis=1), total / np.maximum(defined.sum(axis=1), 1), np.nan)
+
+
+def harmless(truth: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Where look-alikes are [N, h, w, 1]; a pixel that shows a lesion over one is a lesion's."""
+    return (truth["lookalike_mask"] > 0) & ~(truth["lesion_mask"] > 0)
+
+
+def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Per-image figures [N] of maps [N, h, w, 1] against the masks that the data set knows."""
+    lesion, lung = (truth[f"{name}_mask"] > 0 for name in ("lesion", "lung"))
+    lookalike = harmless(truth)
+    rows = range(len(saliency))
+    return {
+        "on_target": np.array([metrics.share_on(saliency[i], lesion[i]) for i in rows]),
+        "pixel_auroc": np.array([metrics.pixel_auroc(saliency[i], lesion[i]) for i in rows]),
+        "pixel_auroc_lung": np.array(
+            [metrics.pixel_auroc(saliency[i], lesion[i], lung[i] | lesion[i]) for i in rows]
+        ),
+        "iou": np.array([metrics.top_iou(saliency[i], lesion[i]) for i in rows]),
+        "lookalike": np.array(
+            [
+                metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan
+                for i in rows
+            ]
+        ),
+    }
+
+
+def summarise_maps(
+    scores: Mapping[str, Mapping[str, np.ndarray]], bootstrap: Bootstrap
+) -> dict[str, dict]:
+    """The `maps` of metrics.json; for the others also the paired difference `latent` minus it."""
+    table = {}
+    for name, each in scores.items():
+        table[name] = {metric: metrics.summarise(v, bootstrap) for metric, v in each.items()}
+        if name != "latent":
+            table[name] |= {
+                f"latent_minus_this_{metric}": metrics.summarise(
+                    scores["latent"][metric] - each[metric], bootstrap
+                )
+                for metric in ("on_target", "pixel_auroc", "pixel_auroc_lung", "lookalike")
+            }
+    return table
+
+
+def undefined_maps(names: list[str], reason: str) -> dict[str, dict]:
+    """The same table where nothing can be said, for a data set without masks, say."""
+    undefined = {"mean": None, "reason": reason}
+    return {
+        name: dict.fromkeys(
+            ("on_target", "pixel_auroc", "pixel_auroc_lung", "iou", "lookalike"), undefined
+        )
+        for name in names
+    }

@@ -1,0 +1,1 @@
+"""Explaining a film: inversion, latent traversal, attribution."""

@@ -1,0 +1,68 @@
+"""What is decided before the test films are looked at, and the test films with their walks."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from cxr_jax.explain.films import Films, Thresholds
+from cxr_jax.explain.paths import Guide
+from cxr_jax.explain.traversal import StoppedWalk
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+    """Films of one decision of f, with their truths and their walks by path.
+
+    Attributes:
+      towards: the direction of the walks, see `paths.DIRECTIONS`.
+      walks: several only for `linear` from a negative.
+    """
+
+    towards: int
+    films: Films
+    truth: Mapping[str, np.ndarray]
+    walks: Mapping[str, list[StoppedWalk]]
+
+    @property
+    def first_walks(self) -> dict[str, StoppedWalk]:
+        """The first walk of every path."""
+        return {name: walks[0] for name, walks in self.walks.items()}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What validation and training films decide before a test film is looked at.
+
+    Attributes:
+      thresholds: of the gate and of the walks.
+      guide: of the walks.
+      reach: median length of linear walks from positive to negative; `flip_auc` looks that far.
+      path: the path that map `latent` is read from.
+    """
+
+    thresholds: Thresholds
+    guide: Guide
+    reach: float
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explained:
+    """The test films, explained.
+
+    Attributes:
+      rows: of the test split.
+      reasons: why each is not explainable; "" where it is.
+      groups: explainable films and their walks, by direction.
+      shares: which part of each direction's films passed the gate.
+      rmse: of each film's reconstruction, covered or not.
+      margin: f on every film of the split, explained or not.
+    """
+
+    rows: np.ndarray
+    reasons: list[str]
+    groups: Mapping[str, Group]
+    shares: Mapping[str, float]
+    rmse: np.ndarray
+    margin: np.ndarray

@@ -1,0 +1,102 @@
+"""Everything that explaining calls: trained models, bound and compiled once each."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from cxr_jax.explain import films, inversion, maps, paths
+from cxr_jax.explain.films import Films
+from cxr_jax.explain.paths import Walker
+from cxr_jax.models.model import Model
+from cxr_jax.networks.restore import TrainedModels, make_margins
+from cxr_jax.runtime import parallel
+from cxr_jax.types import Image, Pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explainer:
+    """Functions of any number of films or images, in NumPy arrays; images in [-1, 1].
+
+    Attributes:
+      margins: pixels to the margins (f, h).
+      classify: images to f.
+      invert: pixels to Films.
+      draw: (z_structure, z_class) to images.
+      walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
+      unit_gradient: films to the unit gradients of f(G(z)) [N, n].
+      traced_maps: of `maps.compile_maps`.
+      find_lungs, features: images to lung masks, and to the regressor's features; None where the
+        evaluator was not trained.
+      reasons: by name of the evaluator, why it was not; "" where it was.
+      missing_maps: by name of a map that was asked for, why it cannot be made.
+    """
+
+    margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
+    classify: Callable[[Image], np.ndarray]
+    invert: Callable[[Pixels], Films]
+    draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    walk: Walker | Callable
+    unit_gradient: Callable[[Films], np.ndarray]
+    traced_maps: Mapping[str, Callable[[Any], np.ndarray]]
+    find_lungs: Callable[[Image], np.ndarray] | None
+    features: Callable[[Image], np.ndarray] | None
+    reasons: Mapping[str, str]
+    missing_maps: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def bind(function: Callable, frozen: Any, batch_size: int) -> Callable:
+    """`function(frozen, batch)` of any number of rows, as a function of the batch."""
+    mapped = parallel.in_batches(function, batch_size)
+    return lambda batch: mapped(frozen, batch)
+
+
+def bind_evaluators(
+    segmenter: Model | None, regressor: Model | None, batch_size: int
+) -> dict[str, Callable | None]:
+    """`find_lungs` and `features` of an explainer."""
+    find = lambda model, image: model(image) > 0
+    see = lambda model, image: model(image)[1]
+    return {
+        "find_lungs": bind(find, segmenter, batch_size) if segmenter else None,
+        "features": bind(see, regressor, batch_size) if regressor else None,
+    }
+
+
+def make_explainer(
+    models: TrainedModels,
+    section: ml_collections.ConfigDict,
+    seed: int,
+    *,
+    segmenter: Model | None = None,
+    regressor: Model | None = None,
+    reasons: Mapping[str, str] = MappingProxyType({}),
+) -> Explainer:
+    """Binds models to the functions of an explainer; each is compiled when it is first called.
+
+    Args:
+      section: `config.explain`.
+      reasons: why an evaluator is not there.
+    """
+    size = section.batch_size
+    ask_f, ask_h = make_margins(models.classifier.network), make_margins(models.judge.network)
+    invert = films.make_invert(inversion.make_settings(section.inversion))
+    draw = bind(lambda generator, latents: generator(*latents), models.generator, size)
+    return Explainer(
+        margins=lambda pixels: (
+            ask_f(models.classifier.params, pixels),
+            ask_h(models.judge.params, pixels),
+        ),
+        classify=bind(lambda classifier, image: classifier(image)[0], models.classifier, size),
+        invert=bind(invert, models, size),
+        draw=lambda *latents: draw(latents),
+        walk=paths.make_walker(models, section, seed),
+        unit_gradient=bind(paths.unit_gradient, models, size),
+        traced_maps=maps.compile_maps(models, section, seed),
+        reasons={"segmenter": "", "regressor": ""} | dict(reasons),
+        missing_maps=maps.reasons(models, section.maps),
+        **bind_evaluators(segmenter, regressor, size),
+    )

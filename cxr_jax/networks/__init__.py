@@ -1,0 +1,1 @@
+"""From a config to networks, and from a work directory to trained ones."""

@@ -1,0 +1,200 @@
+"""From a work directory to trained models: what later tasks load of earlier ones."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import flax
+import flax.linen as nn
+import ml_collections
+import numpy as np
+
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.errors import InputError
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import (
+    GanNetworks,
+    init_gan_params,
+    init_params,
+    make_classifier,
+    make_gan_networks,
+    make_regressor,
+    make_robust,
+    make_segmenter,
+)
+from cxr_jax.networks.grading import Scale
+from cxr_jax.runtime import parallel, precision
+from cxr_jax.runtime.checkpoint import load_networks, networks_digest
+from cxr_jax.runtime.workdir import is_done, read_json, write_json
+from cxr_jax.types import Image, Margin, Params, Pixels
+
+SCALE_FILE = Path("gan") / "scale.json"
+
+
+@flax.struct.dataclass(kw_only=True)
+class TrainedModels:
+    """Everything that was learned before explaining.
+
+    Attributes:
+      classifier, judge: f and h; an image to (margin, feature maps by name).
+      generator: (z_structure, z_class) to an image.
+      encoder: an image to the moments of both latents; None where there is none.
+      scale: of the class latent.
+      robust: the adversarially trained classifier; None where it was not trained or not asked for.
+    """
+
+    classifier: Model
+    judge: Model
+    generator: Model
+    encoder: Model | None
+    scale: Scale
+    robust: Model | None = None
+
+    def classify(self, image: Image) -> Margin:
+        """f."""
+        return self.classifier(image)[0]
+
+    def judge_margin(self, image: Image) -> Margin:
+        """h."""
+        return self.judge(image)[0]
+
+
+def load_trained(config: ml_collections.ConfigDict, workdir: Path) -> TrainedModels:
+    """Every model of a finished run; they compute in float32, whatever they were trained in.
+
+    Raises:
+      InputError: if path `geodesic` is wanted and the robust classifier was not trained.
+    """
+    config = precision.in_float32(config)
+    networks, size = make_gan_networks(config), config.data.image_size
+    robust = None
+    if "geodesic" in config.explain.paths:
+        reason = missing_reason(workdir, "robust")
+        if reason:
+            raise InputError(f"path 'geodesic' needs the robust classifier, but {reason}")
+        robust = load_robust(config, workdir)
+    return TrainedModels(
+        classifier=load_classifier(config.classifier, size, workdir / "classifier"),
+        judge=load_classifier(config.judge, size, workdir / "classifier" / "judge"),
+        generator=Model(networks.generator, load_gan(networks, workdir)["generator"]),
+        encoder=load_encoder(networks, workdir),
+        scale=load_scale(workdir),
+        robust=robust,
+    )
+
+
+def digests(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, str]:
+    """The SHA-256 of every trained network of a run, by its folder.
+
+    What is explained is done anew when one of them has changed.
+    """
+    folders = [] if config.classifier.module else ["classifier"]
+    folders += [] if config.judge.module else ["classifier/judge"]
+    folders += ["gan"] if config.gan.networks == "paper" else ["gan", "encoder"]
+    trained = [name for name in config.evaluators.names if not missing_reason(workdir, name)]
+    folders += [f"evaluators/{name}" for name in trained]
+    return {folder: networks_digest(workdir / folder) for folder in folders}
+
+
+# Classifiers.
+
+
+def load_classifier(config: ml_collections.ConfigDict, image_size: int, directory: Path) -> Model:
+    """The classifier of a section with its best checkpoint; {} of a function of one's own."""
+    network = make_classifier(config)
+    if config.module:
+        return Model(network, {})
+    init = partial(init_params, network, image_size, seed=0)
+    return Model(network, load_networks(directory, init))
+
+
+def make_margins(network: nn.Module, batch_size: int = 128) -> Callable:
+    """A function (params, stored images [N, h, w, 1] uint8) -> logit margins [N], compiled once."""
+
+    def margin(params: Params, pixels: Pixels) -> Margin:
+        return Model(network, params)(to_unit_range(pixels))[0]
+
+    return parallel.in_batches(margin, batch_size)
+
+
+def margins(model: Model, pixels: np.ndarray) -> np.ndarray:
+    """Logit margins of stored images [N, h, w, 1] uint8 -> [N]."""
+    return make_margins(model.network)(model.params, pixels)
+
+
+# The GAN.
+
+
+def load_gan(networks: GanNetworks, workdir: Path) -> Params:
+    """Averaged {"generator", "encoder"} and the "discriminator" of the newest checkpoint."""
+
+    def init() -> Params:
+        generator, discriminator = init_gan_params(networks, seed=0)
+        return {**generator, "discriminator": discriminator}
+
+    return load_networks(workdir / "gan", init)
+
+
+def load_encoder(networks: GanNetworks, workdir: Path) -> Model | None:
+    """The trained encoder; None where there is none."""
+    if networks.encoder is None:
+        return None
+    init = lambda: init_gan_params(networks, seed=0)[0]["encoder"]
+    return Model(networks.encoder, load_networks(workdir / "encoder", init))
+
+
+def save_scale(workdir: Path, scale: Scale) -> None:
+    """Writes the scale that the GAN of a work directory is trained by."""
+    fields = {name: float(value) for name, value in dataclasses.asdict(scale).items()}
+    write_json(workdir / SCALE_FILE, fields)
+
+
+def load_scale(workdir: Path) -> Scale:
+    """The scale that the GAN of a work directory was trained by.
+
+    Raises:
+      InputError: if there is none.
+    """
+    path = workdir / SCALE_FILE
+    if not path.exists():
+        raise InputError(f"{path} is missing; run --task=gan with this --workdir first")
+    return Scale(**{name: np.float32(value) for name, value in read_json(path).items()})
+
+
+# Evaluators.
+
+
+def load_segmenter(config: ml_collections.ConfigDict, workdir: Path) -> Model:
+    """The trained segmenter; its logits are positive in the lungs."""
+    return _load_evaluator(
+        config, make_segmenter(config.evaluators.segmenter), "segmenter", workdir
+    )
+
+
+def load_regressor(config: ml_collections.ConfigDict, workdir: Path) -> Model:
+    """The trained regressor; its second output are the features."""
+    return _load_evaluator(
+        config, make_regressor(config.evaluators.regressor), "regressor", workdir
+    )
+
+
+def load_robust(config: ml_collections.ConfigDict, workdir: Path) -> Model:
+    """The adversarially trained classifier."""
+    return _load_evaluator(config, make_robust(config.evaluators.robust), "robust", workdir)
+
+
+def _load_evaluator(
+    config: ml_collections.ConfigDict, network: nn.Module, name: str, workdir: Path
+) -> Model:
+    init = partial(init_params, network, config.data.image_size, seed=0)
+    return Model(network, load_networks(workdir / "evaluators" / name, init))
+
+
+def missing_reason(workdir: Path, name: str) -> str:
+    """Why the evaluator `name` is not there to be loaded; "" if it is."""
+    directory = workdir / "evaluators"
+    figures = read_json(directory / "done.json") if is_done(directory) else {}
+    if name not in figures:
+        return f"no {name} was trained; config.evaluators.names lacks it"
+    return figures[name]["skipped"] if "skipped" in figures[name] else ""

@@ -1,0 +1,1 @@
+"""Task `explain` from its config to its files."""

@@ -1,0 +1,276 @@
+"""Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.data.arrays import Arrays
+from cxr_jax.evaluate import scores
+from cxr_jax.explain import films, maps
+from cxr_jax.explain.explained import Calibration, Explained, Group
+from cxr_jax.explain.explainer import Explainer, make_explainer
+from cxr_jax.explain.maps import MapInputs
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.metrics import Bootstrap
+from cxr_jax.networks import restore
+from cxr_jax.pipeline.calibrate import (
+    calibrate,
+    is_calibrated,
+    load_calibration,
+    save_calibration,
+)
+from cxr_jax.pipeline.select import accepted, choose, find_films, lungs_of, other_films, truth_of
+from cxr_jax.report import tables
+from cxr_jax.report.arrays import list_rejected, save_maps, save_scores, save_walks
+from cxr_jax.report.figures import save_audit, save_figures, save_interpolation
+from cxr_jax.runtime import parallel, precision
+from cxr_jax.runtime.workdir import is_done, mark_done, read_contents, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+INTERPOLATED = 11  # frames of the paper's figure
+
+
+# 1. A finished run.
+
+
+def load_explainer(config: ml_collections.ConfigDict, workdir: Path) -> Explainer:
+    """Every trained network of a work directory, bound."""
+    exact = precision.in_float32(config)
+    reasons = {name: restore.missing_reason(workdir, name) for name in ("segmenter", "regressor")}
+    return make_explainer(
+        restore.load_trained(config, workdir),
+        config.explain,
+        config.seed,
+        segmenter=None if reasons["segmenter"] else restore.load_segmenter(exact, workdir),
+        regressor=None if reasons["regressor"] else restore.load_regressor(exact, workdir),
+        reasons=reasons,
+    )
+
+
+def calibrate_once(
+    explainer: Explainer,
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    splits: dict[str, Arrays],
+) -> Calibration:
+    """The stored calibration where it still holds; else a new one, which is then stored."""
+    directory, section = workdir / "explain", config.explain
+    trained = restore.digests(config, workdir)
+    if is_calibrated(directory, section, trained):
+        return load_calibration(directory)
+    calibration = calibrate(explainer, splits, section, seed=config.seed)
+    if parallel.is_first():
+        save_calibration(
+            directory, calibration, section, trained=trained, contents=read_contents(workdir)
+        )
+    return calibration
+
+
+# 2. The test films.
+
+
+def explain_test(
+    explainer: Explainer,
+    test: Arrays,
+    calibration: Calibration,
+    *,
+    section: ml_collections.ConfigDict,
+) -> Explained:
+    """Inverts, gates and walks the test films.
+
+    If the gate rejects every film of a direction, they are walked all the same, so that the
+    pictures show why; the coverage of 0 says that their figures mean nothing.
+    """
+    named = find_films(test, section.films)
+    margin, _ = explainer.margins(test["image"])
+    rows = choose(margin, section.num_images, section.num_skipped, named=named)
+    inverted = explainer.invert(test["image"][rows])
+    lungs, thresholds = lungs_of(explainer, test, rows), calibration.thresholds
+    reasons = films.reasons_to_reject(inverted, thresholds, section.gate_margin, lungs=lungs)
+    covered = accepted(reasons)
+    logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
+    groups, shares = {}, {}
+    for direction, towards in DIRECTIONS.items():
+        member = (inverted.margin > 0) == (towards < 0)
+        shares[direction] = float(covered[member].mean())
+        picked = member & covered if (member & covered).any() else member
+        some = inverted.rows(picked)
+        groups[direction] = Group(
+            towards=towards,
+            films=some,
+            truth=truth_of(test, rows[picked]),
+            walks=explainer.walk(some, calibration.guide, thresholds, towards=towards),
+        )
+    return Explained(
+        rows=rows,
+        reasons=reasons,
+        groups=groups,
+        shares=shares,
+        rmse=films.rms(inverted.drawn - inverted.image),
+        margin=margin,
+    )
+
+
+def map_inputs(group: Group, calibration: Calibration, train: Arrays) -> MapInputs:
+    """What maps of the positives are made of."""
+    return MapInputs(
+        films=group.films,
+        truth=group.truth,
+        walks=group.first_walks,
+        stopped=group.first_walks[calibration.path],
+        train_lesions=train.get("lesion_mask"),
+    )
+
+
+def interpolate(explainer: Explainer, some: films.Films) -> tuple[np.ndarray, np.ndarray]:
+    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k]."""
+    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(some.image)
+    z_class = shares[:, None] * some.z_class[:, None]
+    drawn = explainer.draw(
+        np.repeat(some.z_structure, INTERPOLATED, axis=0), z_class.reshape(-1, z_class.shape[-1])
+    )
+    margin = explainer.classify(drawn).reshape(rows, INTERPOLATED)
+    return drawn.reshape(rows, INTERPOLATED, *drawn.shape[1:]), margin
+
+
+# 3. What is said of them.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What is said of the explained films.
+
+    Attributes:
+      metrics: metrics.json.
+      scores: the same film by film, see `save_scores`.
+      maps: of the positives, by name, signed where the method is.
+      audited: which regions the classifier's answers come from.
+      interpolated: the first positives drawn with shares of their z_class, see `interpolate`.
+    """
+
+    metrics: dict
+    scores: dict
+    maps: dict[str, np.ndarray]
+    audited: tables.AuditResult
+    interpolated: tuple[np.ndarray, np.ndarray]
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    explainer: Explainer,
+    splits: dict[str, Arrays],
+    *,
+    calibration: Calibration,
+    explained: Explained,
+    classifier_figures: dict,
+) -> Report:
+    """Every table.
+
+    Args:
+      classifier_figures: the test figures of `classifier` and `judge`.
+    """
+    section = config.explain
+    bootstrap = Bootstrap(resamples=section.bootstrap, seed=config.seed)
+    positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
+    inputs = map_inputs(positives, calibration, splits["train"])
+    made = maps.make_maps(inputs, section.maps, explainer.traced_maps)
+    real = ()
+    if explainer.features:
+        real = other_films(splits["test"], explained.margin, explained.rows)
+    path_scores, path_table = tables.score_paths(
+        explainer, explained, calibration, real=real, bootstrap=bootstrap
+    )
+    map_scores, map_table = tables.score_maps(
+        made, positives, calibration, share_covered=share, bootstrap=bootstrap
+    )
+    audited = tables.audit_films(
+        explainer, positives, calibration, maps=made, share_covered=share, bootstrap=bootstrap
+    )
+    for name in section.maps:
+        if name not in map_table:
+            reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
+            map_table |= scores.undefined_maps([name], reason)
+    report = {
+        "config": config.to_dict(),
+        "images": len(explained.rows),
+        "coverage": float(accepted(explained.reasons).mean()),
+        "coverage_by_direction": explained.shares,
+        "rejected": list_rejected(splits["test"], explained.rows, explained.reasons),
+        "classifier": classifier_figures["classifier"],
+        "judge": classifier_figures["judge"],
+        "thresholds": dataclasses.asdict(calibration.thresholds),
+        "latent_path": calibration.path,
+        "reconstruction_rmse": metrics.summarise(explained.rmse, bootstrap),
+        "paths": path_table,
+        "maps": map_table,
+        "disentanglement": tables.disentangle(explainer, explained),
+        "audit": audited.table,
+    }
+    return Report(
+        metrics=report,
+        scores={**path_scores, "maps": map_scores, "audit": audited.each},
+        maps=made,
+        audited=audited,
+        interpolated=interpolate(explainer, positives.films.rows(slice(section.num_figure_rows))),
+    )
+
+
+def write(
+    directory: Path,
+    explained: Explained,
+    report: Report,
+    *,
+    calibration: Calibration,
+    num_rows: int,
+) -> None:
+    """Writes metrics.json, figures/, and arrays film by film (.npz).
+
+    Args:
+      num_rows: films shown in a figure.
+    """
+    figures, groups = directory / "figures", explained.groups
+    shutil.rmtree(figures, ignore_errors=True)  # of an earlier choice of paths
+    figures.mkdir(parents=True)
+    write_json(directory / "metrics.json", report.metrics)
+    save_scores(directory / "scores.npz", report.scores)
+    covered = accepted(explained.reasons)
+    save_walks(directory / "walks.npz", groups, rows=explained.rows, covered=covered)
+    positives = groups["pos_to_neg"]
+    save_maps(directory / "maps.npz", report.maps, positives.truth["row"])
+    save_figures(figures, groups, calibration, maps=report.maps, num_rows=num_rows)
+    save_audit(figures / "audit.png", positives, report.audited, num_rows)
+    save_interpolation(figures / "interpolation.png", positives, *report.interpolated)
+
+
+@precision.exactly
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Explains the test films.
+
+    Of several processes each explains all of them on its own devices, and the first writes.
+    """
+    directory, section = workdir / "explain", config.explain
+    trained = restore.digests(config, workdir)
+    if is_done(directory, explain=section.to_dict(), trained=trained):
+        logger.info("explain: complete, skipped")
+        return
+    explainer = load_explainer(config, workdir)
+    calibration = calibrate_once(explainer, config, workdir, splits)
+    explained = explain_test(explainer, splits["test"], calibration, section=section)
+    report = measure(
+        config,
+        explainer,
+        splits,
+        calibration=calibration,
+        explained=explained,
+        classifier_figures=read_json(workdir / "classifier" / "done.json"),
+    )
+    if not parallel.is_first():
+        return
+    write(directory, explained, report, calibration=calibration, num_rows=section.num_figure_rows)
+    mark_done(directory, explain=section.to_dict(), trained=trained)

@@ -1,0 +1,98 @@
+"""Which films are explained, and what the data set knows of them."""
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxr_jax.data.arrays import Arrays, to_unit_range
+from cxr_jax.errors import InputError
+from cxr_jax.explain.explainer import Explainer
+from cxr_jax.report.arrays import names_of
+
+RENDERINGS = ("twin", "without_marker", "without_both")
+
+
+def find_films(arrays: Arrays, names: Sequence[str]) -> np.ndarray:
+    """Rows of the films with these names (`config.explain.films`), in their order.
+
+    Raises:
+      InputError: if there is no such test film.
+    """
+    rows = {name: row for row, name in enumerate(names_of(arrays))}
+    for name in names:
+        if name not in rows:
+            like = difflib.get_close_matches(name, rows, n=3, cutoff=0)
+            raise InputError(
+                f"config.explain.films has {name!r}, which no test film is called; the nearest are "
+                f"{', '.join(like)}"
+            )
+    return np.array([rows[name] for name in dict.fromkeys(names)], int)
+
+
+def choose(
+    margin: np.ndarray, count: int, num_skipped: int = 0, *, named: Sequence[int] = ()
+) -> np.ndarray:
+    """Rows of films that f calls positive and negative, half of `count` each if there are so many.
+
+    Args:
+      named: rows that are surely among them, and the first.
+      num_skipped: others of each decision that are left out before one is taken.
+
+    Raises:
+      InputError: if f calls no further film positive, or none negative.
+    """
+    named = np.asarray(named, int)
+    others = np.setdiff1d(np.arange(len(margin)), named)
+    chosen = []
+    for positive in (True, False):
+        asked, free = (rows[(margin[rows] > 0) == positive] for rows in (named, others))
+        free = free[num_skipped:][: max(count // 2 - len(asked), 0)]
+        if len(asked) + len(free) == 0:
+            raise InputError(
+                f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; after "
+                f"skipping {num_skipped} of each decision (config.explain.num_skipped) there is "
+                "nothing to walk"
+            )
+        chosen.append(free)
+    return np.concatenate([named, np.sort(np.concatenate(chosen))])
+
+
+def lungs_of(explainer: Explainer, arrays: Arrays, rows: np.ndarray) -> np.ndarray | None:
+    """Lung masks [N, h, w, 1] bool; a whole image where none are found, None where nobody looks.
+
+    Where only some films have masks, or by other hands, the segmenter's are taken for all.
+    """
+    if explainer.find_lungs is not None and "has_lung_mask" in arrays:
+        masks = explainer.find_lungs(to_unit_range(arrays["image"][rows]))
+    elif "lung_mask" in arrays:
+        masks = arrays["lung_mask"][rows] > 0
+    else:
+        return None
+    return masks | ~masks.any(axis=(1, 2, 3), keepdims=True)
+
+
+def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What the data set knows of some films, `row` of the split first; pictures in [-1, 1]."""
+    truth = {"row": rows, **{name: array[rows] for name, array in arrays.items()}}
+    pictures = {name: to_unit_range(truth[name]) for name in RENDERINGS if name in truth}
+    return truth | pictures
+
+
+def other_films(
+    arrays: Arrays, margin: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The films beside those walked that f calls positive, and those that it calls negative.
+
+    Args:
+      margin: f on all films [N].
+      rows: of the films walked.
+    """
+    image = to_unit_range(np.delete(arrays["image"], rows, axis=0))
+    positive = np.delete(margin, rows) > 0
+    return image[positive], image[~positive]
+
+
+def accepted(reasons: list[str]) -> np.ndarray:
+    """Which films passed the gate."""
+    return np.array([not reason for reason in reasons])

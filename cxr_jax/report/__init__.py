@@ -1,0 +1,1 @@
+"""From explained films to tables, arrays and figures."""

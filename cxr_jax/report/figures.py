@@ -1,0 +1,75 @@
+"""The figures that explaining leaves on disk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cxr_jax import plots
+from cxr_jax.evaluate.audit import REGION_NAMES
+from cxr_jax.explain.explained import Calibration, Group
+from cxr_jax.explain.maps import MAPS
+from cxr_jax.explain.paths import PATHS
+from cxr_jax.report.arrays import names_of
+from cxr_jax.report.tables import AuditResult
+
+STRIP_FRAMES = 8
+AUDIT_FILMS = 4
+
+
+def title(name: str) -> str:
+    """A path's or a map's name as people write it."""
+    named = PATHS.get(name) or MAPS.get(name)
+    return named.title or name.replace("_", " ")
+
+
+def save_figures(
+    directory: Path,
+    groups: Mapping[str, Group],
+    calibration: Calibration,
+    *,
+    maps: Mapping[str, np.ndarray],
+    num_rows: int,
+) -> None:
+    """Traversal strips and response curves of every path, and the changes that the maps tell of."""
+    for direction, group in groups.items():
+        shown = names_of(group.truth)[:num_rows]
+        for name, stopped in group.first_walks.items():
+            figure = plots.traversal(stopped, shown, STRIP_FRAMES)
+            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
+        walks = {title(name): stopped.walk for name, stopped in group.first_walks.items()}
+        figure = plots.responses(walks, calibration.thresholds.target(group.towards))
+        plots.save(figure, directory / f"responses_{direction}.png")
+    group = groups["pos_to_neg"]
+    published = {
+        title(name): np.abs(saliency) for name, saliency in maps.items() if MAPS[name].is_published
+    }
+    figure = plots.changes(
+        group.films,
+        group.first_walks[calibration.path],
+        names_of(group.truth)[:num_rows],
+        lesion_mask=group.truth.get("lesion_mask"),
+        others=published,
+    )
+    plots.save(figure, directory / "changes.png")
+
+
+def save_interpolation(path: Path, group: Group, frames: np.ndarray, margin: np.ndarray) -> None:
+    """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them."""
+    names = names_of(group.truth)[: len(frames)]
+    plots.save(plots.interpolation(frames, margin, names), path)
+
+
+def save_audit(path: Path, group: Group, audited: AuditResult, num_rows: int) -> None:
+    """The figure of the audit, unless there is no verdict."""
+    if audited.regions is not None:
+        figure = plots.audit(
+            group.films.image,
+            audited.other,
+            names_of(group.truth)[: min(num_rows, AUDIT_FILMS)],
+            regions=audited.regions,
+            each=audited.each,
+            table=audited.table,
+            region_names=REGION_NAMES,
+        )
+        plots.save(figure, path)

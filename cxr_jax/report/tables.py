@@ -1,0 +1,250 @@
+"""The tables of metrics.json: every path, every map, the latents, and the audit."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.evaluate import audit, realism, scores
+from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
+from cxr_jax.explain.explained import Calibration, Explained, Group
+from cxr_jax.explain.explainer import Explainer
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.maps import MAPS
+from cxr_jax.explain.paths import DIRECTIONS, PATHS
+from cxr_jax.metrics import Bootstrap
+from cxr_jax.types import Image
+
+NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares
+NOT_WALKED = "not walked in this direction"
+NONE_COVERED = "no film of this direction passed the gate"
+FIRST_WALK = "judged for `linear` only, whose walks these are"
+NO_LUNGS = "nobody knows where the lungs are: add 'segmenter' to config.evaluators.names"
+NO_STRAIGHT = "no straight path with the same ends was walked"
+
+Scores = dict[str, np.ndarray]  # by metric, one row a film
+
+
+# Paths.
+
+
+def path_scores(group: Group, thresholds: Thresholds, reach: float) -> dict[str, Scores]:
+    """Per-film scores of every path [N]; [N, walks] where each film is walked to several ends."""
+    twin = group.truth.get("twin") if group.towards < 0 else None
+    table = {}
+    for name, walks in group.walks.items():
+        each = [
+            scores.score_walk(walk, thresholds, group.towards, reach=reach, twin=twin)
+            for walk in walks
+        ]
+        table[name] = {metric: np.stack([s[metric] for s in each], axis=1) for metric in each[0]}
+        if PATHS[name].straight in group.walks:
+            table[name]["length_gain"] = length_gain(group, name)
+    if group.towards > 0:
+        table["linear_best"] = scores.shortest_flip(table["linear"])
+    return table
+
+
+def length_gain(group: Group, name: str) -> np.ndarray:
+    """Of a path's first walk over the straight one between the same ends [N]."""
+    walk, straight = group.walks[name][0], group.walks[PATHS[name].straight][0]
+    last = np.full_like(walk.frame, walk.walk.margin.shape[1] - 1)
+    end = walk.frame if PATHS[name].stops_at_end else last
+    return scores.length_gain(walk.walk, end, straight.walk)
+
+
+def judge_walks(
+    explainer: Explainer, group: Group, real: Sequence[Image], *, bootstrap: Bootstrap
+) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    """By path, `structure` [N] and the entry `realism`; of several walks of a film, the first.
+
+    Args:
+      real: films of either decision that walks should stay among, see `realism.realism`.
+    """
+    steady, real_table = {}, {}
+    for path, stopped in group.first_walks.items():
+        frames = realism.frames_of(stopped.walk.carried, stopped.frame)
+        if explainer.find_lungs is not None:
+            steady[path] = realism.structure(explainer.find_lungs, frames)
+        if explainer.features is not None:
+            real_table[path] = realism.realism(
+                explainer.features, frames, real, bootstrap=bootstrap
+            )
+    return steady, real_table
+
+
+def score_paths(
+    explainer: Explainer,
+    explained: Explained,
+    calibration: Calibration,
+    *,
+    real: Sequence[Image],
+    bootstrap: Bootstrap,
+) -> tuple[dict[str, dict[str, Scores]], dict[str, dict]]:
+    """Per-film scores by direction and path, and the `paths` of metrics.json made of them."""
+    each, table = {}, {}
+    for direction, group in explained.groups.items():
+        share = explained.shares[direction]
+        each[direction] = path_scores(group, calibration.thresholds, calibration.reach)
+        steady, real_table = judge_walks(explainer, group, real, bootstrap=bootstrap)
+        for path, values in each[direction].items():
+            if path in steady:
+                values["structure"] = steady[path]
+            entry = scores.summarise_paths(values, share, bootstrap)
+            reasons = explainer.reasons
+            entry["realism"] = real_table.get(path, _none(reasons["regressor"] or FIRST_WALK))
+            entry.setdefault("structure", _none(reasons["segmenter"] or FIRST_WALK))
+            entry.setdefault("length_gain", _none(NO_STRAIGHT))
+            if share == 0:
+                unflipped = np.zeros(len(values["flip_rate"]))
+                entry = dict.fromkeys(entry, _none(NONE_COVERED))
+                entry["flip_rate_all"] = metrics.summarise(unflipped, bootstrap)
+                values.update({metric: rows[:0] for metric, rows in values.items()})
+            table.setdefault(path, {})[direction] = entry
+    names = table["linear"]["pos_to_neg"]
+    for entry in table.values():
+        for direction in DIRECTIONS:
+            entry.setdefault(direction, dict.fromkeys(names, _none(NOT_WALKED)))
+    return each, table
+
+
+def _none(reason: str) -> dict:
+    return {"mean": None, "reason": reason}
+
+
+# Maps.
+
+
+def score_maps(
+    maps: Mapping[str, np.ndarray],
+    group: Group,
+    calibration: Calibration,
+    *,
+    share_covered: float,
+    bootstrap: Bootstrap,
+) -> tuple[dict[str, Scores], dict[str, dict]]:
+    """Per-film scores of every map, of the positives that have lesions, and `maps` made of them.
+
+    Args:
+      maps: signed where the method is.
+      share_covered: of the positives; where none passed the gate, nothing is known.
+    """
+    if "lesion_mask" not in group.truth:
+        return {}, scores.undefined_maps([*maps, "prior", "oracle"], scores.NO_MASK)
+    if share_covered == 0:
+        return {}, scores.undefined_maps([*maps], NONE_COVERED)
+    lesioned = group.truth["lesion_mask"].any(axis=(1, 2, 3))
+    masks = {name: mask[lesioned] for name, mask in group.truth.items()}
+    each = {
+        name: scores.score_map(np.abs(saliency[lesioned]), masks) for name, saliency in maps.items()
+    }
+    for name, saliency in maps.items():
+        if MAPS[name].completes_walk:
+            each[name]["completeness"] = walk_completeness(saliency, group, calibration)[lesioned]
+    return each, scores.summarise_maps(each, bootstrap)
+
+
+def walk_completeness(signed: np.ndarray, group: Group, calibration: Calibration) -> np.ndarray:
+    """How far a signed map's sum is from what f moves by along the walk of map `latent` [N]."""
+    stopped = group.first_walks[calibration.path]
+    margin = stopped.walk.margin
+    moved = stopped.at_stop(margin) - margin[:, 0]
+    pairs = zip(signed, moved, strict=True)
+    return np.array([metrics.completeness(*pair) for pair in pairs])
+
+
+# Latents.
+
+
+def disentangle(explainer: Explainer, explained: Explained) -> dict:
+    """Which latent governs f's answer and the lungs, over all pairs of some films' latents."""
+    some = [explained.groups[d].films.rows(slice(NUM_FACTORS)) for d in DIRECTIONS]
+    z_structure = np.concatenate([films.z_structure for films in some])
+    z_class = np.concatenate([films.z_class for films in some])
+    rows, columns = len(z_structure), len(z_class)
+    drawn = explainer.draw(np.repeat(z_structure, columns, axis=0), np.tile(z_class, (rows, 1)))
+    margin = explainer.classify(drawn).reshape(rows, columns)
+    masks = None
+    if explainer.find_lungs is not None:
+        masks = explainer.find_lungs(drawn).reshape(rows, columns, *drawn.shape[1:])
+    table = disentanglement(margin, masks)
+    # Negatives' class latents are all at the origin: of the others alone, what is left is grading.
+    graded = np.linalg.norm(z_class, axis=1) > 0
+    if graded.any():
+        table["margin_of_graded"] = variance_table(margin[:, graded])
+    groups = [explained.groups[direction] for direction in DIRECTIONS]
+    if all("severity" in group.truth for group in groups):
+        table |= rank_severity(explainer, groups)
+    return table
+
+
+def rank_severity(explainer: Explainer, groups: Sequence[Group]) -> dict:
+    """How well the distance along z_class ranks films by their true severity."""
+    films = [group.films for group in groups]
+    rise = [some.drawn_margin - explainer.classify(some.origin) for some in films]
+    return severity_ranks(
+        np.concatenate(rise),
+        np.concatenate([some.margin for some in films]),
+        np.concatenate([group.truth["severity"] for group in groups]),
+    )
+
+
+# The audit.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """The audit of the positives.
+
+    Attributes:
+      other: their counterfactuals.
+      regions: masks by name; None where nobody knows the lungs.
+      each: per-film `evidence` of each region; its `truth` where the data set can re-render a film;
+        by name of a map, the share of that map that falls on the region.
+      table: the `audit` of metrics.json.
+    """
+
+    other: Image
+    regions: audit.Regions | None
+    each: dict[str, Scores]
+    table: dict
+
+
+def audit_films(
+    explainer: Explainer,
+    group: Group,
+    calibration: Calibration,
+    *,
+    maps: Mapping[str, np.ndarray],
+    share_covered: float,
+    bootstrap: Bootstrap,
+) -> AuditResult:
+    """Which regions f's answers come from; the maps are judged as auditors too."""
+    image, truth = group.films.image, group.truth
+    other = image + group.first_walks[calibration.path].change
+    if {"lesion_mask", "marker_mask", "lung_mask"} <= truth.keys():
+        regions = audit.phantom_regions(truth)
+    elif explainer.find_lungs is not None:
+        regions = audit.film_regions(explainer.find_lungs(image))
+    else:
+        return _no_audit(other, NO_LUNGS)
+    if share_covered == 0:
+        return _no_audit(other, NONE_COVERED)
+    found = audit.evidence(explainer.classify, image, other, regions=regions)
+    each = {name: {"evidence": values} for name, values in found.items()}
+    if "without_both" in truth:
+        pictures = {name: truth[name] for name in ("twin", "without_marker", "without_both")}
+        margins = {name: explainer.classify(picture) for name, picture in pictures.items()}
+        for name, values in audit.true_evidence(explainer.classify(image), **margins).items():
+            each[name]["truth"] = values
+    for name, region in regions.items():
+        for method, saliency in maps.items():
+            pairs = zip(np.abs(saliency), region, strict=True)
+            each[name][method] = np.array([metrics.share_on(*pair) for pair in pairs])
+    table = audit.summarise(each, bootstrap)
+    return AuditResult(other=other, regions=regions, each=each, table=table)
+
+
+def _no_audit(other: Image, reason: str) -> AuditResult:
+    return AuditResult(other=other, regions=None, each={}, table=audit.no_verdict(reason))

@@ -1,0 +1,1 @@
+"""Devices, numeric precision, disk, logs and random streams."""

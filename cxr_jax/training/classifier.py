@@ -1,0 +1,148 @@
+"""Task `classifier`: trains the explained classifier f and an independent judge h."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import ml_collections
+import optax
+from clu import metrics as clu_metrics
+
+from cxr_jax import losses, metrics
+from cxr_jax.data.arrays import Arrays, to_unit_range, train_batches
+from cxr_jax.data.augment import Augmentation, augment
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import first_params, make_classifier
+from cxr_jax.networks.restore import load_classifier, make_margins, margins
+from cxr_jax.runtime import parallel
+from cxr_jax.runtime.streams import Stream, fold_keys
+from cxr_jax.runtime.workdir import is_done, mark_done, read_json
+from cxr_jax.training import ema, loop
+from cxr_jax.training.ema import EmaState
+from cxr_jax.training.loop import Plan, Snapshot, make_averages
+from cxr_jax.training.supervised import make_optimizer
+from cxr_jax.types import Params
+
+logger = logging.getLogger(__name__)
+
+
+def make_train_step(
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    augmentation: Augmentation,
+    *,
+    smoothing: float,
+    ema_decay: float,
+    seed: int,
+) -> Callable:
+    """Builds the pure step (state, batch, None) -> (state, metrics)."""
+    averages = make_averages("loss", "accuracy")
+
+    def step(
+        state: EmaState, batch: Arrays, frozen: None
+    ) -> tuple[EmaState, clu_metrics.Collection]:
+        del frozen  # there is nothing beside the batch
+        keys = parallel.example_keys(seed, state.step, batch["index"])
+        image = augment(to_unit_range(batch["image"]), keys, augmentation)
+
+        def loss_fn(params: Params):
+            (margin, _), changed = Model(network, params)(
+                image, fold_keys(keys, Stream.NETWORK), mutable=["statistics"]
+            )
+            loss = losses.classification(margin, batch["label"], smoothing)
+            return loss, (margin, changed.get("statistics", {}))
+
+        (loss, (margin, statistics)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
+        accuracy = ((margin > 0) == batch["label"]).mean()
+        gradient, loss, accuracy = parallel.mean((gradient, loss, accuracy))
+        state = ema.update(state, gradient, optimizer, decay=ema_decay, statistics=statistics)
+        return state, averages.single_from_model_output(loss=loss, accuracy=accuracy)
+
+    return step
+
+
+def map_train_step(
+    config: ml_collections.ConfigDict,
+    network: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    devices: parallel.Devices | None = None,
+) -> Callable:
+    """`make_train_step` of a section of the config, on every device or on those given."""
+    step = make_train_step(
+        network,
+        optimizer,
+        Augmentation(**config.augmentation),
+        smoothing=config.label_smoothing,
+        ema_decay=config.ema_decay,
+        seed=seed,
+    )
+    return parallel.pmap_step(step, devices=devices)
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    image_size: int,
+    seed: int,
+    *,
+    directory: Path,
+    splits: dict[str, Arrays],
+) -> None:
+    """Trains one classifier to its end, resuming where a killed run was."""
+    network = make_classifier(config)
+    optimizer = make_optimizer(config)
+    step = map_train_step(config, network, optimizer, seed=seed)
+    params = first_params(config, network, image_size=image_size, seed=seed)
+    validation, ask = splits["validation"], make_margins(network)
+
+    def snapshot(state: EmaState) -> Snapshot:
+        if config.num_steps == 0:  # `weights` as they are: nothing to choose between
+            return Snapshot(variables=state.ema, score=0.0)
+        auroc = metrics.auroc(ask(state.ema, validation["image"]), validation["label"])
+        return Snapshot(variables=state.ema, score=auroc, figures={"validation_auroc": auroc})
+
+    loop.train(
+        directory,
+        Plan(
+            num_steps=config.num_steps,
+            batch_size=config.batch_size,
+            log_every=config.eval_every,
+            save_every=config.eval_every,
+        ),
+        ema.init_state(params, optimizer),
+        step=lambda number, state, batch: step(state, batch, None),
+        batches=lambda start: train_batches(
+            splits["train"], config.batch_size, seed, start_step=start
+        ),
+        snapshot=snapshot,
+    )
+
+
+def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]) -> None:
+    """Trains f (`classifier/`) and h (`classifier/judge/`) and records their test figures."""
+    directory = workdir / "classifier"
+    if is_done(directory):
+        logger.info("classifier: complete, skipped")
+        return
+    figures = {}
+    for name, section, seed, place in [
+        ("classifier", config.classifier, config.seed, directory),
+        ("judge", config.judge, config.seed + 1, directory / "judge"),
+    ]:
+        if not section.module:
+            train(section, config.data.image_size, seed, directory=place, splits=splits)
+        model = load_classifier(section, config.data.image_size, place)
+        margin = margins(model, splits["test"]["image"])
+        figures[name] = metrics.classification(margin, splits["test"]["label"])
+        logger.info("%s: %s", name, figures[name])
+    mark_done(directory, **figures)
+
+
+def test_figures(workdir: Path) -> dict:
+    """The test figures of `classifier` and `judge`."""
+    return read_json(workdir / "classifier" / "done.json")

@@ -1,0 +1,80 @@
+"""Sample sheets: what a generator in training draws, one z_structure a row.
+
+The first column has no class latent; each of the others lends one, at two strengths.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cxr_jax import plots
+from cxr_jax.data.arrays import Arrays, to_unit_range
+from cxr_jax.models.model import Model
+from cxr_jax.networks import grading
+from cxr_jax.networks.build import GanNetworks
+from cxr_jax.training.gan_state import FrozenInputs
+from cxr_jax.types import Image, Params, Pixels, ZClass, ZStructure
+
+NUM_PRIOR = 3  # chests from N(0, I)
+NUM_FILMS = 3  # of each class
+STRENGTHS = (0.5, 1.0)
+
+
+def draw_films(
+    path: Path, networks: GanNetworks, params: Params, frozen: FrozenInputs, films: Arrays
+) -> None:
+    """Rows: chests from N(0, I), then of the first negative films; class latents: of positives.
+
+    Args:
+      params: averaged, of {"generator", "encoder"}.
+      films: `image` and `label`.
+    """
+    negative, positive = (films["image"][films["label"] == label][:NUM_FILMS] for label in (0, 1))
+    num_structure, _ = networks.generator.latent_sizes
+    prior = jax.random.normal(jax.random.key(0), (NUM_PRIOR, num_structure))
+    encoder = Model(networks.encoder, params["encoder"])
+    lungs, _ = _encode(encoder, frozen, negative)
+    _, z_class = _encode(encoder, frozen, positive)
+    generator = Model(networks.generator, params["generator"])
+    _draw(path, generator, jnp.concatenate([prior, lungs]), lent=z_class, title="film")
+
+
+def draw_prior(path: Path, networks: GanNetworks, params: Params) -> None:
+    """The same from N(0, I) alone, for an objective that knows nothing else."""
+    keys = jax.random.split(jax.random.key(0))
+    num_structure, num_class = networks.generator.latent_sizes
+    z_structure = jax.random.normal(keys[0], (2 * NUM_PRIOR, num_structure))
+    z_class = jax.random.normal(keys[1], (NUM_PRIOR, num_class))
+    generator = Model(networks.generator, params["generator"])
+    _draw(path, generator, z_structure, lent=z_class, title="draw")
+
+
+@jax.jit
+def _encode(encoder: Model, frozen: FrozenInputs, pixels: Pixels) -> tuple[ZStructure, ZClass]:
+    image = to_unit_range(pixels)
+    margin, _ = frozen.classifier(image)
+    (z_structure, _), (direction, _) = encoder(image)
+    return z_structure, grading.film_radius(frozen.scale, margin)[:, None] * direction
+
+
+@jax.jit
+def _generate(generator: Model, z_structure: ZStructure, z_class: ZClass) -> Image:
+    return generator(z_structure, z_class)
+
+
+def _draw(
+    path: Path, generator: Model, z_structure: ZStructure, *, lent: ZClass, title: str
+) -> None:
+    """A sheet with one z_structure a row, one lent z_class at two strengths a pair of columns."""
+    z_class = jnp.stack([0 * lent[0], *(share * z for z in lent for share in STRENGTHS)])
+    rows, columns = len(z_structure), len(z_class)
+    sheet = _generate(
+        generator, jnp.repeat(z_structure, columns, axis=0), jnp.tile(z_class, (rows, 1))
+    )
+    sheet = np.asarray(sheet).reshape(rows, columns, *sheet.shape[1:3])
+    titles = ["z_class = 0"]
+    titles += [f"{title} {i + 1}, t = {share}" for i in range(len(lent)) for share in STRENGTHS]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plots.save(plots.image_grid(sheet, titles), path)
