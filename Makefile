@@ -38,10 +38,12 @@ format: .venv/.tested
 	.venv-tpu/bin/python -m pip install --quiet -r requirements.txt "jax[tpu]"
 	@touch $@
 
-.venv/.tested: requirements-dev.txt .venv/.installed
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+.venv/.tested: pyproject.toml .venv/.installed
+	$(BIN)/python -m pip install --quiet -e ".[test]"
 	@touch $@
 
-.venv/.compared: requirements-torch.txt .venv/.tested
-	$(BIN)/python -m pip install --quiet -r requirements-torch.txt
+# Without a GPU, PyTorch's build for the processor is enough and a tenth of the size.
+.venv/.compared: .venv/.tested
+	$(BIN)/python -m pip install --quiet -e ".[torch]" \
+		--extra-index-url https://download.pytorch.org/whl/cpu
 	@touch $@
