@@ -4,22 +4,30 @@ cxr-jax --config=phantom --workdir=runs/phantom
 cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 """
 
+import argparse
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from absl import app, flags, logging
+import ml_collections
+from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from cxr_jax import api, demo
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
 from cxr_jax.pipeline.config_checks import check_batches, check_config
+from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, log_to
 from cxr_jax.training import classifier, encoder, evaluators, gan
+
+logger = logging.getLogger(__name__)
 
 TASKS = {
     "classifier": classifier.run,
@@ -61,7 +69,7 @@ def run(argv: Sequence[str]) -> int:
     for flag in ("config", "workdir"):
         if flags.FLAGS[flag].value is None:
             raise InputError(f"--{flag} is missing; see README.md for the commands")
-    logging.set_verbosity(logging.WARNING)  # Orbax narrates every save
+    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax narrates every save
     if "://" in _WORKDIR.value:
         raise InputError(
             f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "
@@ -69,6 +77,7 @@ def run(argv: Sequence[str]) -> int:
         )
     config, workdir = _CONFIG.value, Path(_WORKDIR.value)
     tasks = list(TASKS) if _TASK.value == "all" else [_TASK.value]
+    other_films = bool(config.explain.dir) and "explain" in tasks
     truths = evaluators.needed_truths(config.evaluators.names)
     check_config(config, workdir)
     join_processes()
@@ -76,6 +85,9 @@ def run(argv: Sequence[str]) -> int:
     check_workdir(workdir, config)
     check_order(workdir)
     log_to(workdir)
+    if other_films and tasks == ["explain"]:
+        explain_folder(config, workdir)
+        return 0
     splits, contents = load_splits(config.data, config.seed, truths)
     find_films(splits["test"], config.explain.films)
     # Not before the data are read: a mistyped data folder claims nothing.
@@ -83,7 +95,19 @@ def run(argv: Sequence[str]) -> int:
     for name in tasks:
         TASKS[name](config, workdir, splits)
         parallel.wait(name)  # until what the first process has written is there for the others
+    if other_films:
+        explain_folder(config, workdir)
     return 0
+
+
+def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
+    """Explains the films of a folder that is no part of the data set, by the finished run."""
+    folder = Path(config.explain.dir).expanduser()
+    explainer = api.bind_run(load_run(workdir, config))
+    result = explainer.explain(folder)
+    out = result.save(workdir / "explain" / "films" / folder.name)
+    accepted = sum(film.accepted for film in result)
+    logger.info("%d of %d films pass the gate; written to %s", accepted, len(result), out)
 
 
 def check_order(workdir: Path) -> None:
@@ -157,6 +181,24 @@ def guard(call: Callable, argv: Sequence[str]):
         sys.exit(2)
 
 
+def export(argv: Sequence[str]) -> int:
+    """`cxr-jax export`: a finished run as two files that explain films anywhere."""
+    parser = argparse.ArgumentParser(prog="cxr-jax export", description=export.__doc__)
+    parser.add_argument("--workdir", type=Path, required=True, help="of the finished run")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the two files")
+    given = parser.parse_args(argv)
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    export_run(load_run(given.workdir), given.out)
+    print(f"written to {given.out}; cxr_jax.load({str(given.out)!r}) explains films by it")
+    return 0
+
+
+COMMANDS = {"demo": demo.run, "export": export}
+
+
 def main() -> None:
     """The command `cxr-jax`, and main.py."""
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if command is not None:
+        sys.exit(guard(command, sys.argv[2:]))
     app.run(lambda argv: guard(run, argv), flags_parser=lambda argv: guard(parse_flags, argv))

@@ -338,6 +338,12 @@ class Walker:
     walks: Mapping[str, Callable[[tuple, tuple], Walk]]
     seed: int
 
+    def only(self, *names: str) -> "Walker":
+        """The same along these paths, and along those that they need."""
+        wanted = {needed for name in names for needed in (name, *PATHS[name].after)}
+        walks = {name: walk for name, walk in self.walks.items() if name in wanted}
+        return dataclasses.replace(self, walks=walks)
+
     def __call__(
         self, films: Films, guide: Guide, thresholds: Thresholds, *, towards: int
     ) -> dict[str, list[StoppedWalk]]:

@@ -287,6 +287,11 @@ class StoppedWalk:
         """Of something said of every frame [N, k, ...], what is said of the stop [N, ...]."""
         return values[np.arange(len(self.frame)), self.frame]
 
+    @staticmethod
+    def concatenate(parts: Sequence["StoppedWalk"]) -> "StoppedWalk":
+        """The films of several, one after the other."""
+        return jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
+
     def rows(self, picked: np.ndarray | slice) -> "StoppedWalk":
         """Some of the films."""
         return jax.tree.map(lambda array: array[picked], self)

@@ -146,8 +146,12 @@ def load_encoder(networks: GanNetworks, workdir: Path) -> Model | None:
 
 def save_scale(workdir: Path, scale: Scale) -> None:
     """Writes the scale that the GAN of a work directory is trained by."""
-    fields = {name: float(value) for name, value in dataclasses.asdict(scale).items()}
-    write_json(workdir / SCALE_FILE, fields)
+    write_json(workdir / SCALE_FILE, describe_scale(scale))
+
+
+def describe_scale(scale: Scale) -> dict[str, float]:
+    """A scale as JSON holds it: exactly."""
+    return {name: float(value) for name, value in dataclasses.asdict(scale).items()}
 
 
 def load_scale(workdir: Path) -> Scale:

@@ -141,16 +141,23 @@ def save_calibration(
     write_json(
         directory / SCALARS,
         {
-            "thresholds": dataclasses.asdict(calibration.thresholds),
-            "step_length": float(guide.step_length),
-            "reach": calibration.reach,
-            "path": calibration.path,
+            **describe_calibration(calibration),
             "explain": fixed_fields(section),
             "trained": trained,
             "data": contents,
             "versions": {"python": platform.python_version(), **versions},
         },
     )
+
+
+def describe_calibration(calibration: Calibration) -> dict:
+    """A calibration without its arrays, as JSON holds it."""
+    return {
+        "thresholds": dataclasses.asdict(calibration.thresholds),
+        "step_length": float(calibration.guide.step_length),
+        "reach": calibration.reach,
+        "path": calibration.path,
+    }
 
 
 def load_calibration(directory: Path) -> Calibration:

@@ -1,0 +1,306 @@
+"""The Python face: load a finished run, explain films, look at the result.
+
+import cxr_jax
+
+explainer = cxr_jax.load("runs/phantom")
+result = explainer.explain(["film.png"])
+print(result[0].reason or result[0].margins)
+result.figure().savefig("film_explained.png")
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cxr_jax import plots
+from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
+from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey
+from cxr_jax.errors import InputError
+from cxr_jax.explain.explainer import Explainer, make_explainer
+from cxr_jax.explain.films import Films, reasons_to_reject
+from cxr_jax.explain.paths import DIRECTIONS, PATHS
+from cxr_jax.explain.traversal import StoppedWalk
+from cxr_jax.pipeline.finished import FinishedRun, load_run
+from cxr_jax.report.arrays import to_pixels
+from cxr_jax.runtime import precision
+from cxr_jax.runtime.workdir import write_json
+
+PRETRAINED = Path(__file__).parent / "pretrained" / "phantom"
+STRIP_FRAMES = 8
+ROWS_A_SHEET = 8  # films in one picture
+
+FilmsLike = np.ndarray | str | Path | Sequence[str | Path]
+
+
+# 1. What is found of a film.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilmExplanation:
+    """One film, walked from the classifier's decision towards the other.
+
+    Attributes:
+      name: of its file, or "film 1", ... of an array.
+      accepted: whether it passed the gate; if not, the walk explains another image than this.
+      reason: why not; "" if it did.
+      direction: "pos_to_neg" or "neg_to_pos".
+      path: along which it was walked.
+      frames: the film with the change carried onto it [k, h, w] in [-1, 1], up to the stop.
+      margins, judge_margins: f and h on them [k], in logits: positive for the finding.
+      change: last frame less first [h, w].
+      reached: whether f got to the median margin of films that it decides otherwise.
+      flipped: whether f and h both changed their decision on the way.
+    """
+
+    name: str
+    accepted: bool
+    reason: str
+    direction: str
+    path: str
+    frames: np.ndarray
+    margins: np.ndarray
+    judge_margins: np.ndarray
+    change: np.ndarray
+    reached: bool
+    flipped: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Explanation(Sequence):
+    """Explained films, in the order in which they were given.
+
+    Attributes:
+      films: each film's own explanation.
+      inverted: the films with their latents and reconstructions, see `explain.films.Films`.
+      walks: their walks; whole, also beyond the stop.
+    """
+
+    films: tuple[FilmExplanation, ...]
+    inverted: Films
+    walks: StoppedWalk
+
+    def __len__(self) -> int:
+        return len(self.films)
+
+    def __getitem__(self, item: int) -> FilmExplanation:
+        return self.films[item]
+
+    def figure(self, first: int = 0, rows: int = ROWS_A_SHEET) -> Figure:
+        """Strips of some films: frames to the stop with f's answer under each, and the change."""
+        picked = slice(first, first + rows)
+        names = [_label(film) for film in self.films[picked]]
+        return plots.traversal(self.walks.rows(picked), names, STRIP_FRAMES)
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes films.json, walks.npz and traversal_N.png into a folder; returns it.
+
+        films.json: what is said of each film. walks.npz: `frames` [n, k, h, w] as uint8, `margins`
+        and `judge_margins` [n, k] of the whole walks, `stop` [n], `change` [n, h, w].
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "films.json", {"films": [_facts(film) for film in self.films]})
+        walk = self.walks.walk
+        np.savez_compressed(
+            directory / "walks.npz",
+            frames=to_pixels(walk.carried[..., 0]),
+            margins=walk.margin,
+            judge_margins=walk.judge_margin,
+            stop=self.walks.frame,
+            change=self.walks.change[..., 0],
+        )
+        for number, first in enumerate(range(0, len(self), ROWS_A_SHEET), start=1):
+            plots.save(self.figure(first), directory / f"traversal_{number:02d}.png")
+        return directory
+
+
+def _label(film: FilmExplanation) -> str:
+    return film.name if film.accepted else f"{film.name} (gate: no)"
+
+
+def _facts(film: FilmExplanation) -> dict:
+    return {
+        "name": film.name,
+        "accepted": film.accepted,
+        "reason": film.reason,
+        "direction": film.direction,
+        "path": film.path,
+        "margin": float(film.margins[0]),
+        "judge_margin": float(film.judge_margins[0]),
+        "margin_at_stop": float(film.margins[-1]),
+        "judge_margin_at_stop": float(film.judge_margins[-1]),
+        "reached": film.reached,
+        "flipped": film.flipped,
+    }
+
+
+# 2. Explaining.
+
+
+def load(path: str | Path, *, batch_size: int | None = None) -> "FilmExplainer":
+    """A finished run, from its work directory or as it was exported; its data are not needed.
+
+    Args:
+      batch_size: films in one call of the compiled programs; as in the run's config if not given.
+        A smaller one answers sooner for a few films.
+
+    Raises:
+      InputError: if there is no finished run, or its files are damaged.
+    """
+    return bind_run(load_run(Path(path).expanduser()), batch_size=batch_size)
+
+
+def bind_run(run: FinishedRun, *, batch_size: int | None = None) -> "FilmExplainer":
+    """See `load`."""
+    section = run.config.explain.copy_and_resolve_references()
+    if batch_size is not None:
+        section.batch_size = batch_size
+    functions = make_explainer(run.models, section, run.config.seed, segmenter=run.segmenter)
+    return FilmExplainer(run=run, functions=functions)
+
+
+def demo_explainer(*, batch_size: int | None = None) -> "FilmExplainer":
+    """The networks that come with the package, trained on phantoms; see their model card."""
+    return load(PRETRAINED, batch_size=batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilmExplainer:
+    """Explains films by a finished run; compiled when it is first asked, and then kept.
+
+    Attributes:
+      run: the finished run.
+      functions: of its models, bound and compiled.
+    """
+
+    run: FinishedRun
+    functions: Explainer
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side, to which films are brought."""
+        return self.run.config.data.image_size
+
+    @precision.exactly
+    def explain(self, films: FilmsLike, path: str = "") -> Explanation:
+        """Walks each film from the classifier's decision towards the other.
+
+        Args:
+          films: grey films as uint8 [n, h, w], [n, h, w, 1] or [h, w]; or a file, several files,
+            or a folder of them (PNG, JPEG, TIFF, ...). Of a film that is not square the centre is
+            taken.
+          path: one of those that the run walked; "" for the one of its map `latent`.
+
+        Raises:
+          InputError: if a film cannot be read, or there is no such path.
+        """
+        pixels, names = read_films(films, self.image_size)
+        path = path or self.run.calibration.path
+        if path not in self.functions.walk.walks:
+            known = ", ".join(self.functions.walk.walks)
+            raise InputError(f"path {path!r} was not walked by this run; choose of {known}")
+        inverted = self.functions.invert(pixels)
+        if (inverted.margin <= 0).any() and "neg_to_pos" not in PATHS[path].directions:
+            raise InputError(f"path {path!r} is walked from positive films alone")
+        reasons = self._reasons(inverted)
+        walks = self._walk(inverted, path)
+        explained = [
+            _one(inverted, walks, row, name=name, reason=reason, path=path)
+            for row, (name, reason) in enumerate(zip(names, reasons, strict=True))
+        ]
+        return Explanation(films=tuple(explained), inverted=inverted, walks=walks)
+
+    def _reasons(self, inverted: Films) -> list[str]:
+        find, lungs = self.functions.find_lungs, None
+        if find is not None:
+            lungs = find(inverted.image)
+            lungs = lungs | ~lungs.any(axis=(1, 2, 3), keepdims=True)
+        section = self.run.config.explain
+        return reasons_to_reject(
+            inverted, self.run.calibration.thresholds, section.gate_margin, lungs=lungs
+        )
+
+    def _walk(self, inverted: Films, path: str) -> StoppedWalk:
+        """The first walk of every film, each towards its own other side, in the films' order."""
+        calibration, walker = self.run.calibration, self.functions.walk.only(path)
+        parts, order = [], []
+        for towards in DIRECTIONS.values():
+            member = np.flatnonzero((inverted.margin > 0) == (towards < 0))
+            if len(member):
+                walks = walker(
+                    inverted.rows(member),
+                    calibration.guide,
+                    calibration.thresholds,
+                    towards=towards,
+                )
+                parts.append(walks[path][0])
+                order.append(member)
+        return StoppedWalk.concatenate(parts).rows(np.argsort(np.concatenate(order)))
+
+
+def _one(
+    inverted: Films, walks: StoppedWalk, row: int, *, name: str, reason: str, path: str
+) -> FilmExplanation:
+    shown, walk = slice(int(walks.frame[row]) + 1), walks.walk
+    return FilmExplanation(
+        name=name,
+        accepted=not reason,
+        reason=reason,
+        direction="pos_to_neg" if inverted.margin[row] > 0 else "neg_to_pos",
+        path=path,
+        frames=walk.carried[row, shown, ..., 0],
+        margins=walk.margin[row, shown],
+        judge_margins=walk.judge_margin[row, shown],
+        change=walks.change[row, ..., 0],
+        reached=bool(walks.reached[row]),
+        flipped=bool(walks.flip[row] >= 0),
+    )
+
+
+# 3. Reading.
+
+
+def read_films(films: FilmsLike, size: int) -> tuple[np.ndarray, list[str]]:
+    """Films as squares [n, size, size, 1] uint8, and what they are called.
+
+    Raises:
+      InputError: naming the film that cannot be read.
+    """
+    if isinstance(films, np.ndarray):
+        return _fit_array(films, size)
+    paths = _list_files(films)
+    squares = [np.asarray(fit_film(read_grey(path), size)) for path in paths]
+    return np.stack(squares)[..., None], [path.name for path in paths]
+
+
+def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
+    if isinstance(films, (str, Path)):
+        folder = Path(films).expanduser()
+        if not folder.is_dir():
+            return [folder]
+        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in FILM_SUFFIXES)
+        if not found:
+            raise InputError(f"{folder}: holds no image; put films in it, as PNG or JPEG")
+        return found
+    paths = [Path(path).expanduser() for path in films]
+    if not paths:
+        raise InputError("no films were given")
+    return paths
+
+
+def _fit_array(array: np.ndarray, size: int) -> tuple[np.ndarray, list[str]]:
+    if array.dtype != np.uint8:
+        raise InputError(
+            f"films are of type {array.dtype}; give them as uint8, 0 black to 255 white"
+        )
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3 or len(array) == 0:
+        raise InputError(f"films have the shape {array.shape}; wanted is [n, h, w] or [h, w]")
+    squares = [np.asarray(fit_film(Image.fromarray(film), size)) for film in array]
+    return np.stack(squares)[..., None], [f"film {number}" for number in range(1, len(array) + 1)]
