@@ -33,12 +33,12 @@ def full(config: ConfigDict) -> None:
     config.explain.inversion.update(dict(num_steps=20, z_class_lr_scale=1.0))
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
-        *("linear", "aligned", "natural", "ray", "global", "random", "chord"),
-        *("geodesic", "geodesic_pixel", "pixel"),
-    )
+        "linear", "aligned", "natural", "ray", "global", "random", "chord",
+        "geodesic", "geodesic_pixel", "pixel",
+    )  # fmt: skip
     config.explain.maps = (
-        *("latent", "latent_occlusion", "residual", "latent_integrated_gradients"),
-        *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
-        *("prior", "lungs", "shuffled", "anogan", "pixel", "oracle"),
-    )
+        "latent", "latent_occlusion", "residual", "latent_integrated_gradients",
+        "gradient", "integrated_gradients", "smoothgrad", "grad_cam",
+        "prior", "lungs", "shuffled", "anogan", "pixel", "oracle",
+    )  # fmt: skip
     config.explain.num_images = 160

@@ -30,9 +30,9 @@ SCALARS, ARRAYS = "calibration.json", "calibration.npz"
 # Fields of `config.explain` that a calibration does not depend on: which films are explained, and
 # what is told of them.
 FREE_FIELDS = (
-    *("num_images", "films", "dir", "num_skipped", "maps", "bootstrap", "num_figure_rows"),
-    *("occlusion_windows", "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise"),
-)
+    "num_images", "films", "dir", "num_skipped", "maps", "bootstrap", "num_figure_rows",
+    "occlusion_windows", "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise",
+)  # fmt: skip
 PACKAGES = ("jax", "flax", "numpy")  # whose versions are recorded
 
 

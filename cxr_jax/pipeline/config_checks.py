@@ -48,16 +48,17 @@ LEAST = {
     "evaluators.regressor": TRAINED,
     "evaluators.robust": TRAINED,
     "explain": {
-        **{
-            "num_images": 2,
-            "num_validation_images": 2,
-            "num_skipped": 0,
-            "batch_size": 1,
-            "walk_steps": 1,
-        },
-        **{"bootstrap": 1, "num_figure_rows": 1, "occlusion_windows": 1},
-        **{"integrated_gradients_steps": 1, "smoothgrad_samples": 1},
-    },
+        "num_images": 2,
+        "num_validation_images": 2,
+        "num_skipped": 0,
+        "batch_size": 1,
+        "walk_steps": 1,
+        "bootstrap": 1,
+        "num_figure_rows": 1,
+        "occlusion_windows": 1,
+        "integrated_gradients_steps": 1,
+        "smoothgrad_samples": 1,
+    },  # fmt: skip
     "explain.inversion": {"corrections": 0, "num_steps": 0},
     "explain.geodesic": {"num_points": 2, "num_steps": 0},
     "explain.natural": {"num_products": 1},
@@ -289,7 +290,9 @@ def check_paper(config: ml_collections.ConfigDict) -> None:
         needs += [
             ("gan.conditioning", gan.conditioning, "binary", "objective (gan.objective)"),
             (
-                *("explain.inversion.start", config.explain.inversion.start, "origin"),
+                "explain.inversion.start",
+                config.explain.inversion.start,
+                "origin",
                 "objective (gan.objective), which trains no encoder,",
             ),
         ]
@@ -299,7 +302,9 @@ def check_paper(config: ml_collections.ConfigDict) -> None:
             ("gan.objective", gan.objective, "paper", "networks (gan.networks)"),
             ("gan.r1_weight", gan.r1_weight, 0.0, "networks (gan.networks)"),
             (
-                *("data.image_size", config.data.image_size, size),
+                "data.image_size",
+                config.data.image_size,
+                size,
                 "networks (gan.paper.generator_widths)",
             ),
         ]

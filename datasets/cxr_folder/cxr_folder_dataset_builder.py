@@ -210,5 +210,7 @@ def _log_report(folder: str, report: dict) -> None:
         logging.warning(
             "%s: of %d films %d have no patient_id in metadata.csv; each counts as a patient of "
             "its own, so films of one patient may be in several splits",
-            *(folder, report["films"], report["unknown_patient"]),
+            folder,
+            report["films"],
+            report["unknown_patient"],
         )
