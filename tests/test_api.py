@@ -1,0 +1,222 @@
+"""The Python face: runs that are loaded and exported, and films that are explained by them."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import cxr_jax
+from cxr_jax import api
+from cxr_jax.errors import InputError
+from cxr_jax.explain.explained import Calibration
+from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.paths import Guide
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import (
+    init_gan_params,
+    init_params,
+    make_classifier,
+    make_gan_networks,
+    make_segmenter,
+)
+from cxr_jax.networks.grading import Scale
+from cxr_jax.networks.restore import TrainedModels
+from cxr_jax.pipeline.finished import FinishedRun, export_run, load_run
+
+SIZE = 16
+
+
+def make_run(config, random_like) -> FinishedRun:
+    """Of untrained networks, with a gate that lets everything pass."""
+    config.explain.paths, config.explain.walk_steps = ("linear", "aligned", "random"), 3
+    config.explain.batch_size, config.explain.inversion.num_steps = 4, 1
+    networks = make_gan_networks(config)
+    gan = random_like(lambda: init_gan_params(networks, 0)[0])
+
+    def model(network):
+        return Model(network, random_like(lambda: init_params(network, SIZE, 0)))
+
+    _, num_class = networks.generator.latent_sizes
+    rng = np.random.default_rng(0)
+    return FinishedRun(
+        config=config,
+        models=TrainedModels(
+            classifier=model(make_classifier(config.classifier)),
+            judge=model(make_classifier(config.judge)),
+            generator=Model(networks.generator, gan["generator"]),
+            encoder=Model(networks.encoder, gan["encoder"]),
+            scale=Scale(
+                negative=np.float32(-1.1), strong=np.float32(0.7), graded=np.float32(1)
+            ),
+        ),
+        segmenter=model(make_segmenter(config.evaluators.segmenter)),
+        calibration=Calibration(
+            thresholds=Thresholds(
+                gap=1e6, judge_gap=1e6, positive=0.5, negative=-0.5, lung_error=9.0, film_error=9.0
+            ),
+            guide=Guide(
+                step_length=0.03,
+                ends=np.float32(rng.normal(size=(2, num_class))),
+                direction=np.float32(rng.normal(size=num_class)),
+            ),
+            reach=0.1,
+            path="aligned",
+        ),
+        contents="made up",
+    )
+
+
+@pytest.fixture
+def run(tiny_config, random_like) -> FinishedRun:
+    return make_run(tiny_config, random_like)
+
+
+@pytest.fixture
+def films() -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 256, size=(5, SIZE, SIZE), dtype=np.uint8)
+
+
+def test_an_exported_run_is_the_same_run(run, films, tmp_path):
+    export_run(run, tmp_path)
+    loaded = load_run(tmp_path)
+    assert loaded.contents == run.contents
+    as_json = lambda config: json.loads(config.to_json())
+    assert as_json(loaded.config) == as_json(run.config)
+    assert loaded.calibration.thresholds == run.calibration.thresholds
+    assert (loaded.calibration.path, loaded.calibration.reach) == ("aligned", 0.1)
+    for mine, theirs in zip(
+        jax.tree.leaves((run.models, run.segmenter, run.calibration.guide)),
+        jax.tree.leaves((loaded.models, loaded.segmenter, loaded.calibration.guide)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    mine, theirs = (api.bind_run(one).explain(films) for one in (run, loaded))
+    for one, other in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_films_are_walked_towards_the_other_decision_in_their_order(run, films):
+    explainer = api.bind_run(run)
+    result = explainer.explain(films)
+    assert [film.name for film in result] == [f"film {i}" for i in range(1, 6)]
+    for row, film in enumerate(result):
+        assert film.direction == ("pos_to_neg" if film.margins[0] > 0 else "neg_to_pos")
+        # Frame 0 is the film itself.
+        np.testing.assert_allclose(film.frames[0], films[row] / 127.5 - 1, atol=1e-6)
+        np.testing.assert_allclose(film.frames[-1] - film.frames[0], film.change, atol=1e-6)
+        assert len(film.frames) == len(film.margins) == len(film.judge_margins)
+        assert film.path == "aligned" and film.accepted and film.reason == ""
+    alone = explainer.explain(films[3])
+    np.testing.assert_allclose(alone[0].frames, result[3].frames, atol=1e-5)
+    with pytest.raises(IndexError):
+        result[5]
+
+
+def test_what_fails_the_gate_says_why(run, films):
+    thresholds = dataclasses.replace(run.calibration.thresholds, lung_error=0.0, film_error=9.0)
+    calibration = dataclasses.replace(run.calibration, thresholds=thresholds)
+    result = api.bind_run(dataclasses.replace(run, calibration=calibration)).explain(films)
+    assert not any(film.accepted for film in result)
+    assert all("lung reconstruction error is" in film.reason for film in result)
+    # Without a segmenter nobody knows the lungs, and the bound for whole films holds.
+    blind = dataclasses.replace(run, calibration=calibration, segmenter=None)
+    assert all(film.accepted for film in api.bind_run(blind).explain(films))
+
+
+def test_films_are_read_as_files_folders_and_arrays(run, films, tmp_path):
+    explainer = api.bind_run(run)
+    for name, film in zip("cab", films, strict=False):
+        Image.fromarray(film).save(tmp_path / f"{name}.png")
+    (tmp_path / "notes.txt").write_text("no film")
+    by_folder = explainer.explain(tmp_path)
+    by_files = explainer.explain([tmp_path / "a.png", str(tmp_path / "b.png")])
+    assert [film.name for film in by_folder] == ["a.png", "b.png", "c.png"]
+    np.testing.assert_allclose(by_files[0].frames, by_folder[0].frames, atol=1e-5)
+    of_array = explainer.explain(films[[1, 2, 0], ..., None])
+    for one, other in zip(by_folder, of_array, strict=True):
+        np.testing.assert_allclose(one.frames, other.frames, atol=1e-5)
+    # A larger film that is not square: its centre, at the run's size.
+    wide = np.kron(films[0], np.ones((2, 2), np.uint8))
+    wide = np.pad(wide, ((0, 0), (8, 8)))
+    assert explainer.explain(wide)[0].frames.shape[1:] == (SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (np.zeros((2, SIZE, SIZE), np.float32), "float32.*uint8"),
+        (np.zeros((2, SIZE, SIZE, 3), np.uint8), "shape"),
+        (np.zeros((0, SIZE, SIZE), np.uint8), "shape"),
+        ([], "no films"),
+        ("nowhere.png", "nowhere.png"),
+    ],
+)
+def test_what_is_no_film_is_named(run, given, words):
+    with pytest.raises(InputError, match=words):
+        api.bind_run(run).explain(given)
+
+
+def test_paths_are_checked(run, films):
+    explainer = api.bind_run(run)
+    with pytest.raises(InputError, match="'chord' was not walked.*linear, aligned, random"):
+        explainer.explain(films, path="chord")
+    margin = explainer.functions.margins(films[..., None])[0]
+    assert (margin <= 0).any()
+    with pytest.raises(InputError, match="'random' is walked from positive films alone"):
+        explainer.explain(films[margin <= 0], path="random")
+    assert explainer.explain(films, path="linear")[0].path == "linear"
+
+
+def test_the_programs_are_compiled_once(run, films, caplog):
+    explainer = api.bind_run(run)
+    explainer.explain(films)
+    with jax.log_compiles():
+        explainer.explain(films[:2])
+    assert "Compiling" not in caplog.text
+
+
+def test_a_result_is_shown_and_saved(run, films, tmp_path):
+    result = api.bind_run(run).explain(films)
+    assert isinstance(result.figure(), Figure)
+    out = result.save(tmp_path / "out")
+    facts = json.loads((out / "films.json").read_text())["films"]
+    assert [film["name"] for film in facts] == [film.name for film in result]
+    assert facts[2]["margin"] == pytest.approx(float(result[2].margins[0]))
+    with np.load(out / "walks.npz") as arrays:
+        assert arrays["frames"].dtype == np.uint8 and arrays["frames"].shape == (5, 4, SIZE, SIZE)
+        np.testing.assert_array_equal(arrays["frames"][:, 0], films)
+        np.testing.assert_array_equal(arrays["change"][1], result[1].change)
+    assert (out / "traversal_01.png").stat().st_size > 1000
+
+
+def test_the_face_is_loaded_when_it_is_asked_for():
+    assert cxr_jax.load is api.load and cxr_jax.demo_explainer is api.demo_explainer
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = cxr_jax.nothing
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "holds no run"),
+        ({"config.json": "{}"}, "explain is not complete"),
+    ],
+)
+def test_what_is_no_finished_run_says_so(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=words):
+        cxr_jax.load(tmp_path)
+
+
+def test_damaged_weights_are_named(run, tmp_path):
+    export_run(run, tmp_path)
+    path = tmp_path / "networks.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="networks.safetensors cannot be read"):
+        cxr_jax.load(tmp_path)
