@@ -1,4 +1,4 @@
-"""Real radiographs: a folder with one sub-folder per class, see README.md.
+"""Real radiographs: a folder with one sub-folder per class, see docs/data.md.
 
 CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
 """
