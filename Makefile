@@ -2,7 +2,7 @@ PYTHON ?= python3
 WORKDIR ?= runs/phantom
 BIN := .venv/bin
 
-.PHONY: run test test-all tpu-check lint format
+.PHONY: run test test-all tpu-check docs lint format
 
 run: .venv/.installed  ## The phantom experiment, end to end; about half an hour on two cores
 	$(BIN)/python main.py --config=configs/phantom.py --workdir=$(WORKDIR)
@@ -16,11 +16,16 @@ test-all: .venv/.compared  ## All of it
 	$(BIN)/python -m pytest -n 2
 
 tpu-check: .venv-tpu/.installed  ## Compiles every step for TPU v5e, without one
-	.venv-tpu/bin/python benchmarks/tpu_check.py
+	.venv-tpu/bin/python -m benchmarks tpu_check
 
-lint: .venv/.tested  ## Style
+docs: .venv/.documented  ## Pages of docs/ and the package's docstrings, into build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "Front page: build/docs/index.html"
+
+lint: .venv/.tested  ## Style, and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: .venv/.tested
 	$(BIN)/ruff check --fix .
@@ -40,6 +45,10 @@ format: .venv/.tested
 
 .venv/.tested: pyproject.toml .venv/.installed
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+.venv/.documented: pyproject.toml .venv/.installed
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 # Without a GPU, PyTorch's build for the processor is enough and a tenth of the size.

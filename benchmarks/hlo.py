@@ -5,10 +5,10 @@ Read off the text of XLA's optimised HLO, one instruction a line:
     %name = f32[128,64]{1,0:T(8,128)} all-reduce(%operand), channel_id=1, ...
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 BITS = {"pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "f16": 16, "bf16": 16}
 BITS |= {"s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
@@ -22,7 +22,8 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?[\w.\-]+ .*\{$")
 _VIEWS = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")  # write nothing
 
 
-class Array(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Array:
     """An array as it lies in memory; `order` counts axes from the one that varies fastest."""
 
     bits: int
@@ -43,7 +44,8 @@ class Array(NamedTuple):
         return math.prod(sizes) * self.bits / 8
 
 
-class Collective(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Collective:
     """All collectives of one kind."""
 
     count: int
@@ -63,7 +65,14 @@ def arrays_in(text: str) -> list[Array]:
             shape = _numbers(sizes)
             fastest_last = tuple(reversed(range(len(shape))))
             numbers = _numbers(tile.group(1)) if tile else ()
-            found.append(Array(BITS[name], shape, _numbers(order) or fastest_last, numbers))
+            found.append(
+                Array(
+                    bits=BITS[name],
+                    shape=shape,
+                    order=_numbers(order) or fastest_last,
+                    tile=numbers,
+                )
+            )
     return found
 
 
@@ -86,9 +95,9 @@ def collectives(text: str) -> dict[str, Collective]:
     for _, type_, operation in instructions(text):
         kind = operation.removesuffix("-done")
         if kind in KINDS:
-            count, bytes_ = found[kind] if kind in found else (0, 0)
+            before = found.get(kind, Collective(count=0, bytes=0))
             new = sum(array.logical_bytes() for array in arrays_in(type_))
-            found[kind] = Collective(count + 1, bytes_ + int(new))
+            found[kind] = Collective(count=before.count + 1, bytes=before.bytes + int(new))
     return found
 
 

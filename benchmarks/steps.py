@@ -5,41 +5,53 @@ Training's, and those of explaining: the inversion of a batch of films and their
 Shapes only: nothing is initialised, so a step can be compiled for a machine that is not there.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import optax
 
-from cxr_jax.training import ema
-from cxr_jax.networks import build
 from cxr_jax.data import film_parameters
-from cxr_jax.explain import films
-from cxr_jax.training import gan_state
-from cxr_jax.explain import inversion
-from cxr_jax.runtime import parallel
-from cxr_jax.explain import paths
-from cxr_jax.runtime import precision
-from cxr_jax.training import classifier
-from cxr_jax.training import encoder
-from cxr_jax.training import evaluators
-from cxr_jax.training import gan
-from cxr_jax.training.attack import Attack
 from cxr_jax.data.augment import Augmentation
+from cxr_jax.explain import films, inversion
+from cxr_jax.explain.paths import PATHS, make_walk
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import (
+    init_gan_params,
+    init_params,
+    make_classifier,
+    make_gan_networks,
+    make_regressor,
+    make_robust,
+    make_segmenter,
+)
 from cxr_jax.networks.grading import Scale
+from cxr_jax.networks.restore import TrainedModels
+from cxr_jax.runtime import parallel, precision
+from cxr_jax.training import classifier, ema, encoder, gan, gan_state, supervised
+from cxr_jax.training.attack import Attack
+from cxr_jax.training.gan_state import FrozenInputs
+from cxr_jax.training.regressor import regressor_loss
+from cxr_jax.training.robust import robust_loss
+from cxr_jax.training.segmenter import segmenter_loss
+from cxr_jax.training.supervised import Loss, make_optimizer
 
 Shapes = Any  # a pytree of jax.ShapeDtypeStruct
 
 
-class Step(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
     """A mapped step, and what it is called with: (*before, rows, *after).
 
     Attributes:
       images: on each device.
-      before, after: as on every device; in training the state, frozen networks and the setting.
+      before: as on every device; in training the state, in explaining the frozen networks.
       rows: of one image, without the batch axes.
+      after: as on every device; in training what is frozen.
     """
 
     mapped: Callable
@@ -83,41 +95,60 @@ def _classifier_step(
     section: ml_collections.ConfigDict,
     devices: parallel.Devices,
 ) -> Step:
-    size = config.data.image_size
-    network = classifier.make_classifier(section)
-    optimizer = make_optimizer(section)
-    mapped = classifier.map_train_step(section, network, optimizer, config.seed, devices)
-    state = _averaged_state(network, size, optimizer)
-    return Step(mapped, section.batch_size, (state,), _film(config))
+    network, optimizer = make_classifier(section), make_optimizer(section)
+    mapped = classifier.map_train_step(
+        section, network, optimizer, seed=config.seed, devices=devices
+    )
+    state = _ema_state(network, config.data.image_size, optimizer)
+    return Step(
+        mapped=mapped,
+        images=section.batch_size,
+        before=(state,),
+        rows=_film(config),
+        after=(None,),
+    )
 
 
 def gan_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The training step of generator, encoder and discriminator."""
-    networks, optimizers, state, frozen = _gan_parts(config)
-    mapped = gan.map_train_step(config, networks, optimizers, devices)
-    setting = _shapes(gan.make_setting(config, config.gan.objective))
-    return Step(mapped, config.gan.batch_size, (state,), _film(config), (*frozen, setting))
+    return _gan_step(config, gan.map_train_step, devices)
 
 
 def penalty_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The step of the R1 penalty, taken every `r1_every` steps."""
-    networks, optimizers, state, frozen = _gan_parts(config)
-    mapped = gan.map_penalty_step(config, networks, optimizers, devices)
-    return Step(mapped, config.gan.batch_size, (state,), _film(config), frozen)
+    return _gan_step(config, gan.map_penalty_step, devices)
+
+
+def _gan_step(
+    config: ml_collections.ConfigDict, map_step: Callable, devices: parallel.Devices
+) -> Step:
+    networks, optimizers = make_gan_networks(config), gan_state.make_optimizers(config.gan)
+    return Step(
+        mapped=map_step(config, networks, optimizers, devices=devices),
+        images=config.gan.batch_size,
+        before=(_gan_state(config),),
+        rows=_film(config),
+        after=(_frozen_inputs(config, gan.make_hparams(config, config.gan.objective)),),
+    )
 
 
 def encoder_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """The training step of the encoder alone."""
-    networks, _, trained, frozen = _gan_parts(config)
-    optimizer = encoder.make_optimizer(config.encoder)
-    mapped = encoder.map_train_step(config, networks, optimizer, devices)
-    gan = {**trained.generator, "discriminator": trained.discriminator}
-    state = jax.eval_shape(
-        lambda encoder: encoder.EncoderState(jnp.int32(0), encoder, optimizer.init(encoder)),
-        gan["encoder"],
+    networks, optimizer = make_gan_networks(config), encoder.make_optimizer(config.encoder)
+    trained = _gan_state(config)
+    frozen = encoder.FrozenGan(
+        generator=trained.ema["generator"],
+        discriminator=trained.discriminator,
+        inputs=_frozen_inputs(config, encoder.make_encoder_hparams(config)),
     )
-    after = gan, *frozen, _shapes(encoder.make_setting(config))
-    return Step(mapped, config.encoder.batch_size, (state,), _film(config), after)
+    params = trained.ema["encoder"]
+    return Step(
+        mapped=encoder.map_train_step(config, networks, optimizer, devices=devices),
+        images=config.encoder.batch_size,
+        before=(jax.eval_shape(lambda params: encoder.init_state(params, optimizer), params),),
+        rows=_film(config),
+        after=(frozen,),
+    )
 
 
 def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -126,7 +157,7 @@ def segmenter_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
     network = make_segmenter(section)
     loss = segmenter_loss(network, Augmentation(**section.augmentation))
     film = _film(config, lung_mask=jax.ShapeDtypeStruct((size, size, 1), jnp.uint8))
-    return _evaluator_step(config, devices, section, network, loss, film)
+    return _evaluator_step(config, devices, section, network=network, loss=loss, film=film)
 
 
 def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
@@ -136,41 +167,63 @@ def regressor_step(config: ml_collections.ConfigDict, devices: parallel.Devices)
     loss = regressor_loss(network, Augmentation(**section.augmentation))
     parameters = jax.ShapeDtypeStruct((len(film_parameters.NAMES),), jnp.float32)
     film = _film(config, parameters=parameters)
-    return _evaluator_step(config, devices, section, network, loss, film)
+    return _evaluator_step(config, devices, section, network=network, loss=loss, film=film)
 
 
 def robust_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of the adversarially trained classifier."""
     section = config.evaluators.robust
-    network = build.make_compact(section)
+    network = make_robust(section)
     loss = robust_loss(
         network,
         Augmentation(**section.augmentation),
         Attack(**section.attack),
-        section.warmup_steps,
-        section.label_smoothing,
+        warmup_steps=section.warmup_steps,
+        smoothing=section.label_smoothing,
     )
-    return _evaluator_step(config, devices, section, network, loss, _film(config))
+    film = _film(config)
+    return _evaluator_step(config, devices, section, network=network, loss=loss, film=film)
+
+
+def _evaluator_step(
+    config: ml_collections.ConfigDict,
+    devices: parallel.Devices,
+    section: ml_collections.ConfigDict,
+    *,
+    network: nn.Module,
+    loss: Loss,
+    film: Shapes,
+) -> Step:
+    optimizer = make_optimizer(section)
+    mapped = supervised.map_train_step(section, loss, optimizer, seed=config.seed, devices=devices)
+    state = _ema_state(network, config.data.image_size, optimizer)
+    return Step(mapped=mapped, images=section.batch_size, before=(state,), rows=film, after=(None,))
 
 
 def inversion_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of a batch of films, with all of its optimiser's steps."""
-    *_, trained, inversion = _explain_parts(config)
-    mapped = parallel.pmap_rows(precision.exactly(inversion), 1, devices)
-    return Step(mapped, config.explain.batch_size, (trained,), _film(config)["image"])
+    return Step(
+        mapped=parallel.pmap_rows(precision.exactly(_invert(config)), devices),
+        images=config.explain.batch_size,
+        before=(_trained_models(config),),
+        rows=_film(config)["image"],
+    )
 
 
 def walk_step(config: ml_collections.ConfigDict, devices: parallel.Devices) -> Step:
     """Of a batch of films along path `aligned`, every frame of it."""
-    networks, judge, trained, inversion = _explain_parts(config)
-    image = _film(config)["image"]
+    models, image = _trained_models(config), _film(config)["image"]
     pixels = jax.ShapeDtypeStruct((1, *image.shape), image.dtype)
-    inverted = jax.eval_shape(inversion, trained, pixels)
+    inverted = jax.eval_shape(_invert(config), models, pixels)
     film = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), inverted)
-    walk = paths.make_path("aligned", networks, judge, None, config.explain)
-    mapped = parallel.pmap_rows(precision.exactly(walk), 2, devices)
+    walk = make_walk(PATHS["aligned"], config.explain)
     scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    return Step(mapped, config.explain.batch_size, (trained, scalar), (film, scalar, film.severity))
+    return Step(
+        mapped=parallel.pmap_rows(precision.exactly(walk), devices),
+        images=config.explain.batch_size,
+        before=((models, scalar),),
+        rows=(film, scalar, film.z_class),
+    )
 
 
 STEPS = {
@@ -198,58 +251,55 @@ def names(config: ml_collections.ConfigDict) -> list[str]:
     return [name for name in STEPS if taken.get(name, True)]
 
 
-def _averaged_state(network: nn.Module, image_size: int, optimizer) -> Shapes:
+def _ema_state(
+    network: nn.Module, image_size: int, optimizer: optax.GradientTransformation
+) -> Shapes:
     return jax.eval_shape(
-        lambda: ema.init_state(
-            classifier.init_params(network, image_size, seed=0), optimizer
-        )
+        lambda: ema.init_state(init_params(network, image_size, seed=0), optimizer)
     )
 
 
-def _gan_parts(config: ml_collections.ConfigDict) -> tuple:
-    """(networks, optimisers, state, frozen) of the GAN's steps."""
-    networks = make_networks(config)
-    optimizers = gan_state.make_optimizers(config.gan)
-    state = jax.eval_shape(
+def _model(network: nn.Module, image_size: int) -> Shapes:
+    return Model(network, jax.eval_shape(lambda: init_params(network, image_size, seed=0)))
+
+
+def _scale() -> Shapes:
+    scalar = jax.ShapeDtypeStruct((), jnp.float32)
+    return Scale(negative=scalar, strong=scalar, graded=scalar)
+
+
+def _gan_state(config: ml_collections.ConfigDict) -> Shapes:
+    networks, optimizers = make_gan_networks(config), gan_state.make_optimizers(config.gan)
+    return jax.eval_shape(
         lambda: gan_state.init_state(*init_gan_params(networks, seed=0), optimizers)
     )
-    classifier = jax.eval_shape(
-        lambda: classifier.init_params(networks.classifier, config.data.image_size, seed=0)
+
+
+def _frozen_inputs(
+    config: ml_collections.ConfigDict, hparams: gan_state.StepHParams
+) -> FrozenInputs:
+    return FrozenInputs(
+        classifier=_model(make_classifier(config.classifier), config.data.image_size),
+        scale=_scale(),
+        hparams=jax.tree.map(jax.typeof, hparams),
     )
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    return networks, optimizers, state, (classifier, Scale(scalar, scalar, scalar))
 
 
-def _shapes(setting: gan_state.Setting) -> Shapes:
-    return jax.tree.map(jax.typeof, setting)
+def _invert(config: ml_collections.ConfigDict) -> Callable:
+    return films.make_invert(inversion.make_settings(config.explain.inversion))
 
 
-def _evaluator_step(
-    config: ml_collections.ConfigDict,
-    devices: parallel.Devices,
-    section: ml_collections.ConfigDict,
-    network: nn.Module,
-    loss: Loss,
-    film: Shapes,
-) -> Step:
-    optimizer = make_optimizer(section)
-    mapped = map_train_step(section, loss, optimizer, config.seed, devices)
-    state = _averaged_state(network, config.data.image_size, optimizer)
-    return Step(mapped, section.batch_size, (state,), film)
-
-
-def _explain_parts(config: ml_collections.ConfigDict) -> tuple:
-    """(networks, judge, trained, inversion) of explaining, in float32 whatever they learned in."""
+def _trained_models(config: ml_collections.ConfigDict) -> TrainedModels:
+    """Those of explaining, in float32 whatever they learned in."""
     config = precision.in_float32(config)
-    networks, _, state, (classifier, scale) = _gan_parts(config)
-    judge = classifier.make_classifier(config.judge)
-    size = config.data.image_size
-    trained = Trained(
-        classifier=classifier,
-        judge=jax.eval_shape(lambda: classifier.init_params(judge, size, seed=0)),
-        generator=state.average["generator"],
-        encoder=state.average["encoder"] if networks.encoder else None,
-        scale=scale,
+    networks, state, size = make_gan_networks(config), _gan_state(config), config.data.image_size
+    encoder_model = None
+    if networks.encoder:
+        encoder_model = Model(networks.encoder, state.ema["encoder"])
+    return TrainedModels(
+        classifier=_model(make_classifier(config.classifier), size),
+        judge=_model(make_classifier(config.judge), size),
+        generator=Model(networks.generator, state.ema["generator"]),
+        encoder=encoder_model,
+        scale=_scale(),
     )
-    settings = inversion.make_settings(config.explain.inversion)
-    return networks, judge, trained, films.make_invert(networks, judge, settings)

@@ -1,38 +1,37 @@
-"""Images per second of every training step, by config, and the process's peak memory.
-
-    python benchmarks/throughput.py --config=configs/phantom.py
+"""How many images a second does every training step take, by config, and how much memory?
 
 Random pixels and untrained networks: a step's speed does not depend on what it has learned. Each
-figure is the median over the timed calls; the GAN's includes its share of the lazy penalty. Writes
-benchmarks/results/throughput.json and .md, beside what is there of other configs and devices,
-unless --out is empty.
+figure is the median over the timed calls; the GAN's includes its share of the lazy penalty. Memory
+is the peak of the process. Results stand beside those of other configs and devices.
 """
 
 import resource
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import app, flags
-from ml_collections import config_flags
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks import runs, steps  # noqa: E402
-from cxr_jax.training import ema
-from cxr_jax.training import gan_state
-from cxr_jax.runtime import parallel
-from cxr_jax.training import classifier
-from cxr_jax.training import encoder
-from cxr_jax.training import gan
+from benchmarks import steps
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import (
+    init_gan_params,
+    init_params,
+    make_classifier,
+    make_gan_networks,
+)
 from cxr_jax.networks.grading import Scale
+from cxr_jax.runtime import parallel
+from cxr_jax.training import classifier, ema, encoder, gan, gan_state
+from cxr_jax.training.gan_state import FrozenInputs, StepHParams
+from cxr_jax.training.supervised import make_optimizer
+from experiments.markdown import table
+from experiments.study import Flag, Options, Study
 
-SCALE = Scale(jnp.float32(-3.0), jnp.float32(4.0))
+# Of NumPy: an import must not look for devices, which may be those of an absent TPU.
+SCALE = Scale(negative=np.float32(-3.0), strong=np.float32(4.0))
 
 
 def random_batch(rows: int, size: int) -> dict[str, np.ndarray]:
@@ -59,77 +58,81 @@ def seconds(call: Callable, state, calls: int) -> float:
 def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the classifier's step."""
     section = config.classifier
-    network = classifier.make_classifier(section)
-    optimizer = make_optimizer(section)
-    step = classifier.map_train_step(section, network, optimizer, config.seed)
-    params = classifier.init_params(network, config.data.image_size, config.seed)
+    network, optimizer = make_classifier(section), make_optimizer(section)
+    step = classifier.map_train_step(section, network, optimizer, seed=config.seed)
+    params = init_params(network, config.data.image_size, config.seed)
     state = ema.init_state(params, optimizer)
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    once = lambda state: step(state, batch)[0]
+    once = lambda state: step(state, batch, None)[0]
     return section.batch_size / seconds(once, parallel.replicate(state), calls)
+
+
+def frozen_inputs(config: ml_collections.ConfigDict, hparams: StepHParams) -> FrozenInputs:
+    """What the GAN's steps are given beside state and batch, of an untrained classifier."""
+    network = make_classifier(config.classifier)
+    params = init_params(network, config.data.image_size, 0)
+    return FrozenInputs(classifier=Model(network, params), scale=SCALE, hparams=hparams)
 
 
 def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the GAN's step, the R1 penalty's share included."""
-    gan = config.gan
-    networks = make_networks(config)
-    optimizers = gan_state.make_optimizers(gan)
+    section = config.gan
+    networks, optimizers = make_gan_networks(config), gan_state.make_optimizers(section)
     step = gan.map_train_step(config, networks, optimizers)
-    classifier = classifier.init_params(networks.classifier, config.data.image_size, 0)
-    frozen = parallel.replicate((classifier, SCALE))
-    setting = parallel.replicate(gan.make_setting(config, gan.objective))
-    batch = parallel.shard(random_batch(gan.batch_size, config.data.image_size))
+    hparams = gan.make_hparams(config, section.objective)
+    frozen = parallel.replicate(frozen_inputs(config, hparams))
+    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
 
     def fresh():
         players = init_gan_params(networks, config.seed)
         return parallel.replicate(gan_state.init_state(*players, optimizers))
 
-    main = seconds(lambda state: step(state, batch, *frozen, setting)[0], fresh(), calls)
+    main = seconds(lambda state: step(state, batch, frozen)[0], fresh(), calls)
     if "penalty" not in steps.names(config):
-        return gan.batch_size / main
+        return section.batch_size / main
     penalty = gan.map_penalty_step(config, networks, optimizers)
-    lazy = seconds(lambda state: penalty(state, batch, *frozen)[0], fresh(), calls)
-    return gan.batch_size / (main + lazy / gan.r1_every)
+    lazy = seconds(lambda state: penalty(state, batch, frozen)[0], fresh(), calls)
+    return section.batch_size / (main + lazy / section.r1_every)
 
 
 def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     """Images per second of the encoder's own step."""
     section = config.encoder
-    networks = make_networks(config)
-    optimizer = encoder.make_optimizer(section)
+    networks, optimizer = make_gan_networks(config), encoder.make_optimizer(section)
     step = encoder.map_train_step(config, networks, optimizer)
     params, discriminator = init_gan_params(networks, config.seed)
-    classifier = classifier.init_params(networks.classifier, config.data.image_size, 0)
-    gan = {**params, "discriminator": discriminator}
-    frozen = parallel.replicate((gan, classifier, SCALE, encoder.make_setting(config)))
-    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    state = encoder.EncoderState(
-        jnp.int32(0), params["encoder"], optimizer.init(params["encoder"])
+    frozen = parallel.replicate(
+        encoder.FrozenGan(
+            generator=params["generator"],
+            discriminator=discriminator,
+            inputs=frozen_inputs(config, encoder.make_encoder_hparams(config)),
+        )
     )
-    once = lambda state: step(state, batch, *frozen)[0]
+    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
+    state = encoder.init_state(params["encoder"], optimizer)
+    once = lambda state: step(state, batch, frozen)[0]
     return section.batch_size / seconds(once, parallel.replicate(state), calls)
 
 
 MEASURES = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
 
 
-def to_markdown(table: Mapping[str, Mapping]) -> str:
+def to_markdown(results: Mapping[str, Mapping]) -> str:
     """Images per second by config and devices."""
-    lines = [f"| images/s | {' | '.join(MEASURES)} | peak memory of the process, GiB |"]
-    lines.append("|---" * (len(MEASURES) + 2) + "|")
-    for name, result in table.items():
+    rows = []
+    for name, result in results.items():
         rates = result["images_per_second"]
         cells = (f"{rates[step]:,.0f}" if step in rates else "–" for step in MEASURES)
-        lines.append(f"| {name} | {' | '.join(cells)} | {result['peak_memory_gib']:.1f} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *cells, f"{result['peak_memory_gib']:.1f}"])
+    head = ["images/s", *MEASURES, "peak memory of the process, GiB"]
+    return "\n".join(table(head, rows)) + "\n"
 
 
-def main(argv: list[str]) -> None:
-    """Measures and writes, beside the results of other configs and devices."""
-    del argv
-    config = flags.FLAGS.config
+def run(options: Options) -> Iterator[dict]:
+    """Measures, beside what is there of other configs and devices."""
+    config = options.config
     rates = {
-        name: measure(config, flags.FLAGS.calls)
+        name: measure(config, options.own["calls"])
         for name, measure in MEASURES.items()
         if name in steps.names(config)
     }
@@ -141,18 +144,14 @@ def main(argv: list[str]) -> None:
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
         "peak_memory_gib": round(peak, 2),
     }
-    config_file = Path(flags.FLAGS["config"].config_filename).name
-    name = f"{config_file}, {devices}"
-    if flags.FLAGS.out:
-        out = Path(flags.FLAGS.out)
-        table = runs.read_results(out, "throughput") | {name: result}
-        runs.write_results(out, "throughput", table, to_markdown(table))
-    else:
-        print(to_markdown({name: result}))
+    yield {**options.known, f"{Path(options.config_file).name}, {devices}": result}
 
 
-if __name__ == "__main__":
-    config_flags.DEFINE_config_file("config", "configs/phantom.py", "The experiment.")
-    flags.DEFINE_integer("calls", 15, "Timed calls of each step.")
-    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results; empty for none.")
-    app.run(main)
+STUDY = Study(
+    name="throughput",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    config="configs/phantom.py",
+    flags=(Flag(name="calls", default=15, help="Timed calls of each step."),),
+)

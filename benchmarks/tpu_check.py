@@ -1,33 +1,29 @@
-"""Compiles every step for TPU v5e, on a machine without one, and reads what comes out.
-
-    make tpu-check
+"""Does every step compile for TPU v5e and fit its memory? Asked on a machine without one.
 
 The compiler is the real one (libtpu, as `jax[tpu]` brings it); only the chips are absent. So the
 programs, their memory and their collectives are facts, and their times the compiler's estimates.
 Each chip gets as many images as the config's batch has, whatever the number of chips: weak scaling.
 What is in the results already, and unchanged, is not compiled again. A machine of few cores takes
-most of an hour at the default effort, and many hours at the compiler's own, which is 0. Writes
-benchmarks/results/tpu_check.json and .md; the exit status is 1 if a step does not fit a chip.
+most of an hour at the default effort, and many hours at the compiler's own, which is 0. The exit
+status is 1 if a step does not fit a chip.
 """
 
+import dataclasses
 import hashlib
-import importlib
 import importlib.metadata
-import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import ml_collections
-from absl import app, flags
 from jax.experimental import topologies
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from benchmarks import hlo, steps  # noqa: E402
+from benchmarks import hlo, steps
+from experiments import command, markdown
+from experiments.study import Flag, Options, Study
 
 CONFIGS = ("phantom:full", "covid", "paper")
 
@@ -39,10 +35,10 @@ TOPOLOGIES = {1: "v5e:2x2", 8: "v5e:2x4", 256: "v5e:16x16"}
 PEAK_FLOPS, PEAK_BYTES, MEMORY, LINK_BYTES = 197e12, 819e9, 16e9, 200e9
 
 
-def load_config(name: str) -> ml_collections.ConfigDict:
+def load_config(name: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:
     """The config of "NAME" or "NAME:variant"."""
-    module, _, variant = name.partition(":")
-    return importlib.import_module(f"configs.{module}").get_config(variant)
+    file, colon, variant = name.partition(":")
+    return command.load_config(f"configs/{file}.py{colon}{variant}", overrides)
 
 
 def chips_of(number: int) -> Sequence[jax.Device]:
@@ -80,7 +76,7 @@ def measure(step: steps.Step, compiled: jax.stages.Compiled, chips: int) -> dict
         - memory.alias_size_in_bytes
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,
-        "collectives": {kind: each._asdict() for kind, each in found.items()},
+        "collectives": {kind: dataclasses.asdict(each) for kind, each in found.items()},
         "link_seconds": link_seconds(found, chips),
     }
 
@@ -93,7 +89,7 @@ def link_seconds(found: Mapping[str, hlo.Collective], chips: int) -> float:
     return 2 * (chips - 1) / chips * sum(each.bytes for each in found.values()) / LINK_BYTES
 
 
-def check(config: ml_collections.ConfigDict, name: str, chips: int, known: Mapping) -> dict:
+def check(config: ml_collections.ConfigDict, name: str, chips: int, *, known: Mapping) -> dict:
     """One row: compiles a step, unless the row `known` is of the very same program."""
     step = steps.STEPS[name](config, chips_of(chips))
     lowered = step.lower(chips)
@@ -141,12 +137,13 @@ HEADER = (
 )
 
 
-def table_row(row: Mapping) -> str:
+def cells(row: Mapping) -> list[str]:
     """A line of the table."""
-    name = f"| {row['config']} | {row['step']} | {row['chips']} |"
+    name = [row["config"], row["step"], f"{row['chips']}"]
     if "flops" not in row:
-        return f"{name} does not fit: {row['error']} |"
-    cells = (
+        return [*name, f"does not fit: {row['error']}"]
+    return [
+        *name,
         f"{row['images_per_chip']}",
         f"{row['flops'] / 1e9:.1f}",
         f"{row['bytes'] / 1e6:.0f}",
@@ -158,14 +155,13 @@ def table_row(row: Mapping) -> str:
         f"{row['hbm_bytes'] / 1e9:.2f}" + ("" if row["fits"] else " (does not fit)"),
         say_collectives(row),
         f"{row['link_seconds'] * 1e3:.3f}",
-    )
-    return f"{name} {' | '.join(cells)} |"
+    ]
 
 
-def report(rows: Sequence[Mapping]) -> str:
-    """The results as Markdown."""
+def to_markdown(rows: Sequence[Mapping]) -> str:
+    """The table for people."""
     lines = [
-        "# Compiled for TPU v5e, without one",
+        "## Compiled for TPU v5e, without one",
         "",
         f"*Compiler estimates, not measurements* ({said(rows, 'compiler')}). Every figure but",
         "images/s is of one chip. `optimal ms` is the compiler's `optimal_seconds`, each operation",
@@ -177,9 +173,7 @@ def report(rows: Sequence[Mapping]) -> str:
         "less than the whole step, and has no images/s. Compiled at",
         f"`--effort={said(rows, 'effort')}` of -1 to 1, where 0 is the compiler's own.",
         "",
-        f"| {' | '.join(HEADER)} |",
-        "|" + "---|" * len(HEADER),
-        *(table_row(row) for row in rows),
+        *markdown.table(HEADER, map(cells, rows)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -208,37 +202,51 @@ def use_absent_chips() -> None:
     }
 
 
-def main(argv: list[str]) -> int:
-    del argv
+def names_of(options: Options) -> list[str]:
+    """The configs that are asked for, as the results call them."""
+    if not options.config_file:
+        return list(CONFIGS)
+    file, colon, variant = options.config_file.partition(":")
+    return [f"{Path(file).stem}{colon}{variant}"]
+
+
+def configs(options: Options) -> dict[str, ml_collections.ConfigDict]:
+    """Those configs."""
+    return {name: load_config(name, options.overrides) for name in names_of(options)}
+
+
+def run(options: Options) -> Iterator[list[Mapping]]:
+    """Compiles what is missing; the rows so far."""
     use_absent_chips()
-    jax.config.update("jax_exec_time_optimization_effort", flags.FLAGS.effort)
-    path = Path(flags.FLAGS.out) / "tpu_check.json"
-    stored = json.loads(path.read_text()) if path.exists() else []
-    rows = {(row["config"], row["step"], row["chips"]): row for row in stored}
+    effort, chosen = options.own["effort"], options.own["steps"]
+    jax.config.update("jax_exec_time_optimization_effort", effort)
+    rows = {(row["config"], row["step"], row["chips"]): row for row in options.known or []}
     asked = []
-    for config_name in flags.FLAGS.configs:
-        config = load_config(config_name)
+    for name, config in configs(options).items():
         taken = steps.names(config)
-        for step in [name for name in flags.FLAGS.steps or taken if name in taken]:
-            for chips in map(int, flags.FLAGS.chips):
-                key = config_name, step, chips
-                known = rows[key] if key in rows else {}
-                row = dict(config=config_name, step=step, chips=chips)
-                rows[key] = row | check(config, step, chips, known)
+        for step in [each for each in chosen or taken if each in taken]:
+            for chips in map(int, options.own["chips"]):
+                key = name, step, chips
+                row = dict(config=name, step=step, chips=chips)
+                rows[key] = row | check(config, step, chips, known=rows.get(key, {}))
                 asked.append(rows[key])
-                print(table_row(rows[key]), flush=True)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(in_order(rows), indent=2) + "\n")
-                path.with_suffix(".md").write_text(report(in_order(rows)))
+                print(" | ".join(cells(rows[key])), flush=True)
+                yield in_order(rows)
     misfits = [row for row in asked if not row["fits"]]
     print(f"{len(asked)} programs, {len(misfits)} do not fit {MEMORY / 1e9:.0f} GB of memory")
-    return 1 if misfits else 0
+    if misfits:
+        sys.exit(1)
 
 
-if __name__ == "__main__":
-    flags.DEFINE_list("configs", list(CONFIGS), "Experiments, NAME or NAME:variant.")
-    flags.DEFINE_list("steps", "", "Only these steps; all if empty.")
-    flags.DEFINE_list("chips", "1,8,256", "Numbers of chips.")
-    flags.DEFINE_float("effort", -0.5, "The compiler's, to make programs fast: -1 to 1.")
-    flags.DEFINE_string("out", "benchmarks/results", "Folder of the results.")
-    app.run(main)
+STUDY = Study(
+    name="tpu_check",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    flags=(
+        Flag(name="steps", default=(), help="Only these steps; all if empty."),
+        Flag(name="chips", default=("1", "8", "256"), help="Numbers of chips."),
+        Flag(name="effort", default=-0.5, help="The compiler's, to make programs fast: -1 to 1."),
+    ),
+    configs=configs,
+)

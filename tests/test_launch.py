@@ -1,5 +1,6 @@
 """The launch scripts, with stand-ins for gcloud and SLURM that record what they are asked."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -9,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -57,7 +57,8 @@ if name == "sacct":
 """
 
 
-class Machine(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
     """A folder with a clone of the project and what the stand-ins note, and the environment."""
 
     folder: Path
@@ -104,7 +105,7 @@ def bare(tmp_path) -> Machine:
         "FAIL_ONCE": "",
         "TRAINING_SECONDS": "0",
     }
-    return Machine(tmp_path, environment | {"CXR_POLL_SECONDS": "0.1"})
+    return Machine(folder=tmp_path, environment=environment | {"CXR_POLL_SECONDS": "0.1"})
 
 
 @pytest.fixture
@@ -343,7 +344,7 @@ def test_a_job_whose_end_is_unknown_is_not_cancelled(machine, fails):
 def test_shellcheck_has_nothing_to_say():
     shellcheck = Path(sys.executable).with_name("shellcheck")
     if not shellcheck.exists():
-        pytest.skip("shellcheck is not installed; see requirements-dev.txt")
+        pytest.skip("shellcheck is not installed; see pyproject.toml")
     result = subprocess.run(
         [shellcheck, *sorted(ROOT.glob("scripts/*.sh"))], capture_output=True, text=True
     )

@@ -1,0 +1,33 @@
+"""Entries of metrics.json as tables for people."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+
+def cell(entry: Mapping | None) -> str:
+    """A mean and its interval, for a table."""
+    if entry is None or entry["mean"] is None:
+        return "–"
+    interval = entry.get("ci95")
+    return f"{entry['mean']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table of cells that are text already."""
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def entry_table(
+    rows: Mapping[str, Mapping], columns: Sequence[str], first: str, *, films: int | None = None
+) -> str:
+    """Rows of entries as a Markdown table; those of other than `films` films say of how many."""
+
+    def counted(entry: Mapping | None) -> str:
+        count = (entry or {}).get("images", films)
+        return cell(entry) if films in (None, count) else f"{cell(entry)} ({count})"
+
+    cells = (
+        [f"`{name}`", *(counted(entries.get(column)) for column in columns)]
+        for name, entries in rows.items()
+    )
+    return "\n".join(table([first, *columns], cells))

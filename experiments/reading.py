@@ -1,0 +1,111 @@
+"""What finished runs of `main.py` hold: their reports, their scores film by film, their f."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from cxr_jax.errors import InputError
+from cxr_jax.metrics import Bootstrap
+from cxr_jax.networks import restore
+from cxr_jax.runtime import precision
+from cxr_jax.runtime.workdir import check_same_experiment, is_done, read_json
+
+BOOTSTRAP = Bootstrap(resamples=2000, seed=0)
+
+PerFilm = dict[str, dict[str, np.ndarray]]  # by name of a path or map, then by metric
+
+
+# 1. One run.
+
+
+def read_report(workdir: Path) -> dict:
+    """metrics.json of a finished run."""
+    return json.loads((workdir / "explain" / "metrics.json").read_text())
+
+
+def check_finished(
+    config: ml_collections.ConfigDict, workdir: Path, task: str, *, sections: Sequence[str] = ()
+) -> None:
+    """Checks that `task` is finished in `workdir`, and of this config.
+
+    Args:
+      sections: of the config, those that matter; all if none is named.
+
+    Raises:
+      InputError: if not.
+    """
+    check_done(workdir, task)
+    stored, wanted = read_json(workdir / "config.json"), config.to_dict()
+    parts = set(sections) or stored.keys() | wanted.keys()
+    stored, wanted = (
+        {part: each[part] for part in parts & each.keys()} for each in (stored, wanted)
+    )
+    check_same_experiment(workdir, stored, wanted)
+
+
+def check_done(workdir: Path, task: str) -> None:
+    """Raises `InputError` if `task` is not finished in `workdir`."""
+    if not is_done(workdir / task):
+        raise InputError(f"{workdir / task} is not complete; run main.py with this --workdir first")
+
+
+def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Callable:
+    """Pixels [N, h, w, 1] to margins [N] by a finished training, as precisely as in explaining."""
+    section = precision.in_float32(config).classifier
+    model = restore.load_classifier(section, config.data.image_size, directory)
+    return precision.exactly(functools.partial(restore.margins, model))
+
+
+def entry_of(report: Mapping, keys: Sequence[str]) -> dict:
+    """An entry of metrics.json, as {"mean", ...}."""
+    for key in keys:
+        report = report[key]
+    return report if isinstance(report, dict) else {"mean": report}
+
+
+def overlap(one: Mapping, other: Mapping) -> bool:
+    """Whether the intervals of two entries share a value; False where there is none."""
+    pair = one.get("ci95"), other.get("ci95")
+    if None in pair:
+        return False
+    return max(low for low, _ in pair) <= min(high for _, high in pair)
+
+
+# 2. Several runs as one: films after each other, figures averaged.
+
+
+def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
+    """The per-film scores of a group (a direction, or `maps`), the runs' films after each other."""
+    parts: dict[str, dict[str, list[np.ndarray]]] = {}
+    for workdir in workdirs:
+        with np.load(workdir / "explain" / "scores.npz") as arrays:
+            for key in arrays:
+                head, name, metric = key.split("/")
+                if head == group:
+                    parts.setdefault(name, {}).setdefault(metric, []).append(arrays[key])
+    return {
+        name: {metric: np.concatenate(values) for metric, values in each.items()}
+        for name, each in parts.items()
+    }
+
+
+def average(reports: Sequence[Mapping], *keys: str) -> dict:
+    """An entry that is known only for whole runs: its mean over them, and each run's own."""
+    entries = reports
+    for key in keys:
+        entries = [entry[key] for entry in entries]
+    means = [entry["mean"] for entry in entries]
+    if None in means:
+        return next(entry for entry in entries if entry["mean"] is None)
+    return {"mean": float(np.mean(means)), "ci95": None, "each_seed": means}
+
+
+def mean_tree(trees: Sequence) -> dict | float | None:
+    """The mean of equal trees of numbers; None where one is missing."""
+    if isinstance(trees[0], Mapping):
+        return {key: mean_tree([tree[key] for tree in trees]) for key in trees[0]}
+    return None if None in trees else float(np.mean(trees))

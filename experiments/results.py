@@ -1,0 +1,131 @@
+"""Result files: what was measured by which commit, config and command; and their pages."""
+
+import datetime
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from experiments.study import Study
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = "docs/results"
+OLDER = "**Of an older version of the method, not measured again since.**"
+
+
+# 1. By what it was measured.
+
+
+def plain(tree: object) -> object:
+    """A config, or several in a dictionary, as plain dictionaries."""
+    if isinstance(tree, ml_collections.ConfigDict):
+        return tree.to_dict()
+    if isinstance(tree, Mapping):
+        return {name: plain(value) for name, value in tree.items()}
+    return tree
+
+
+def config_digest(config: object) -> str | None:
+    """SHA-256 of the canonical JSON of a resolved config, or of several; None of none."""
+    if config is None:
+        return None
+    canonical = json.dumps(plain(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def commit() -> str | None:
+    """The checkout's commit, with "-dirty" if tracked code differs from it; None without git.
+
+    Result files do not count: studies are run one after the other, and committed together.
+    """
+    try:
+        head = _git("rev-parse", "--short", "HEAD")
+    except FileNotFoundError:
+        return None
+    if head.returncode:
+        return None
+    changed = _git("diff", "--quiet", "HEAD", "--", ".", f":(exclude){RESULTS}").returncode
+    return head.stdout.strip() + ("-dirty" if changed else "")
+
+
+def measured_now(command: str, config: object) -> dict:
+    """The field `measured` of a result that is measured today by this checkout."""
+    return {
+        "commit": commit(),
+        "config_digest": config_digest(config),
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def carry_over(results: object, earlier: Mapping, measured: Mapping) -> dict:
+    """`measured`, and under `carried_over` by what those entries were that are not new.
+
+    Args:
+      results: new ones, beside which a study may hold entries of the earlier results.
+      earlier: the result file that these were read from; {} if there was none.
+    """
+    if not isinstance(results, Mapping) or not earlier:
+        return dict(measured)
+    known, before = earlier["results"], dict(earlier["measured"])
+    still_older = before.pop("carried_over", {})
+    same = [name for name in results if name in known and results[name] is known[name]]
+    carried = {name: still_older.get(name, before) for name in same}
+    return dict(measured) | ({"carried_over": carried} if carried else {})
+
+
+# 2. Files.
+
+
+def read(out: Path | None, name: str) -> dict:
+    """The result file of a study; {} if there is none."""
+    path = out / f"{name}.json" if out else None
+    return json.loads(path.read_text()) if path and path.exists() else {}
+
+
+def write(out: Path | None, study: Study, results: object, measured: Mapping) -> str:
+    """Writes NAME.json and, for people, NAME.md; returns the latter."""
+    document = {"study": study.name, "measured": measured, "results": results}
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    shown = page(json.loads(text), study)  # of what a reader of the file will find in it
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / f"{study.name}.json").write_text(text)
+        (out / f"{study.name}.md").write_text(shown)
+    return shown
+
+
+# 3. Pages.
+
+
+def is_present(measured: Mapping) -> bool:
+    """Whether a result is of the method as it is."""
+    return measured.get("of_present_method", True)
+
+
+def provenance(measured: Mapping) -> str:
+    """By what a result was measured, in one sentence."""
+    commit = f"commit `{measured['commit']}`" if measured["commit"] else "an unknown commit"
+    digest = measured["config_digest"]
+    config = f", config `{digest[:12]}`" if digest else ""
+    text = f"Measured {measured['date']} at {commit}{config}: `{measured['command']}`."
+    return text + (f" {measured['note']}" if measured.get("note") else "")
+
+
+def page(document: Mapping[str, Any], study: Study) -> str:
+    """A result file for people."""
+    measured = document["measured"]
+    lines = [] if is_present(measured) else [OLDER, ""]
+    lines += [provenance(measured), ""]
+    for name, before in measured.get("carried_over", {}).items():
+        older = "" if is_present(before) else f"{OLDER} "
+        lines += [f"`{name}`: {older}{provenance(before)}", ""]
+    return "\n".join(lines) + "\n" + study.to_markdown(document["results"])

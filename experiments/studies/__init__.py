@@ -1,0 +1,18 @@
+"""The studies, one file each; a new one is entered in `STUDIES`."""
+
+from experiments.studies import (
+    ablations,
+    audit,
+    fidelity,
+    intervention,
+    inversion,
+    lookalikes,
+    paper_vs_ours,
+    validation,
+)
+
+_MODULES = (
+    *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
+    validation,
+)
+STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
