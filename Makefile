@@ -1,12 +1,16 @@
 PYTHON ?= python3
 WORKDIR ?= runs/phantom
+DEMO ?= demo
 BIN := .venv/bin
 
-.PHONY: run test test-all tpu-check docs lint format
+.PHONY: run demo test test-all tpu-check docs lint format
 
 run: .venv/.installed  ## The phantom experiment, end to end; about half an hour on two cores
 	$(BIN)/python main.py --config=configs/phantom.py --workdir=$(WORKDIR)
 	@echo "Figures: $(WORKDIR)/explain/figures/    Numbers: $(WORKDIR)/explain/metrics.json"
+
+demo: .venv/.installed  ## Fresh phantom films, explained by the networks of the package; no training
+	$(BIN)/python main.py demo --out=$(DEMO)
 
 # Most of a test's time is the compiler's, so it is told to hurry; not so in the whole suite.
 test: .venv/.tested  ## The test suite, but for its slow part

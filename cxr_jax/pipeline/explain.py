@@ -57,6 +57,7 @@ def calibrate_once(
     explainer: Explainer,
     config: ml_collections.ConfigDict,
     workdir: Path,
+    *,
     splits: dict[str, Arrays],
 ) -> Calibration:
     """The stored calibration where it still holds; else a new one, which is then stored."""
@@ -244,8 +245,9 @@ def write(
     positives = groups["pos_to_neg"]
     save_maps(directory / "maps.npz", report.maps, positives.truth["row"])
     save_figures(figures, groups, calibration, maps=report.maps, num_rows=num_rows)
-    save_audit(figures / "audit.png", positives, report.audited, num_rows)
-    save_interpolation(figures / "interpolation.png", positives, *report.interpolated)
+    save_audit(figures / "audit.png", positives, report.audited, num_rows=num_rows)
+    frames, margin = report.interpolated
+    save_interpolation(figures / "interpolation.png", positives, frames, margin=margin)
 
 
 @precision.exactly
@@ -260,7 +262,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         logger.info("explain: complete, skipped")
         return
     explainer = load_explainer(config, workdir)
-    calibration = calibrate_once(explainer, config, workdir, splits)
+    calibration = calibrate_once(explainer, config, workdir, splits=splits)
     explained = explain_test(explainer, splits["test"], calibration, section=section)
     report = measure(
         config,
