@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -49,9 +51,7 @@ def make_run(config, random_like) -> FinishedRun:
             judge=model(make_classifier(config.judge)),
             generator=Model(networks.generator, gan["generator"]),
             encoder=Model(networks.encoder, gan["encoder"]),
-            scale=Scale(
-                negative=np.float32(-1.1), strong=np.float32(0.7), graded=np.float32(1)
-            ),
+            scale=Scale(negative=np.float32(-1.1), strong=np.float32(0.7), graded=np.float32(1)),
         ),
         segmenter=model(make_segmenter(config.evaluators.segmenter)),
         calibration=Calibration(
@@ -220,3 +220,17 @@ def test_damaged_weights_are_named(run, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match="networks.safetensors cannot be read"):
         cxr_jax.load(tmp_path)
+
+
+def test_the_lines_of_the_readme_run(run, films, tmp_path, monkeypatch, capsys):
+    """As they stand there, with other networks in the package's place."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    (lines,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    export_run(run, tmp_path / "networks")
+    monkeypatch.setattr(api, "PRETRAINED", tmp_path / "networks")
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(films[0]).save("film.png")
+    exec(compile(lines, "README.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("True")
+    assert Path("film_explained.png").stat().st_size > 1000
+    assert (Path("out") / "films.json").exists()
