@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from cxr_jax import plots
@@ -89,7 +88,7 @@ class Explanation(Sequence):
     def __getitem__(self, item: int) -> FilmExplanation:
         return self.films[item]
 
-    def figure(self, first: int = 0, rows: int = ROWS_A_SHEET) -> Figure:
+    def figure(self, first: int = 0, rows: int = ROWS_A_SHEET) -> plots.Figure:
         """Strips of some films: frames to the stop with f's answer under each, and the change."""
         picked = slice(first, first + rows)
         names = [_label(film) for film in self.films[picked]]

@@ -68,7 +68,9 @@ def run(argv: Sequence[str]) -> int:
         raise InputError(f"unexpected argument {argv[1]!r}; every option starts with --")
     for flag in ("config", "workdir"):
         if flags.FLAGS[flag].value is None:
-            raise InputError(f"--{flag} is missing; see README.md for the commands")
+            raise InputError(
+                f"--{flag} is missing; for example cxr-jax --config=phantom --workdir=runs/phantom"
+            )
     absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax narrates every save
     if "://" in _WORKDIR.value:
         raise InputError(
@@ -198,6 +200,9 @@ COMMANDS = {"demo": demo.run, "export": export}
 
 def main() -> None:
     """The command `cxr-jax`, and main.py."""
+    # --help tells of the flags of the file that was started, which defines none.
+    for flag in flags.FLAGS.get_key_flags_for_module(__name__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
         sys.exit(guard(command, sys.argv[2:]))

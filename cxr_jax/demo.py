@@ -51,8 +51,8 @@ def run(argv: Sequence[str]) -> int:
     result = explainer.explain(truth["image"])
     result.save(given.out)
     gradient = input_gradients(explainer, result)
-    save_changes(given.out / "changes.png", result, truth, gradient)
-    table = measure(explainer, result, truth, gradient)
+    save_changes(given.out / "changes.png", result, truth, gradient=gradient)
+    table = measure(explainer, result, truth, gradient=gradient)
     write_json(given.out / "metrics.json", table)
     tell(table, given.out, time.monotonic() - start)
     return 0
@@ -83,6 +83,7 @@ def measure(
     explainer: FilmExplainer,
     result: Explanation,
     truth: Mapping[str, np.ndarray],
+    *,
     gradient: np.ndarray,
 ) -> dict:
     """Figures of the films that passed the gate, with bootstrap intervals."""
@@ -117,7 +118,7 @@ def measure(
 
 
 def save_changes(
-    path: Path, result: Explanation, truth: Mapping[str, np.ndarray], gradient: np.ndarray
+    path: Path, result: Explanation, truth: Mapping[str, np.ndarray], *, gradient: np.ndarray
 ) -> None:
     """Film, reconstruction, counterfactual, change, true lesions and gradient of some positives."""
     positive = np.flatnonzero(result.inverted.margin > 0)[:SHOWN]

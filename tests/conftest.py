@@ -3,13 +3,26 @@
 import os
 from collections.abc import Callable
 
+# Phantoms are drawn by products of small matrices, over which OpenBLAS's threads take turns at
+# waiting; read when NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# `make test` tells the compiler to hurry. XLA's newer code generator takes twice as long as its
+# older one; read when the first program is compiled, here or by a process that a test starts.
+if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1":
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "")
+        + " --xla_cpu_use_fusion_emitters=false"
+        + " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
+        + " --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    )
+
+import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-
-from cxr_jax.configs import base
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "4")))
@@ -63,18 +76,8 @@ def random_params(random_like) -> Callable:
 
 @pytest.fixture
 def tiny_config() -> ConfigDict:
-    """The default experiment on 16 x 16 pixels with the narrowest networks of the same depth."""
-    config = base.get_config()
-    base.shrink(config)
-    config.data.image_size = 16
-    evaluators = [config.evaluators[name] for name in ("segmenter", "regressor", "robust")]
-    for section in (config.classifier, config.judge, config.gan, *evaluators):
-        for field, value in section.items():
-            if field.endswith("widths"):
-                section[field] = (8,) * len(value)
-            elif field.endswith("channels"):
-                section[field] = (2,) * len(value)
-    return config
+    """See `builders.make_tiny_config`."""
+    return builders.make_tiny_config()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from builders import make_tiny_config
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -32,8 +33,10 @@ from cxr_jax.pipeline.finished import FinishedRun, export_run, load_run
 SIZE = 16
 
 
-def make_run(config, random_like) -> FinishedRun:
+@pytest.fixture(scope="module")
+def run(random_like) -> FinishedRun:
     """Of untrained networks, with a gate that lets everything pass."""
+    config = make_tiny_config()
     config.explain.paths, config.explain.walk_steps = ("linear", "aligned", "random"), 3
     config.explain.batch_size, config.explain.inversion.num_steps = 4, 1
     networks = make_gan_networks(config)
@@ -70,9 +73,9 @@ def make_run(config, random_like) -> FinishedRun:
     )
 
 
-@pytest.fixture
-def run(tiny_config, random_like) -> FinishedRun:
-    return make_run(tiny_config, random_like)
+@pytest.fixture(scope="module")
+def explainer(run) -> api.FilmExplainer:
+    return api.bind_run(run)
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def films() -> np.ndarray:
     return rng.integers(0, 256, size=(5, SIZE, SIZE), dtype=np.uint8)
 
 
-def test_an_exported_run_is_the_same_run(run, films, tmp_path):
+def test_an_exported_run_is_the_same_run(run, explainer, films, tmp_path):
     export_run(run, tmp_path)
     loaded = load_run(tmp_path)
     assert loaded.contents == run.contents
@@ -95,13 +98,12 @@ def test_an_exported_run_is_the_same_run(run, films, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(mine, theirs)
-    mine, theirs = (api.bind_run(one).explain(films) for one in (run, loaded))
+    mine, theirs = (each.explain(films) for each in (explainer, api.bind_run(loaded)))
     for one, other in zip(mine, theirs, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
 
 
-def test_films_are_walked_towards_the_other_decision_in_their_order(run, films):
-    explainer = api.bind_run(run)
+def test_films_are_walked_towards_the_other_decision_in_their_order(explainer, films):
     result = explainer.explain(films)
     assert [film.name for film in result] == [f"film {i}" for i in range(1, 6)]
     for row, film in enumerate(result):
@@ -128,8 +130,7 @@ def test_what_fails_the_gate_says_why(run, films):
     assert all(film.accepted for film in api.bind_run(blind).explain(films))
 
 
-def test_films_are_read_as_files_folders_and_arrays(run, films, tmp_path):
-    explainer = api.bind_run(run)
+def test_films_are_read_as_files_folders_and_arrays(explainer, films, tmp_path):
     for name, film in zip("cab", films, strict=False):
         Image.fromarray(film).save(tmp_path / f"{name}.png")
     (tmp_path / "notes.txt").write_text("no film")
@@ -156,13 +157,12 @@ def test_films_are_read_as_files_folders_and_arrays(run, films, tmp_path):
         ("nowhere.png", "nowhere.png"),
     ],
 )
-def test_what_is_no_film_is_named(run, given, words):
+def test_what_is_no_film_is_named(explainer, given, words):
     with pytest.raises(InputError, match=words):
-        api.bind_run(run).explain(given)
+        explainer.explain(given)
 
 
-def test_paths_are_checked(run, films):
-    explainer = api.bind_run(run)
+def test_paths_are_checked(explainer, films):
     with pytest.raises(InputError, match="'chord' was not walked.*linear, aligned, random"):
         explainer.explain(films, path="chord")
     margin = explainer.functions.margins(films[..., None])[0]
@@ -172,16 +172,15 @@ def test_paths_are_checked(run, films):
     assert explainer.explain(films, path="linear")[0].path == "linear"
 
 
-def test_the_programs_are_compiled_once(run, films, caplog):
-    explainer = api.bind_run(run)
+def test_the_programs_are_compiled_once(explainer, films, caplog):
     explainer.explain(films)
     with jax.log_compiles():
         explainer.explain(films[:2])
     assert "Compiling" not in caplog.text
 
 
-def test_a_result_is_shown_and_saved(run, films, tmp_path):
-    result = api.bind_run(run).explain(films)
+def test_a_result_is_shown_and_saved(explainer, films, tmp_path):
+    result = explainer.explain(films)
     assert isinstance(result.figure(), Figure)
     out = result.save(tmp_path / "out")
     facts = json.loads((out / "films.json").read_text())["films"]

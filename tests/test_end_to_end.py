@@ -16,15 +16,14 @@ ROOT = Path(__file__).parents[1]
 DIRECTIONS = {"pos_to_neg", "neg_to_pos"}
 PATHS = {"linear", "linear_best", "aligned"}
 MAPS = {"latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"}
+SMALL = "tests/small_experiment.py"
 
 
-def start(
-    folder: Path, name: str, *arguments: str, config: str = "phantom.py:tiny"
-) -> subprocess.Popen:
+def start(folder: Path, name: str, *arguments: str, config: str = SMALL) -> subprocess.Popen:
     """main.py in `folder`/`name`; what is prepared or compiled once serves all runs of `folder`."""
     return subprocess.Popen(
         [
-            *(sys.executable, "main.py", f"--config=configs/{config}"),
+            *(sys.executable, "main.py", f"--config={config}"),
             f"--workdir={folder / name}",
             f"--config.data.cache_dir={folder / 'cache'}",
             *arguments,
@@ -32,8 +31,10 @@ def start(
         cwd=ROOT,
         env={
             **os.environ,
+            # Compiling is what takes the time.
             "JAX_COMPILATION_CACHE_DIR": str(folder / "programs"),
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # compiling is what takes the time
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,7 +69,7 @@ def assert_figure(entry: dict) -> None:
 
 
 def assert_metrics(metrics: dict) -> None:
-    assert 0 <= metrics["coverage"] <= 1 and metrics["images"] == 8
+    assert 0 < metrics["coverage"] <= 1 and metrics["images"] == 8
     assert len(metrics["rejected"]) == round((1 - metrics["coverage"]) * metrics["images"])
     assert all(film["id"] and film["reason"] for film in metrics["rejected"])
     assert 0 <= metrics["classifier"]["auroc"] <= 1
@@ -83,6 +84,9 @@ def assert_metrics(metrics: dict) -> None:
             }
             for entry in table.values():
                 assert_figure(entry)
+    for name in PATHS - {"linear_best"}:  # which negatives alone have
+        for direction in DIRECTIONS:
+            assert metrics["paths"][name][direction]["flip_rate"]["mean"] is not None
     assert metrics["maps"].keys() == MAPS
     for table in metrics["maps"].values():
         assert table.keys() >= {"on_target", "pixel_auroc", "pixel_auroc_lung", "iou", "lookalike"}
@@ -99,7 +103,7 @@ def assert_walks(path: Path, frames: int) -> None:
             for name in PATHS - {"linear_best"}:  # of the same walks as `linear`
                 prefix = f"{direction}/{name}"
                 assert walks[f"{prefix}/margin"].shape == (count, frames)
-                assert walks[f"{prefix}/judged"].shape == (count, frames)
+                assert walks[f"{prefix}/judge_margin"].shape == (count, frames)
                 assert walks[f"{prefix}/z_class"].shape[:2] == (count, frames)
                 carried = walks[f"{prefix}/carried"]
                 assert carried.shape == (count, frames, *shape) and carried.dtype == np.uint8
@@ -129,30 +133,45 @@ def assert_contract(workdir: Path) -> None:
         assert_picture(path)
 
 
-def files(workdir: Path) -> dict[Path, int]:
+def files(workdir: Path) -> dict[str, int]:
     """Every file of the results and when it was written."""
-    names = ("done.json", "metrics.json", "metrics.jsonl", "walks.npz", "*.png")
-    return {path: path.stat().st_mtime_ns for name in names for path in workdir.rglob(name)}
+    names = ("done.json", "metrics.json", "metrics.jsonl", "calibration.*", "*.npz", "*.png")
+    paths = [path for name in (*names, "scale.json") for path in workdir.rglob(name)]
+    return {path.relative_to(workdir).as_posix(): path.stat().st_mtime_ns for path in paths}
 
 
 def test_the_phantom_experiment(tmp_path):
+    workdir = tmp_path / "run"
     finish(start(tmp_path, "run"))
-    assert_contract(tmp_path / "run")
+    assert_contract(workdir)
     # A second call has nothing to do.
-    before = files(tmp_path / "run")
+    before = files(workdir)
     output = finish(start(tmp_path, "run"))
-    assert files(tmp_path / "run") == before
+    assert files(workdir) == before
     assert output.count("complete, skipped") == 4 and "step" not in output
-    # Explaining otherwise leaves the networks as they are.
-    finish(start(tmp_path, "run", "--config.explain.strips=1"))
-    after = files(tmp_path / "run")
-    changed = [path for path, written in after.items() if written != before[path]]
-    assert {path.relative_to(tmp_path / "run").parts[0] for path in changed} == {"explain"}
+    # Explaining otherwise leaves the networks as they are, and what validation films decided. A
+    # folder's films are explained beside those of the data set.
+    with np.load(workdir / "explain" / "walks.npz") as walks:
+        film = walks["pos_to_neg/linear/carried"][0, 0, :, :, 0]
+    (tmp_path / "mine").mkdir()
+    Image.fromarray(film).save(tmp_path / "mine" / "one.png")
+    folder = f"--config.explain.dir={tmp_path / 'mine'}"
+    finish(start(tmp_path, "run", "--config.explain.num_figure_rows=1", folder))
+    after, mine = files(workdir), "explain/films/mine"
+    assert after.keys() - before.keys() == {f"{mine}/walks.npz", f"{mine}/traversal_01.png"}
+    (explained,) = read(workdir / mine / "films.json")["films"]
+    assert explained["name"] == "one.png" and explained["direction"] == "pos_to_neg"
+    after = {path: written for path, written in after.items() if path in before}
+    assert after.keys() == before.keys()
+    changed = {path for path, written in after.items() if written != before[path]}
+    assert {path.split("/")[0] for path in changed} == {"explain"}
+    kept = {"explain/calibration.json", "explain/calibration.npz"}
+    assert {path for path in after if path.startswith("explain/")} - changed == kept
 
 
 @pytest.mark.slow
 def test_the_papers_experiment(tmp_path):
-    finish(start(tmp_path, "run", config="paper.py:tiny"))
+    finish(start(tmp_path, "run", config="configs/paper.py:tiny"))
     report = read(tmp_path / "run" / "explain" / "metrics.json")
     assert report["paths"].keys() == PATHS and report["maps"].keys() >= MAPS
     figures = list((tmp_path / "run" / "explain" / "figures").glob("*.png"))
@@ -160,7 +179,7 @@ def test_the_papers_experiment(tmp_path):
     assert "interpolation.png" in {path.name for path in figures} and len(samples) == 2
     for path in figures + samples:
         assert_picture(path)
-    output = finish(start(tmp_path, "run", config="paper.py:tiny"))
+    output = finish(start(tmp_path, "run", config="configs/paper.py:tiny"))
     assert output.count("complete, skipped") == 4
 
 
@@ -175,12 +194,13 @@ def kill_when(process: subprocess.Popen, path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_numbers(tmp_path):
-    finish(start(tmp_path, "undisturbed"))
+    tiny = "configs/phantom.py:tiny"
+    finish(start(tmp_path, "undisturbed", config=tiny))
     for task in ("classifier", "gan", "encoder"):
-        process = start(tmp_path, "killed")
+        process = start(tmp_path, "killed", config=tiny)
         kill_when(process, tmp_path / "killed" / task / "metrics.jsonl")
         assert not (tmp_path / "killed" / task / "done.json").exists()
-    finish(start(tmp_path, "killed"))
+    finish(start(tmp_path, "killed", config=tiny))
     one, other = (tmp_path / name / "explain" for name in ("undisturbed", "killed"))
     assert read(one / "metrics.json") == read(other / "metrics.json")
     with np.load(one / "walks.npz") as these, np.load(other / "walks.npz") as those:

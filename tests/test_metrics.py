@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from cxr_jax import metrics
+from cxr_jax.metrics import Bootstrap
 
 
 def auroc_by_pairs(score, positive) -> float:
@@ -182,47 +183,58 @@ def test_median_survival_agrees_with_its_definition():
 
 
 def test_summarise_leaves_out_what_is_undefined():
-    summary = metrics.summarise(np.array([1.0, np.nan, 3.0]), 200, 0)
+    summary = metrics.summarise(np.array([1.0, np.nan, 3.0]), Bootstrap(resamples=200, seed=0))
     assert summary["mean"] == 2.0 and summary["images"] == 2
     low, high = summary["ci95"]
     assert 1.0 <= low <= 2.0 <= high <= 3.0
 
 
 def test_summarise_says_why_nothing_is_known():
-    assert metrics.summarise(np.full(3, np.nan), 10, 0, "no masks") == {
+    assert metrics.summarise(np.full(3, np.nan), Bootstrap(resamples=10, seed=0), "no masks") == {
         "mean": None,
         "reason": "no masks",
     }
-    assert metrics.summarise(np.zeros(0), 10, 0)["reason"]
+    assert metrics.summarise(np.zeros(0), Bootstrap(resamples=10, seed=0))["reason"]
 
 
 def test_summarise_is_repeatable():
     values = np.random.default_rng(0).normal(size=50)
-    assert metrics.summarise(values, 100, 3) == metrics.summarise(values, 100, 3)
-    assert metrics.summarise(values, 100, 3)["ci95"] != metrics.summarise(values, 100, 4)["ci95"]
+    assert metrics.summarise(values, Bootstrap(resamples=100, seed=3)) == metrics.summarise(
+        values, Bootstrap(resamples=100, seed=3)
+    )
+    assert (
+        metrics.summarise(values, Bootstrap(resamples=100, seed=3))["ci95"]
+        != metrics.summarise(values, Bootstrap(resamples=100, seed=4))["ci95"]
+    )
 
 
 def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
     rng = np.random.default_rng(0)
     covered = 0
     for trial in range(200):
-        low, high = metrics.summarise(rng.normal(1.0, 2.0, 40), 300, trial)["ci95"]
+        low, high = metrics.summarise(
+            rng.normal(1.0, 2.0, 40), Bootstrap(resamples=300, seed=trial)
+        )["ci95"]
         covered += low <= 1.0 <= high
     assert 0.88 < covered / 200 < 0.99
 
 
 def test_median_survival_of_walks_is_resampled_by_film():
     time = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]])
-    summary = metrics.summarise_median_survival(time, np.ones((3, 2), bool), 200, 0)
+    summary = metrics.summarise_median_survival(
+        time, np.ones((3, 2), bool), Bootstrap(resamples=200, seed=0)
+    )
     assert summary["mean"] == 2.0 and summary["images"] == 3
     assert summary["ci95"] == [1.0, 3.0]
-    censored = metrics.summarise_median_survival(time, np.zeros((3, 2), bool), 200, 0)
+    censored = metrics.summarise_median_survival(
+        time, np.zeros((3, 2), bool), Bootstrap(resamples=200, seed=0)
+    )
     assert censored["mean"] is None and censored["reason"]
 
 
 def test_a_median_that_many_resamples_lack_has_no_interval():
     time, event = np.arange(1.0, 9.0)[:, None], np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)[:, None]
-    summary = metrics.summarise_median_survival(time, event, 400, 0)
+    summary = metrics.summarise_median_survival(time, event, Bootstrap(resamples=400, seed=0))
     assert summary["mean"] == 4.0
     assert summary["ci95"] is None
 
@@ -230,9 +242,14 @@ def test_a_median_that_many_resamples_lack_has_no_interval():
 def test_a_median_that_one_resample_in_twenty_never_reaches_has_no_interval():
     """Of twelve walks eight flip: in some resamples, by chance, more than half do not."""
     time, event = np.arange(1.0, 13.0)[:, None], np.arange(12)[:, None] < 8
-    never = np.mean([(~event[pick]).sum() > 6 for pick in metrics.resamples(12, 400, 0)])
+    never = np.mean(
+        [(~event[pick]).sum() > 6 for pick in Bootstrap(resamples=400, seed=0).rows(12)]
+    )
     assert 0.025 < never < 0.1
-    assert metrics.summarise_median_survival(time, event, 400, 0)["ci95"] is None
+    assert (
+        metrics.summarise_median_survival(time, event, Bootstrap(resamples=400, seed=0))["ci95"]
+        is None
+    )
     # Where fewer are, they stand at the upper end and are not left out.
     assert metrics.interval(np.array([*range(198), np.inf, np.inf])) == [4.0, 194.0]
 

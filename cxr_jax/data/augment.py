@@ -112,16 +112,16 @@ def _draw_lead(key: jax.Array, size: int) -> Plane:
     points = jnp.einsum("kp,kc->pc", weights, control, precision="highest")
     width = max(LEAD_RADIUS, 0.4 / size)
     spacing = jnp.linalg.norm(jnp.gradient(points, axis=0), axis=1)
-    line = _blobs(points, width, spacing / (width * jnp.sqrt(2 * jnp.pi)), size)
+    line = _blobs(points, width, spacing / (width * jnp.sqrt(2 * jnp.pi)), size=size)
     least, most = BEAD_RADII
     radius = jax.random.uniform(key_radius, minval=least, maxval=most)
-    bead = _blobs(control[:1], radius, jnp.ones(1), size)
+    bead = _blobs(control[:1], radius, jnp.ones(1), size=size)
     of_line, of_bead = jax.nn.relu(jax.random.uniform(key_tone, (2,), minval=-0.5))
     return of_line * line.clip(0, 1) + of_bead * bead
 
 
 def _blobs(
-    points: Float[Array, "p 2"], radius: float | jax.Array, height: Float[Array, "p"], size: int
+    points: Float[Array, "p 2"], radius: float | jax.Array, height: Float[Array, "p"], *, size: int
 ) -> Plane:
     """A sum of Gaussian blobs; points and radius in shares of the side."""
     pixels = (jnp.arange(size).reshape(1, 1, size) + 0.5) / size

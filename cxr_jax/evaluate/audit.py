@@ -180,7 +180,7 @@ def agreement(
     Returns:
       rank_correlation: Spearman's, over both regions of every film; what is NEGLIGIBLE is tied.
       constant_rank_correlation: that of each region's mean evidence in every film's stead, which
-        tells lesions from a marker that no film has, but not one film from another.
+      tells lesions from a marker that no film has, but not one film from another.
       rank_correlation_of: the same of one region over the films where it is not negligible.
       untied_rank_correlation: as the first, but for rounding errors with nothing tied. slope: of
       evidence on truth through the origin (1 is exact). error: mean absolute difference in logits.

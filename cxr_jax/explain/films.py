@@ -75,7 +75,9 @@ class Thresholds:
 def first_latents(models: TrainedModels, target: Target, settings: InversionSettings) -> Latents:
     """Where the inversion of these films begins."""
     if settings.start == "encoder":
-        return inversion.guess(models.encoder, models.generator, target, settings.corrections)
+        return inversion.guess(
+            models.encoder, models.generator, target, corrections=settings.corrections
+        )
     num_structure, num_class = models.generator.network.latent_sizes
     rows = len(target.image)
     return Latents(

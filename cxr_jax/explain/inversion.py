@@ -116,7 +116,7 @@ class Latents:
 
 
 def guess(
-    encoder: Callable[[Image], tuple], render: Render, target: Target, corrections: int
+    encoder: Callable[[Image], tuple], render: Render, target: Target, *, corrections: int
 ) -> Latents:
     """The encoder's latents E(x), then z <- z + E(x) - E(G(z)), so many times."""
     encoded = latents = encode_means(encoder, target.image)

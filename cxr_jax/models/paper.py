@@ -90,6 +90,6 @@ class PaperDiscriminator(nn.Module):
             x = conv(x) if halves else conv(x)[:, 1:-1, 1:-1]
             if i > 0:
                 x = BatchNorm(self.total, dtype=self.dtype)(x, train=keys is not None)
-            x = dropout(nn.leaky_relu(x, 0.2), self.rate, keys, i)
+            x = dropout(nn.leaky_relu(x, 0.2), self.rate, keys, layer=i)
         x = x.reshape(len(x), -1).astype(jnp.float32)
         return Linear(1, kernel_init=INIT)(x)[:, 0]

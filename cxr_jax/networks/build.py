@@ -157,7 +157,7 @@ def fill_weights(config: ml_collections.ConfigDict, network: nn.Module, params: 
     """The parameters with the values of `config.weights`, but for those of a new head."""
     path = Path(config.weights)
     kept = network.head if config.new_head else ()
-    return torch_weights.fill(params, torch_weights.read(path), path, kept)
+    return torch_weights.fill(params, torch_weights.read(path), path, kept=kept)
 
 
 def make_segmenter(config: ml_collections.ConfigDict) -> Segmenter:

@@ -171,25 +171,24 @@ def load_scale(workdir: Path) -> Scale:
 
 def load_segmenter(config: ml_collections.ConfigDict, workdir: Path) -> Model:
     """The trained segmenter; its logits are positive in the lungs."""
-    return _load_evaluator(
-        config, make_segmenter(config.evaluators.segmenter), "segmenter", workdir
-    )
+    network = make_segmenter(config.evaluators.segmenter)
+    return _load_evaluator(config, network, "segmenter", workdir=workdir)
 
 
 def load_regressor(config: ml_collections.ConfigDict, workdir: Path) -> Model:
     """The trained regressor; its second output are the features."""
-    return _load_evaluator(
-        config, make_regressor(config.evaluators.regressor), "regressor", workdir
-    )
+    network = make_regressor(config.evaluators.regressor)
+    return _load_evaluator(config, network, "regressor", workdir=workdir)
 
 
 def load_robust(config: ml_collections.ConfigDict, workdir: Path) -> Model:
     """The adversarially trained classifier."""
-    return _load_evaluator(config, make_robust(config.evaluators.robust), "robust", workdir)
+    network = make_robust(config.evaluators.robust)
+    return _load_evaluator(config, network, "robust", workdir=workdir)
 
 
 def _load_evaluator(
-    config: ml_collections.ConfigDict, network: nn.Module, name: str, workdir: Path
+    config: ml_collections.ConfigDict, network: nn.Module, name: str, *, workdir: Path
 ) -> Model:
     init = partial(init_params, network, config.data.image_size, seed=0)
     return Model(network, load_networks(workdir / "evaluators" / name, init))

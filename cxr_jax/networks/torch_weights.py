@@ -15,7 +15,6 @@ from typing import BinaryIO, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from cxr_jax.errors import InputError
@@ -190,7 +189,7 @@ def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else tuple(reversed(shape))
 
 
-def fill(params: Params, tensors: Tensors, path: Path, kept: Sequence[str] = ()) -> Params:
+def fill(params: Params, tensors: Tensors, path: Path, *, kept: Sequence[str] = ()) -> Params:
     """A network's parameters, {layer: {name: array}}, with the values of a state dict.
 
     What the state dict holds beyond them is left alone.

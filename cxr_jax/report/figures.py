@@ -54,13 +54,13 @@ def save_figures(
     plots.save(figure, directory / "changes.png")
 
 
-def save_interpolation(path: Path, group: Group, frames: np.ndarray, margin: np.ndarray) -> None:
+def save_interpolation(path: Path, group: Group, frames: np.ndarray, *, margin: np.ndarray) -> None:
     """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them."""
     names = names_of(group.truth)[: len(frames)]
     plots.save(plots.interpolation(frames, margin, names), path)
 
 
-def save_audit(path: Path, group: Group, audited: AuditResult, num_rows: int) -> None:
+def save_audit(path: Path, group: Group, audited: AuditResult, *, num_rows: int) -> None:
     """The figure of the audit, unless there is no verdict."""
     if audited.regions is not None:
         figure = plots.audit(

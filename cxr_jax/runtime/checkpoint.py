@@ -1,15 +1,18 @@
 """Checkpoints over Orbax: what a resumed run needs, beside what other tasks load.
 
 Every checkpoint carries the SHA-256 of its arrays, which is compared when they are loaded: Orbax
-0.12.8 was seen to load a file with a flipped bit without a word. Several processes save and load
-jointly, in a directory that they all see; how many there were when it was saved does not matter.
+0.12.8 was seen to load a file with a flipped bit without a word. Its free functions alone are used,
+since its own list of checkpoints cannot be made where the metadata of one of them are damaged.
+
+Several processes save and load jointly, in a directory that they all see; how many there were when
+it was saved does not matter.
 """
 
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -22,7 +25,7 @@ from cxr_jax.types import Params
 
 logger = logging.getLogger(__name__)
 
-_policies = ocp.training.preservation_policies
+METADATA_FILE = "_CHECKPOINT_METADATA"  # Orbax's, whose own reader opens every array too
 
 
 class DamagedError(Exception):
@@ -37,101 +40,156 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path):
-        self._directory = directory / "checkpoints"
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory.absolute(),
-            preservation_policy=_policies.AnyPreservationPolicy([_policies.LatestN(2), _best(1)]),
-        )
+        self._directory = directory.absolute() / "checkpoints"
 
     def save(self, step: int, state: Params, variables: Params, *, score: float) -> None:
         """Saves a step; `score` decides which checkpoint is the best (highest, then newest)."""
         parts = {"training": state, "variables": variables}
-        self._checkpointer.save_checkpointables(
-            step,
-            parallel.to_global(parts),
-            metrics={"score": float(score)},
-            custom_metadata={name: describe(part) for name, part in parts.items()},
-            force=True,
-            overwrite=True,
-        )
+        description = {name: describe(part) for name, part in parts.items()}
+        with _from_one_device():
+            ocp.save_checkpointables(
+                self._path(step),
+                parallel.to_global(parts),
+                custom_metadata=_sealed({"score": float(score), **description}),
+                overwrite=True,
+            )
+        if parallel.is_first():
+            self._remove_old()
+        parallel.wait(f"saved-{step}")
 
     def newest(self, state: Params) -> Params:
         """The newest intact state, placed like `state`; `state` itself if there is none.
 
-        A damaged one is named, and set aside beside the others.
+        Damaged checkpoints are named in the log, and set aside in the folder `damaged`.
+
+        Raises:
+          InputError: if the newest intact one is of other arrays than `state`.
         """
-        for saved in sorted(self._checkpointer.checkpoints, key=lambda c: c.step, reverse=True):
+        steps = self._steps()
+        parallel.wait("checkpoints-listed")  # before any of them is set aside
+        found = None
+        for step in reversed(steps):
             try:
-                return self._load(saved.step, "training", state)
+                description = self._description(step)
+                if found is None:
+                    found = self._load(step, description["training"], training=state)
             except DamagedError as reason:
                 logger.warning(
-                    "checkpoint %s is damaged (%s); resuming from the one before",
-                    self._directory / str(saved.step),
+                    "checkpoint %s is damaged (%s); it is set aside in %s, and training resumes "
+                    "from the newest that is intact",
+                    self._path(step),
                     reason,
+                    self._set_aside(step),
                 )
-                self._set_aside(saved.step)
-        return state
+        return state if found is None else found
 
     def best(self, variables: Params) -> Params:
         """The networks of the best checkpoint, placed like `variables`.
 
         Raises:
-          InputError: if there is no checkpoint, or the best is damaged.
+          InputError: if there is no checkpoint, one of other networks, or a damaged one.
         """
-        step = self._best_step()
+        step, description = self._best()
         try:
-            return self._load(step, "variables", variables)
+            return self._load(step, description["variables"], variables=variables)
         except DamagedError as reason:
-            path = self._directory / str(step)
-            raise InputError(
-                f"the checkpoint {path} is damaged ({reason}); put an intact copy in its place, or "
-                f"delete {self._directory.parent} and run its task again"
-            ) from reason
+            raise self._refused(step, reason) from reason
 
     def digest(self) -> str:
-        """The SHA-256 of the best checkpoint's networks, as it was when they were saved."""
-        return self._description(self._best_step(), "variables")["sha256"]
+        """The SHA-256 of the best checkpoint's networks, as it was when they were saved.
 
-    def close(self) -> None:
-        """Waits for unfinished saves."""
-        self._checkpointer.close()
+        Raises:
+          InputError: if there is no checkpoint, or one with a damaged description.
+        """
+        _, description = self._best()
+        return description["variables"]["sha256"]
 
-    def _best_step(self) -> int:
-        saved = self._checkpointer.checkpoints
-        if not saved:
+    def _path(self, step: int) -> Path:
+        return self._directory / str(step)
+
+    def _steps(self) -> list[int]:
+        """Of the checkpoints that are complete: Orbax renames a folder when it is."""
+        if not self._directory.exists():
+            return []
+        return sorted(int(path.name) for path in self._directory.iterdir() if path.name.isdigit())
+
+    def _description(self, step: int) -> Mapping:
+        """What was saved beside the arrays: the score, and `describe` of both parts."""
+        try:
+            saved = json.loads((self._path(step) / METADATA_FILE).read_text())["custom_metadata"]
+            description = saved["description"]
+            intact = saved["sha256"] == _sealed(description)["sha256"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DamagedError("its description cannot be read") from error
+        if not intact:
+            raise DamagedError("its description has another SHA-256 than was saved")
+        return description
+
+    def _best(self) -> tuple[int, Mapping]:
+        """Step and description of the best checkpoint."""
+        found = {}
+        for step in self._steps():
+            try:
+                found[step] = self._description(step)
+            except DamagedError as reason:  # it may have been the best
+                raise self._refused(step, reason) from reason
+        if not found:
             raise InputError(
                 f"{self._directory} holds no checkpoint; run the task that trains it first"
             )
-        return max(saved, key=lambda c: (c.metrics["score"], c.step)).step
+        step = max(found, key=lambda step: (found[step]["score"], step))
+        return step, found[step]
 
-    def _description(self, step: int, part: str) -> Mapping:
-        try:
-            return self._checkpointer.metadata(step).custom_metadata[part]
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise DamagedError("it has lost its description") from error
+    def _refused(self, step: int, reason: DamagedError) -> InputError:
+        return InputError(
+            f"the checkpoint {self._path(step)} is damaged ({reason}); put an intact copy in its "
+            f"place, or delete {self._directory.parent} and run its task again"
+        )
 
-    def _load(self, step: int, part: str, like: Params) -> Params:
-        saved = self._description(step, part)
+    def _load(self, step: int, saved: Mapping, **part: Params) -> Params:
+        """The part that is named, placed like what it is given; `saved` is its description."""
+        ((name, like),) = part.items()
         _check_shapes(self._directory, saved["arrays"], describe_shapes(like))
         try:
-            wanted = {part: parallel.to_global(like)}
-            loaded = self._checkpointer.load_checkpointables(step, wanted)[part]
+            wanted = {name: parallel.to_global(like)}
+            loaded = ocp.load_checkpointables(self._path(step), wanted)[name]
         except Exception as error:  # whatever a damaged file makes of Orbax and its decoders
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise DamagedError(lines[0][:200]) from error
+            raise DamagedError("its arrays cannot be read") from error
         loaded = parallel.to_local(loaded)
         if sha256(loaded) != saved["sha256"]:
             raise DamagedError("its arrays have another SHA-256 than was saved")
         return loaded
 
-    def _set_aside(self, step: int) -> None:
+    def _set_aside(self, step: int) -> Path:
+        """Moves a checkpoint out of the way, and returns where to."""
+        aside = self._directory.parent / "damaged" / str(step)
         if parallel.is_first():
-            aside = self._directory.parent / "damaged"
-            aside.mkdir(exist_ok=True)
-            shutil.rmtree(aside / str(step), ignore_errors=True)
-            (self._directory / str(step)).rename(aside / str(step))
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            self._path(step).rename(aside)
         parallel.wait(f"damaged-{step}")
-        self._checkpointer.reload()
+        return aside
+
+    def _remove_old(self) -> None:
+        """Removes all checkpoints but the newest two and the best."""
+        steps = self._steps()
+        best, _ = self._best()
+        for step in steps[:-2]:
+            if step != best:
+                shutil.rmtree(self._path(step))
+
+
+def _from_one_device() -> ocp.Context:
+    """Many small arrays are saved in half the time that a slice from every device takes."""
+    context = ocp.Context()
+    context.array.saving.use_replica_parallel = False
+    return context
+
+
+def _sealed(description: Mapping) -> dict[str, object]:
+    """A description with its own SHA-256."""
+    text = json.dumps(description, sort_keys=True)
+    return {"description": description, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 def describe(tree: Params) -> dict[str, object]:
@@ -166,8 +224,7 @@ def load_networks(directory: Path, init: Callable[[], Params]) -> Params:
     """
     shapes = jax.eval_shape(init)
     empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    with closing(Checkpoints(directory)) as checkpoints:
-        return checkpoints.best(parallel.replicate(empty))
+    return Checkpoints(directory).best(parallel.replicate(empty))
 
 
 def networks_digest(directory: Path) -> str:
@@ -176,8 +233,7 @@ def networks_digest(directory: Path) -> str:
     Raises:
       InputError: if there is no checkpoint.
     """
-    with closing(Checkpoints(directory)) as checkpoints:
-        return checkpoints.digest()
+    return Checkpoints(directory).digest()
 
 
 def _check_shapes(directory: Path, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
@@ -189,9 +245,3 @@ def _check_shapes(directory: Path, saved: Mapping[str, str], wanted: Mapping[str
                 f"the checkpoint in {directory} does not fit this config ({place} is {old} there, "
                 f"and would be {new}); choose another --workdir"
             )
-
-
-def _best(n: int) -> _policies.PreservationPolicy:
-    return _policies.BestN(
-        get_metric_fn=lambda metrics: metrics["score"], n=n, keep_checkpoints_without_metrics=False
-    )

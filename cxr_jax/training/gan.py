@@ -85,7 +85,8 @@ def make_train_step(
         )
         outputs = jax.lax.stop_gradient(outputs)
         (_, (logistic, critic)), discriminator_gradient = jax.value_and_grad(
-            lambda params: discriminator_loss(networks, params, image, outputs), has_aux=True
+            lambda params: discriminator_loss(networks, params, image, outputs=outputs),
+            has_aux=True,
         )(state.discriminator)
         disagreement = ((outputs.margin > 0) != batch["label"]).mean()
         scalars = dict(outputs.terms, generator=loss, discriminator=logistic, critic=critic)
@@ -247,7 +248,9 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             if gan.objective == "paper":
                 samples.draw_prior(sheet, networks, state.ema)
             else:
-                samples.draw_films(sheet, networks, state.ema, frozen, splits["validation"])
+                samples.draw_films(
+                    sheet, networks, state.ema, frozen=frozen, films=splits["validation"]
+                )
         variables = {**state.ema, "discriminator": state.discriminator}
         return Snapshot(variables=variables, score=int(state.step))
 

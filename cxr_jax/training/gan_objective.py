@@ -282,7 +282,7 @@ def generator_loss(
 
 
 def discriminator_loss(
-    networks: GanNetworks, params: Params, real: Image, outputs: GeneratorOutputs
+    networks: GanNetworks, params: Params, real: Image, *, outputs: GeneratorOutputs
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     """What the two players against the generator minimise, and both terms.
 

@@ -81,25 +81,25 @@ def train(
     Raises:
       InputError: if what is recorded is not finite; the state is then not saved.
     """
-    with closing(Checkpoints(directory)) as checkpoints:
-        state = checkpoints.newest(parallel.replicate(state))
-        start = int(state.step)
-        if plan.num_steps == 0:
-            saved = snapshot(state)
-            checkpoints.save(0, state, saved.variables, score=saved.score)
-        writer = MetricWriter(
-            directory, num_steps=plan.num_steps, batch_size=plan.batch_size, start_step=start
+    checkpoints = Checkpoints(directory)
+    state = checkpoints.newest(parallel.replicate(state))
+    start = int(state.step)
+    if plan.num_steps == 0:
+        saved = snapshot(state)
+        checkpoints.save(0, state, saved.variables, score=saved.score)
+    writer = MetricWriter(
+        directory, num_steps=plan.num_steps, batch_size=plan.batch_size, start_step=start
+    )
+    with closing(writer):
+        return _take_steps(
+            plan,
+            state,
+            step,
+            batches=batches(start),
+            snapshot=snapshot,
+            writer=writer,
+            checkpoints=checkpoints,
         )
-        with closing(writer):
-            return _take_steps(
-                plan,
-                state,
-                step,
-                batches=batches(start),
-                snapshot=snapshot,
-                writer=writer,
-                checkpoints=checkpoints,
-            )
 
 
 def _take_steps(

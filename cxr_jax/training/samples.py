@@ -23,7 +23,7 @@ STRENGTHS = (0.5, 1.0)
 
 
 def draw_films(
-    path: Path, networks: GanNetworks, params: Params, frozen: FrozenInputs, films: Arrays
+    path: Path, networks: GanNetworks, params: Params, *, frozen: FrozenInputs, films: Arrays
 ) -> None:
     """Rows: chests from N(0, I), then of the first negative films; class latents: of positives.
 

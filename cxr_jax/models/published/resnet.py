@@ -67,7 +67,7 @@ class ResNet(nn.Module):
             layer = BatchNorm(total=self.total, dtype=self.dtype, name=name)
             return layer(x, train=keys is not None)
 
-        def bottleneck(name: str, x: Map, width: int, stride: int) -> Map:
+        def bottleneck(name: str, x: Map, width: int, *, stride: int) -> Map:
             y = nn.relu(norm(f"{name}.bn1", conv(width, 1, name=f"{name}.conv1")(x)))
             y = nn.relu(norm(f"{name}.bn2", conv(width, 3, stride, name=f"{name}.conv2")(y)))
             y = norm(f"{name}.bn3", conv(EXPANSION * width, 1, name=f"{name}.conv3")(y))
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
         for level, blocks in enumerate(self.blocks):
             for block in range(blocks):
                 stride = 2 if level > 0 and block == 0 else 1
-                x = bottleneck(f"layer{level + 1}.{block}", x, self.width << level, stride)
+                x = bottleneck(f"layer{level + 1}.{block}", x, self.width << level, stride=stride)
             x = stage(self, features, x)
         pooled = x.astype(jnp.float32).mean(axis=(1, 2))
         return Linear(self.outputs, name="fc")(pooled), features

@@ -123,7 +123,7 @@ class BatchNorm(nn.Module):
         self.put_variable("statistics", name, moved)
 
 
-def dropout(x: Vector | Map, rate: float, keys: Keys | None, layer: int) -> Vector | Map:
+def dropout(x: Vector | Map, rate: float, keys: Keys | None, *, layer: int) -> Vector | Map:
     """Zeroes components with probability `rate` and scales the others up; nothing without keys.
 
     Every example draws from its own key, so that the devices play no part.

@@ -78,5 +78,5 @@ class VGG(nn.Module):
         x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)  # in PyTorch's order
         for layer, (name, units) in enumerate(zip(self.head, self.hidden, strict=False)):
             x = nn.relu(Linear(units, dtype=self.dtype, name=name)(x))
-            x = dropout(x, self.dropout, keys, layer)
+            x = dropout(x, self.dropout, keys, layer=layer)
         return Linear(self.outputs, name=self.head[-1])(x.astype(jnp.float32)), features

@@ -1,5 +1,6 @@
 """The networks that judge: what is recorded of them, what is skipped and why, and loading."""
 
+import dataclasses
 import json
 
 import jax
@@ -7,20 +8,31 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax.networks import build
 from cxr_jax import losses
-from cxr_jax.training import classifier
-from cxr_jax.training import evaluators
-from cxr_jax.training.attack import Attack
 from cxr_jax.data.augment import Augmentation
-from cxr_jax.data.film_parameters import NAMES
-from cxr_jax.data.film_parameters import SOURCES
-from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
-from cxr_jax.datasets.cxr_phantom.phantom import draw
+from cxr_jax.data.film_parameters import NAMES, SOURCES
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw
 from cxr_jax.errors import InputError
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import init_params, make_compact
+from cxr_jax.networks.restore import (
+    load_regressor,
+    load_robust,
+    load_segmenter,
+    margins,
+    missing_reason,
+)
+from cxr_jax.training import evaluators, robust, segmenter, supervised
+from cxr_jax.training.attack import Attack
+from cxr_jax.training.regressor import fit_standardisation
+from cxr_jax.training.robust import attacked_margins, robust_loss
+from cxr_jax.training.segmenter import find_lungs, segmenter_loss, with_lungs
+from tests.training import resuming
+from tests.training.tasks import ROWS as TASK_ROWS
+from tests.training.tasks import SPLITS
 
 SIZE, ROWS = 32, 16
-STILL = Augmentation(*[0.0] * len(Augmentation._fields))
+STILL = Augmentation(**{field.name: 0.0 for field in dataclasses.fields(Augmentation)})
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +50,15 @@ def splits() -> dict[str, dict[str, np.ndarray]]:
 @pytest.fixture
 def config(tiny_config):
     tiny_config.data.image_size = SIZE
-    for name in evaluators.TRUTHS:
+    for name in evaluators.EVALUATORS:
         section = tiny_config.evaluators[name]
         section.update(dict(batch_size=ROWS, num_steps=2, log_every=1, save_every=2, widths=(4, 4)))
-        section.augmentation.update(STILL._asdict())  # less to compile
+        section.augmentation.update(dataclasses.asdict(STILL))  # less to compile
     return tiny_config
+
+
+def attack(epsilon: float, step_size: float, num_steps: int) -> Attack:
+    return Attack(epsilon=epsilon, step_size=step_size, num_steps=num_steps)
 
 
 def recorded(workdir) -> dict:
@@ -94,11 +110,9 @@ def test_all_three_are_trained_recorded_and_loaded(config, splits, tmp_path):
         lines = (tmp_path / "evaluators" / name / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [1, 2]
         assert missing_reason(tmp_path, name) == ""
-        network, params = load(config, tmp_path)
-        outputs = network.apply({"params": params}, jnp.zeros((2, SIZE, SIZE, 1)))
+        outputs = load(config, tmp_path)(jnp.zeros((2, SIZE, SIZE, 1)))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs))
-    network, params = load_segmenter(config, tmp_path)
-    found = find_lungs(network, params, splits["test"]["image"])
+    found = find_lungs(load_segmenter(config, tmp_path), splits["test"]["image"])
     truth = splits["test"]["lung_mask"] > 0
     each = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in zip(found, truth, strict=True)]
     assert figures["segmenter"]["dice"] == pytest.approx(np.mean(each))
@@ -129,13 +143,12 @@ def test_only_films_whose_lungs_are_known_teach_the_segmenter(
         arrays["image"] = arrays["image"] * known[split][:, None, None, None].astype(np.uint8)
     config.evaluators.names = ("segmenter",)
     taught = []
-    train = train
 
-    def spy(section, network, loss, arrays, *rest):
+    def spy(section, network, loss, *, arrays, **rest):
         taught.append(arrays)
-        return train(section, network, loss, arrays, *rest)
+        return supervised.train(section, network, loss, arrays=arrays, **rest)
 
-    monkeypatch.setattr(train_evaluators, "train", spy)
+    monkeypatch.setattr(segmenter, "train", spy)
     evaluators.run(config, tmp_path, partly)
     assert len(taught[0]["image"]) == len(taught[0]["lung_mask"]) == known["train"].sum()
     assert taught[0]["image"].any(axis=(1, 2, 3)).all()
@@ -153,7 +166,7 @@ def test_films_of_the_segmenter_are_moved_together_with_their_masks(key):
     mask = np.zeros((ROWS, SIZE, SIZE, 1), np.uint8)
     mask[:, 8:20, 10:24] = 255
     batch, keys = {"image": mask, "lung_mask": mask}, jax.random.split(key, ROWS)
-    moving = STILL._replace(shift=0.2, rotation=10.0)
+    moving = dataclasses.replace(STILL, shift=0.2, rotation=10.0)
     loss = segmenter_loss(Threshold(), moving)
     assert float(loss(20.0, batch, keys, jnp.int32(0))) < 0.1
     stays = segmenter_loss(Threshold(), STILL)
@@ -195,62 +208,57 @@ def test_nothing_there_is_a_reason_too(tmp_path):
 
 
 def test_a_parameter_that_never_varies_keeps_its_unit():
-    mean, std = fit_standard(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
-    np.testing.assert_array_equal(mean, [2.0, 5.0])
-    np.testing.assert_array_equal(std, [1.0, 1.0])
-    _, std = fit_standard(np.array([[1.0], [5.0]], np.float32))
-    np.testing.assert_array_equal(std, [2.0])
+    standard = fit_standardisation(np.array([[1.0, 5.0], [3.0, 5.0]], np.float32))
+    np.testing.assert_array_equal(standard.mean, [2.0, 5.0])
+    np.testing.assert_array_equal(standard.std, [1.0, 1.0])
+    standard = fit_standardisation(np.array([[1.0], [5.0]], np.float32))
+    np.testing.assert_array_equal(standard.std, [2.0])
 
 
 @pytest.fixture
 def classifier(config, random_like, splits):
     """A classifier whose answers differ among the films."""
-    network = build.make_compact(config.evaluators.robust)
-    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
-    return network, params
+    network = make_compact(config.evaluators.robust)
+    return Model(network, random_like(lambda: init_params(network, SIZE, 0)))
 
 
 def test_the_test_attack_turns_answers_against_the_label(classifier, splits):
-    network, params = classifier
     arrays = splits["test"] | {"label": np.arange(12) % 2}
-    clean = margins(network, params, arrays["image"])
+    clean = margins(classifier, arrays["image"])
     before = clean
     for steps, epsilon in [(1, 0.02), (4, 0.1)]:
-        strength = Attack(epsilon, 1.25 * epsilon / steps, steps)
-        attacked = attacked_margins(network, params, arrays, strength, seed=0)
+        strength = attack(epsilon, 1.25 * epsilon / steps, steps)
+        attacked = attacked_margins(classifier, arrays, strength, seed=0)
         sign = np.where(arrays["label"] == 1, 1, -1)
         assert (sign * attacked < sign * before).all(), "the stronger attack does more"
         before = attacked
-    nothing = attacked_margins(network, params, arrays, Attack(0.0, 0.0, 1), 0)
+    nothing = attacked_margins(classifier, arrays, attack(0.0, 0.0, 1), seed=0)
     np.testing.assert_allclose(nothing, clean, atol=1e-4)
 
 
 def test_the_robust_loss_is_that_of_attacked_films(classifier, splits, key):
-    network, params = classifier
     batch = {name: splits["test"][name] for name in ("image", "label")}
     keys = jax.random.split(key, 12)
 
     def loss(strength: Attack, step: int) -> float:
-        fn = robust_loss(network, STILL, strength, 10, smoothing=0.0)
-        return float(fn(params, batch, keys, jnp.int32(step)))
+        fn = robust_loss(classifier.network, STILL, strength, warmup_steps=10, smoothing=0.0)
+        return float(fn(classifier.params, batch, keys, jnp.int32(step)))
 
-    margin = margins(network, params, batch["image"])
+    margin = margins(classifier, batch["image"])
     clean = float(losses.classification(jnp.asarray(margin), batch["label"], 0.0))
-    assert loss(Attack(0.0, 0.0, 1), 99) == pytest.approx(clean, rel=1e-4)
-    strength = Attack(0.2, 0.25, 1)
+    assert loss(attack(0.0, 0.0, 1), 99) == pytest.approx(clean, rel=1e-4)
+    strength = attack(0.2, 0.25, 1)
     assert loss(strength, 99) > clean + 0.01
     # It grows over ten steps and then no more.
     assert clean < loss(strength, 0) < loss(strength, 4) < loss(strength, 9)
     assert loss(strength, 9) == loss(strength, 99)
-    assert loss(strength, 4) == pytest.approx(loss(Attack(0.1, 0.125, 1), 99), rel=1e-5)
+    assert loss(strength, 4) == pytest.approx(loss(attack(0.1, 0.125, 1), 99), rel=1e-5)
 
 
 def test_the_explained_classifier_meets_the_same_attack(config, splits, tmp_path, monkeypatch):
     """A network attacked by itself: where both are the same, so are the figures."""
     config.evaluators.names = ("robust",)
-    monkeypatch.setattr(
-        train_classifier, "load", lambda *arguments: load_robust(config, tmp_path)
-    )
+    monkeypatch.setattr(robust, "load_classifier", lambda *arguments: load_robust(config, tmp_path))
     (tmp_path / "classifier").mkdir()
     (tmp_path / "classifier" / "done.json").write_text("{}")
     evaluators.run(config, tmp_path, splits)
@@ -267,3 +275,17 @@ def test_one_convention_is_that_of_one_class():
     }
     for label, rows in ((-1, [0, 1, 3]), (0, [0]), (1, [1, 3])):
         np.testing.assert_array_equal(with_lungs(arrays, label)["image"], rows)
+
+
+def test_a_resumed_evaluator_equals_the_undisturbed(tiny_config, monkeypatch, tmp_path):
+    tiny_config.evaluators.names = ("segmenter",)
+    tiny_config.evaluators.segmenter.update(
+        dict(batch_size=TASK_ROWS, num_steps=6, log_every=2, save_every=2, widths=(8, 8))
+    )
+
+    def run(workdir):
+        evaluators.run(tiny_config, workdir, SPLITS)
+
+    resuming.assert_resumes(run, supervised, monkeypatch, tmp_path, "evaluators/segmenter")
+    one, other = (tmp_path / name / "evaluators" for name in ("undisturbed", "killed"))
+    assert (one / "done.json").read_text() == (other / "done.json").read_text()

@@ -1,0 +1,328 @@
+"""What validation and training films decide, and how it is kept.
+
+On films without networks: f sees how bright a square is, and all that explaining calls is NumPy.
+"""
+
+import copy
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+from builders import (
+    NUM_SQUARE_STEPS,
+    classify_squares,
+    follow_squares,
+    invert_squares,
+    make_guide,
+    make_square_explainer,
+    make_square_split,
+    make_stopped,
+    make_thresholds,
+    spoil_squares,
+    walk_squares,
+)
+
+from cxr_jax.configs import base
+from cxr_jax.errors import InputError
+from cxr_jax.explain.explained import Calibration, Group
+from cxr_jax.explain.films import Films, rms
+from cxr_jax.pipeline.calibrate import (
+    NUM_ENDS,
+    NUM_GUIDES,
+    best_path,
+    calibrate,
+    guide_films,
+    is_calibrated,
+    load_calibration,
+    save_calibration,
+)
+from cxr_jax.runtime.workdir import flatten
+
+THRESHOLDS = make_thresholds(positive=3.0, negative=-1.0)
+
+
+@pytest.fixture
+def section():
+    section = base.get_config().explain
+    section.update(
+        dict(
+            num_validation_images=8,
+            num_images=8,
+            walk_steps=NUM_SQUARE_STEPS,
+            gate_percentile=100.0,
+        )
+    )
+    return section
+
+
+@pytest.fixture
+def splits() -> dict[str, dict[str, np.ndarray]]:
+    return {
+        "train": make_square_split(np.arange(100) % 2, seed=0),
+        "validation": make_square_split([1, 0, 0, 1, 1, 0, 0, 1, 0, 1], seed=1),
+    }
+
+
+# 1. Deciding.
+
+
+def test_calibration_by_hand(splits, section):
+    calibration = calibrate(make_square_explainer(), splits, section, seed=0)
+    thresholds = calibration.thresholds
+    margin = classify_squares(splits["validation"]["image"] / 127.5 - 1)
+    label = splits["validation"]["label"]
+    # All films set the margins; eight of them, four of each, are inverted.
+    assert thresholds.gap == pytest.approx(margin[label == 1].mean() - margin[label == 0].mean())
+    assert thresholds.judge_gap == pytest.approx(thresholds.gap / 2)
+    assert thresholds.positive == pytest.approx(np.median(margin[label == 1]))
+    assert thresholds.negative == pytest.approx(np.median(margin[label == 0]))
+    assert thresholds.lung_error == thresholds.film_error == 0.0
+    rows = np.flatnonzero(label)[:4]
+    change = (
+        splits["validation"]["image"][rows].astype(float) - splits["validation"]["twin"][rows]
+    ) / 127.5
+    reach = np.median(rms(change))
+    assert calibration.reach == pytest.approx(reach, rel=1e-5)
+    step_length = section.aligned_reach * reach / NUM_SQUARE_STEPS
+    assert calibration.guide.step_length == pytest.approx(step_length, rel=1e-5)
+    # `linear` harms a corner; `pixel` is better than `aligned` but no path of the latent space.
+    assert calibration.path == "aligned"
+
+
+def test_rejected_validation_films_set_no_lengths(splits, section):
+    plain = calibrate(make_square_explainer(), splits, section, seed=0)
+    # Row 7 of the chosen [0, 1, 2, 3, 4, 5, 6, 7] is a positive.
+    spoilt = calibrate(make_square_explainer(invert=spoil_squares(7)), splits, section, seed=0)
+    change = (
+        splits["validation"]["image"][[0, 3, 4]] - 1.0 * splits["validation"]["twin"][[0, 3, 4]]
+    )
+    assert spoilt.reach == pytest.approx(np.median(rms(change / 127.5)), rel=1e-5)
+    assert spoilt.reach != plain.reach
+
+
+def test_errors_are_of_the_lungs_and_of_the_whole_film(splits, section):
+    """By hand: every film is drawn too bright by 1 in the upper half, where its lungs are."""
+    validation = splits["validation"]
+    validation["lung_mask"] = validation["lung_mask"].copy()
+    validation["lung_mask"][:, 4:] = 0
+
+    def invert(pixels) -> Films:
+        films = invert_squares(pixels)
+        drawn = films.drawn.copy()
+        drawn[:, :4] += 1
+        return films.replace(drawn=drawn)
+
+    section.gate_percentile = 50.0
+    thresholds = calibrate(make_square_explainer(invert=invert), splits, section, seed=0).thresholds
+    assert thresholds.lung_error == pytest.approx(1.0)
+    assert thresholds.film_error == pytest.approx(0.5**0.5)
+    del validation["lung_mask"]
+    thresholds = calibrate(make_square_explainer(invert=invert), splits, section, seed=0).thresholds
+    assert thresholds.lung_error == thresholds.film_error == pytest.approx(0.5**0.5)
+
+
+def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, section, caplog):
+    section.gate_percentile = 0.0
+    explainer = make_square_explainer(invert=spoil_squares(*range(8)))
+    with caplog.at_level(logging.WARNING, "cxr_jax.pipeline"):
+        calibration = calibrate(explainer, splits, section, seed=0)
+    assert "rejects every validation positive" in caplog.text
+    assert calibration.reach > 5  # the spoilt ones
+
+
+def test_a_classifier_that_says_the_opposite_of_the_labels_is_told(splits, section, caplog):
+    splits["validation"]["label"] = 1 - splits["validation"]["label"]
+    with caplog.at_level(logging.WARNING, "cxr_jax.pipeline"):
+        thresholds = calibrate(make_square_explainer(), splits, section, seed=0).thresholds
+    assert "f says" in caplog.text and "h says" in caplog.text
+    assert thresholds.gap > 0 and thresholds.judge_gap > 0
+
+
+def test_ends_are_of_training_films_that_f_calls_positive(splits):
+    train = splits["train"]
+    doubtful = np.flatnonzero(train["label"])[::2]
+    train["image"][doubtful] = train["twin"][doubtful]  # labelled positive, but f sees nothing
+    seen = []
+
+    def gradient(films):
+        seen.append(films)
+        return np.stack([films.margin, 0 * films.margin], axis=1)
+
+    explainer = make_square_explainer(unit_gradient=gradient)
+    ends, direction = guide_films(explainer, train, 0)
+    assert ends.shape == (NUM_ENDS, 1) and (ends > 0).all()
+    assert len(np.unique(ends)) == NUM_ENDS
+    positives, negatives = seen  # by label
+    assert len(positives.margin) == NUM_GUIDES and (positives.margin <= 0).any()
+    assert (negatives.margin <= 0).all()
+    margin = np.concatenate([positives.margin, negatives.margin])
+    np.testing.assert_allclose(direction, [margin.mean(), 0], rtol=1e-5)
+    again, _ = guide_films(explainer, train, 0)
+    other, _ = guide_films(explainer, train, 1)
+    np.testing.assert_array_equal(again, ends)
+    assert set(other.ravel()) != set(ends.ravel())
+
+
+def test_no_training_positive_is_left_to_walk_to(splits):
+    train = splits["train"]
+    train["image"] = train["twin"]
+    with pytest.raises(InputError, match="training"):
+        guide_films(make_square_explainer(), train, 0)
+
+
+def test_without_twins_the_path_that_flips_most_is_taken(splits):
+    films = invert_squares(make_square_split([1, 1, 1], seed=2)["image"])
+    walks = walk_squares(films, None, THRESHOLDS, towards=-1)
+    idle = [make_stopped(follow_squares(films.image, films.image))]
+    for name, other in (("linear", "aligned"), ("aligned", "linear")):
+        found = walks | {other: idle}
+        group = Group(towards=-1, films=films, truth={}, walks=found)
+        assert best_path(group, THRESHOLDS, 1.0) == name
+
+
+# 2. Keeping.
+
+TRAINED = {"classifier": "1a", "classifier/judge": "2b", "gan": "3c", "encoder": "4d"}
+DATA = "made_up/1.0.0"
+
+# The fields of `config.explain` that a calibration does not depend on, each with another value.
+FREE = {
+    "num_images": 32,
+    "films": ("p1",),
+    "dir": "elsewhere",
+    "num_skipped": 1,
+    "maps": ("latent",),
+    "bootstrap": 7,
+    "num_figure_rows": 3,
+    "occlusion_windows": 4,
+    "integrated_gradients_steps": 2,
+    "smoothgrad_samples": 5,
+    "smoothgrad_noise": 0.1,
+}
+# And those that it depends on; of its sections each field.
+FIXED = {
+    "num_validation_images": 16,
+    "batch_size": 16,
+    "inversion.start": "origin",
+    "inversion.corrections": 1,
+    "inversion.num_steps": 3,
+    "inversion.alternate_lesion_free_steps": False,
+    "inversion.learning_rate": 0.1,
+    "inversion.beta1": 0.6,
+    "inversion.beta2": 0.6,
+    "inversion.z_class_lr_scale": 1.0,
+    "inversion.weights.pixel": 1.0,
+    "inversion.weights.feature": 0.5,
+    "inversion.weights.margin": 1.0,
+    "inversion.weights.cross_entropy": 1.0,
+    "inversion.weights.prior": 0.0,
+    "paths": ("linear",),
+    "walk_steps": 3,
+    "geodesic.num_points": 3,
+    "geodesic.num_steps": 3,
+    "geodesic.learning_rate": 0.1,
+    "natural.damping": 0.2,
+    "natural.num_products": 3,
+    "aligned_reach": 1.0,
+    "gate_margin": 0.5,
+    "gate_percentile": 50.0,
+}
+
+
+def set_field(section, name: str, value):
+    """A copy of `config.explain` with another value of one field."""
+    changed = section.copy_and_resolve_references()
+    *sections, field = name.split(".")
+    inner = changed
+    for each in sections:
+        inner = inner[each]
+    assert inner[field] != value
+    inner[field] = value
+    return changed
+
+
+@pytest.fixture
+def calibration() -> Calibration:
+    """Numbers with all their digits, thirds and such, and arrays with all their bits."""
+    thirds = {name: 1 / 3 + n for n, name in enumerate(("gap", "judge_gap", "positive"))}
+    return Calibration(
+        thresholds=make_thresholds(**thirds, negative=-(0.1 + 0.2), lung_error=5e-324),
+        guide=make_guide(num_ends=3, step_length=float(np.float32(0.1))),
+        reach=float(np.nextafter(0.7, 1)),
+        path="aligned",
+    )
+
+
+@pytest.fixture
+def stored(tmp_path, section, calibration):
+    """The folder in which it was saved."""
+    save_calibration(tmp_path / "explain", calibration, section, trained=TRAINED, contents=DATA)
+    return tmp_path / "explain"
+
+
+def test_what_is_loaded_is_what_was_saved_bit_by_bit(stored, calibration):
+    loaded = load_calibration(stored)
+    assert loaded.thresholds == calibration.thresholds
+    assert (loaded.reach, loaded.path) == (calibration.reach, calibration.path)
+    assert loaded.guide.step_length == calibration.guide.step_length
+    for name in ("ends", "direction"):
+        old, new = getattr(calibration.guide, name), getattr(loaded.guide, name)
+        assert (new.dtype, new.shape) == (old.dtype, old.shape) == (np.float32, old.shape)
+        assert new.tobytes() == old.tobytes()
+
+
+def test_what_is_calibrated_is_kept_bit_by_bit(splits, section, tmp_path):
+    """Of what `calibrate` itself returns, whose numbers may be NumPy's."""
+    made = calibrate(make_square_explainer(), splits, section, seed=0)
+    save_calibration(tmp_path, made, section, trained=TRAINED, contents=DATA)
+    loaded = load_calibration(tmp_path)
+    assert dataclasses.asdict(loaded.thresholds) == dataclasses.asdict(made.thresholds)
+    assert (loaded.reach, loaded.path) == (made.reach, made.path)
+    assert np.float32(loaded.guide.step_length) == np.float32(made.guide.step_length)
+    assert loaded.guide.ends.tobytes() == made.guide.ends.tobytes()
+    assert loaded.guide.direction.tobytes() == made.guide.direction.tobytes()
+
+
+def test_beside_it_stands_what_it_was_made_of(stored, section):
+    kept = json.loads((stored / "calibration.json").read_text())
+    assert kept["trained"] == TRAINED and kept["data"] == DATA
+    assert kept["versions"].keys() == {"python", "jax", "flax", "numpy"}
+    assert flatten(kept["explain"]).keys() == FIXED.keys()
+
+
+def test_it_holds_for_the_same_models_and_fields(stored, section):
+    assert is_calibrated(stored, section, dict(reversed(TRAINED.items())))
+
+
+def test_nothing_is_calibrated_where_nothing_was_saved(tmp_path, section):
+    assert not is_calibrated(tmp_path / "explain", section, TRAINED)
+    with pytest.raises(InputError, match="calibration.json is missing.*--task=explain"):
+        load_calibration(tmp_path / "explain")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_it_is_of_other_models_if_a_digest_has_changed(stored, section, name):
+    assert not is_calibrated(stored, section, TRAINED | {name: "5e"})
+
+
+def test_it_is_of_other_models_if_there_are_more_or_fewer(stored, section):
+    assert not is_calibrated(stored, section, TRAINED | {"evaluators/segmenter": "5e"})
+    fewer = copy.copy(TRAINED)
+    del fewer["encoder"]
+    assert not is_calibrated(stored, section, fewer)
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_free_field_may_change(stored, section, name):
+    assert is_calibrated(stored, set_field(section, name, FREE[name]), TRAINED)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_field_that_it_depends_on_may_not(stored, section, name):
+    assert not is_calibrated(stored, set_field(section, name, FIXED[name]), TRAINED)
+
+
+def test_every_field_is_free_or_fixed(section):
+    assert FREE.keys() | FIXED.keys() == flatten(section.to_dict()).keys()

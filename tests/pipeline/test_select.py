@@ -1,0 +1,124 @@
+"""Which films are explained, and what is known of them."""
+
+import numpy as np
+import pytest
+from builders import make_square_explainer, make_square_split
+
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.errors import InputError
+from cxr_jax.pipeline.select import (
+    accepted,
+    choose,
+    find_films,
+    lungs_of,
+    other_films,
+    truth_of,
+)
+
+MARGIN = np.array([-1.0, 2.0, 3.0, -2.0, 0.0, 1.0, 4.0, -5.0])
+
+
+def test_choose_takes_the_first_of_each_decision():
+    np.testing.assert_array_equal(choose(MARGIN, 4), [0, 1, 2, 3])
+    np.testing.assert_array_equal(choose(MARGIN, 5), [0, 1, 2, 3])
+    np.testing.assert_array_equal(choose(MARGIN, 100), np.arange(8))
+    np.testing.assert_array_equal(choose(MARGIN, 4, 2), [4, 5, 6, 7])  # 0 is negative
+    np.testing.assert_array_equal(choose(MARGIN, 4, 3), [6, 7])
+
+
+def test_named_films_are_chosen_first_and_count():
+    np.testing.assert_array_equal(choose(MARGIN, 4, named=[7, 6]), [7, 6, 0, 1])
+    np.testing.assert_array_equal(choose(MARGIN, 4, 1, named=[6]), [6, 2, 3, 4])
+    # More than half of `count` of one decision: they all come, and of the other as many as ever.
+    np.testing.assert_array_equal(choose(MARGIN, 4, named=[6, 5, 2]), [6, 5, 2, 0, 3])
+    np.testing.assert_array_equal(choose(MARGIN, 4, 9, named=[6, 0]), [6, 0])
+
+
+def test_films_are_found_by_their_names():
+    names = {"filename": np.array([b"a/1.png", b"a/2.png", b"b/1.png"])}
+    np.testing.assert_array_equal(find_films(names, ("b/1.png", "a/1.png")), [2, 0])
+    np.testing.assert_array_equal(find_films(names, ("a/2.png", "a/2.png")), [1])
+    assert len(find_films(names, ())) == 0
+    with pytest.raises(InputError, match="films has 'b/2.png'.* the nearest are .*b/1.png"):
+        find_films(names, ("a/1.png", "b/2.png"))
+
+
+def test_skipped_films_are_those_chosen_before():
+    margin = np.random.default_rng(0).normal(size=60)
+    parts = [choose(margin, 8, num_skipped) for num_skipped in (0, 4, 8)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), choose(margin, 24))
+    assert all((margin[rows] > 0).sum() == 4 for rows in parts)
+
+
+@pytest.mark.parametrize(
+    ("margin", "num_skipped", "told"),
+    [
+        ([1.0, 2.0], 0, "2 of 2"),
+        ([-1.0, -2.0, 0.0], 0, "0 of 3"),
+        ([1.0, -1.0, -2.0, -3.0], 1, "skipping 1"),
+    ],
+)
+def test_choose_needs_films_of_both_decisions(margin, num_skipped, told):
+    with pytest.raises(InputError, match=told):
+        choose(np.array(margin), 4, num_skipped)
+
+
+@pytest.fixture
+def masks() -> np.ndarray:
+    """The lungs of the second film of three are its third and fourth row; the others have none."""
+    masks = np.zeros((3, 8, 8, 1), np.uint8)
+    masks[1, 2:4] = 255
+    return masks
+
+
+def test_lungs_are_the_whole_film_where_none_are_known(masks):
+    arrays = {"image": masks, "lung_mask": masks}
+    lungs = lungs_of(make_square_explainer(), arrays, np.array([2, 1]))
+    assert lungs.dtype == bool and lungs[0].all()
+    np.testing.assert_array_equal(lungs[1], masks[1] > 0)
+
+
+def test_nobody_knows_the_lungs_without_masks_and_segmenter(masks):
+    assert lungs_of(make_square_explainer(), {"image": masks}, np.array([0, 1])) is None
+
+
+def test_a_film_in_which_the_segmenter_finds_no_lungs_is_judged_whole(masks):
+    arrays = {"image": masks, "has_lung_mask": np.zeros(3, bool)}
+    explainer = make_square_explainer(find_lungs=lambda image: image > 0)
+    lungs = lungs_of(explainer, arrays, np.arange(2))
+    assert lungs[0].all()
+    np.testing.assert_array_equal(lungs[1], masks[1] > 0)
+
+
+def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs(masks):
+    arrays = {"image": 255 - masks, "lung_mask": masks}
+    mixed = arrays | {"has_lung_mask": np.array([False, True, False])}
+    rows, explainer = np.array([1, 2]), make_square_explainer(find_lungs=lambda image: image > 0)
+    np.testing.assert_array_equal(lungs_of(explainer, mixed, rows), arrays["image"][rows] > 0)
+    np.testing.assert_array_equal(lungs_of(explainer, arrays, rows)[0], masks[1] > 0)
+
+
+def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():
+    twin = np.array([0, 255, 51], np.uint8).reshape(3, 1, 1, 1)
+    arrays = {"twin": twin, "without_marker": twin, "severity": np.arange(3.0)}
+    truth = truth_of(arrays, np.array([2, 0]))
+    for name in ("twin", "without_marker"):
+        np.testing.assert_allclose(truth[name].ravel(), [-0.6, -1.0], atol=1e-6)
+    np.testing.assert_array_equal(truth["row"], [2, 0])
+    np.testing.assert_array_equal(truth["severity"], [2, 0])
+    assert "twin" not in truth_of({"severity": np.arange(3.0)}, np.array([0]))
+
+
+def test_other_films_are_those_not_walked_by_what_f_says_of_them():
+    test = make_square_split(np.arange(10) % 2, seed=2)
+    margin = np.where(np.arange(10) % 3 == 0, 1.0, -1.0)
+    positive, negative = other_films(test, margin, np.array([0, 1]))
+    image = to_unit_range(test["image"])
+    np.testing.assert_array_equal(positive, image[[3, 6, 9]])
+    np.testing.assert_array_equal(negative, image[[2, 4, 5, 7, 8]])
+    everything = other_films(test, margin, np.arange(10))
+    assert [len(films) for films in everything] == [0, 0]
+
+
+def test_films_without_a_reason_passed_the_gate():
+    np.testing.assert_array_equal(accepted(["", "f differs", ""]), [True, False, True])

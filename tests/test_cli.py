@@ -1,0 +1,255 @@
+"""The command line: whatever is wrong with it is told in one line, with exit status 2."""
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from cxr_jax import cli
+from cxr_jax.configs import phantom
+
+ROOT = Path(__file__).parents[1]
+INSTALLED = str(Path(sys.executable).with_name("cxr-jax"))
+
+# ml_collections imports the file of a config in a way that Python is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+PHANTOM = "--config=configs/phantom.py:tiny"
+COVID = "--config=configs/covid.py:tiny"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a call ended, and what it wrote on standard error."""
+
+    status: int
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys) -> Callable[..., Result]:
+    """Parses a command line and runs it in this process: starting one takes seconds."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("CXR_DATA", raising=False)
+    log = logging.getLogger("cxr_jax")
+    before = log.handlers, log.level, log.propagate
+
+    def call(*arguments: str, **environment: str) -> Result:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["main.py", *arguments])
+        with flagsaver.flagsaver():  # which also forgets the fields that a config brings along
+            try:
+                rest = cli.guard(cli.parse_flags, sys.argv)
+                status = cli.guard(cli.run, rest)
+            except SystemExit as exit_:
+                status = exit_.code
+            flags.FLAGS.unparse_flags()
+        for handler in set(log.handlers) - set(before[0]):
+            handler.close()
+        log.handlers, log.level, log.propagate = before
+        return Result(status=status, stderr=capsys.readouterr().err)
+
+    return call
+
+
+def run_process(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    """The command as a user calls it."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "CXR_DATA": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def assert_refused(status: int, stderr: str, *named: str, program: str = "main.py") -> None:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    assert status == 2, stderr
+    assert len(lines) == 1, stderr
+    assert lines[0].startswith(f"{program}: ") and len(lines[0]) < 400
+    for text in named:
+        assert text in lines[0], lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param([PHANTOM, "--nonsense=1"], ["nonsense"], id="unknown flag"),
+        pytest.param([PHANTOM, "nonsense"], ["nonsense"], id="no flag"),
+        pytest.param([PHANTOM, "--task=train"], ["task", "train"], id="unknown task"),
+        pytest.param([PHANTOM, "--config.gan.nonsense=1"], ["gan.nonsense"], id="unknown field"),
+        pytest.param([PHANTOM, "--config.nonsense.x=1"], ["nonsense"], id="unknown section"),
+        pytest.param([PHANTOM, "--config.explain.paths=('linear','up')"], ["'up'"], id="path"),
+        pytest.param([PHANTOM, "--config.gan.dtype=half"], ["gan.dtype", "'half'"], id="dtype"),
+        pytest.param([PHANTOM, "--config.data.image_size=48"], ["image_size is 48"], id="size"),
+        pytest.param([PHANTOM, "--config.gan.r1_every=0"], ["gan.r1_every is 0"], id="range"),
+        pytest.param(
+            [PHANTOM, "--config.evaluators.names=('segmentor',)"], ["'segmentor'"], id="evaluator"
+        ),
+        pytest.param([PHANTOM, "--config.gan.num_steps=many"], ["num_steps", "many"], id="type"),
+        pytest.param(["--config=configs/nowhere.py"], ["configs/nowhere.py"], id="no config"),
+        pytest.param(["--config=configs/phantom.py:huge"], ["huge", "tiny"], id="unknown variant"),
+        pytest.param([], ["--config"], id="config not given"),
+        pytest.param([PHANTOM, "--num_processes=2"], ["--distributed"], id="not distributed"),
+        pytest.param(
+            [PHANTOM, "--distributed", "--process_id=0"], ["coordinator_address"], id="no address"
+        ),
+    ],
+)
+def test_a_wrong_command_line(run, tmp_path, arguments, named):
+    workdir = tmp_path / "run"
+    result = run(*arguments, f"--workdir={workdir}")
+    assert_refused(result.status, result.stderr, *named)
+    assert not workdir.exists()
+
+
+def test_what_one_call_was_told_the_next_one_has_forgotten(run, tmp_path):
+    """Of the fixture: the cases above stand on it."""
+    workdir = f"--workdir={tmp_path / 'run'}"
+    assert "gan.r1_every is 0" in run(PHANTOM, workdir, "--config.gan.r1_every=0").stderr
+    result = run(PHANTOM, workdir, "--config.gan.dtype=half")
+    assert "gan.dtype" in result.stderr and "r1_every" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        pytest.param(["main.py", "--config.gan.r1_every=0"], "gan.r1_every", id="config"),
+        pytest.param(["cxr-jax", "--nonsense=1"], "nonsense", id="installed"),
+        pytest.param(["main.py", "--distributed"], "--num_processes", id="nothing to join"),
+    ],
+)
+def test_a_process_ends_with_the_same_line_and_status(tmp_path, command, named):
+    program, argument = command
+    start = [sys.executable, "main.py"] if program == "main.py" else [INSTALLED]
+    result = run_process(*start, PHANTOM, f"--workdir={tmp_path / 'run'}", argument)
+    assert_refused(result.returncode, result.stderr, named, program=program)
+    assert not result.stdout and not (tmp_path / "run").exists()
+
+
+def test_no_workdir(run):
+    result = run(PHANTOM)
+    assert_refused(result.status, result.stderr, "--workdir")
+
+
+def test_a_workdir_in_a_bucket(run):
+    result = run(PHANTOM, "--workdir=gs://bucket/run")
+    assert_refused(result.status, result.stderr, "gs://bucket/run", "docs/tpu.md")
+    assert not (ROOT / "gs:").exists()
+
+
+@pytest.mark.parametrize("section", ["judge", "encoder", "evaluators.segmenter"])
+def test_a_batch_that_cannot_be_split_over_the_devices(run, tmp_path, monkeypatch, section):
+    monkeypatch.setattr("cxr_jax.runtime.parallel.num_devices", lambda: 5)
+    size = f"--config.{section}.batch_size=42"
+    result = run(
+        PHANTOM,
+        f"--workdir={tmp_path / 'run'}",
+        size,
+        "--config.gan.batch_size=40",
+        "--config.classifier.batch_size=40",
+        "--config.judge.batch_size=40",
+        "--config.encoder.batch_size=40",
+        "--config.evaluators.names=('segmenter',)",
+        size,
+    )
+    assert_refused(result.status, result.stderr, f"config.{section}.batch_size is 42", "5 devices")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_is_split_over_the_devices_of_the_process(tmp_path):
+    result = run_process(
+        *(sys.executable, "main.py", PHANTOM, f"--workdir={tmp_path / 'run'}"),
+        "--config.classifier.batch_size=42",
+        JAX_PLATFORMS="cpu",
+        JAX_NUM_CPU_DEVICES="5",
+    )
+    named = "config.classifier.batch_size is 42", "5 devices"
+    assert_refused(result.returncode, result.stderr, *named)
+
+
+def test_a_file_in_the_way(run, tmp_path):
+    path = tmp_path / "occupied"
+    path.write_text("")
+    result = run(PHANTOM, f"--workdir={path}")
+    assert_refused(result.status, result.stderr, str(path))
+
+
+def test_the_workdir_of_another_config(run, tmp_path):
+    other = phantom.get_config("tiny")
+    other.gan.batch_size = 48
+    (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
+    result = run(PHANTOM, f"--workdir={tmp_path}")
+    assert_refused(result.status, result.stderr, str(tmp_path), "gan.batch_size", "48")
+
+
+@pytest.mark.parametrize("given", ["flag", "environment", "nothing"])
+def test_a_missing_folder_of_films(run, tmp_path, given):
+    workdir, missing = f"--workdir={tmp_path / 'run'}", str(tmp_path / "nowhere")
+    if given == "flag":
+        result, named = run(COVID, workdir, f"--config.data.dir={missing}"), [missing]
+    elif given == "environment":
+        result, named = run(COVID, workdir, CXR_DATA=missing), [missing]
+    else:
+        result, named = run(COVID, workdir), ["CXR_DATA", "--config.data.dir"]
+    assert_refused(result.status, result.stderr, *named)
+
+
+def test_a_corrected_command_is_not_another_experiment(run, tmp_path):
+    workdir = f"--workdir={tmp_path / 'run'}"
+    for name in ("nowhere", "elsewhere"):
+        folder = str(tmp_path / name)
+        result = run(COVID, workdir, f"--config.data.dir={folder}")
+        assert "another config" not in result.stderr
+        assert_refused(result.status, result.stderr, folder)
+
+
+def test_a_task_whose_predecessor_is_missing(run, tmp_path):
+    sizes = [f"--config.data.num_{split}=4" for split in ("train", "validation", "test")]
+    cache = f"--config.data.cache_dir={tmp_path / 'cache'}"
+    workdir = f"--workdir={tmp_path / 'run'}"
+    result = run(PHANTOM, workdir, cache, *sizes, "--task=gan")
+    assert_refused(result.status, result.stderr, "classifier is not complete", "--task=classifier")
+
+
+@pytest.mark.parametrize(
+    "given", ["--config=phantom:tiny", "--config=configs/phantom.py:tiny", "-config=phantom:tiny"]
+)
+def test_a_config_of_the_package_needs_no_checkout(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    flag, _, file = cli.find_config(given).partition("=")
+    path, _, variant = file.partition(":")
+    assert flag == given.split("=")[0] and variant == "tiny"
+    assert Path(path).samefile(ROOT / "configs" / "phantom.py")
+
+
+@pytest.mark.parametrize(
+    "given", ["--config=mine.py:tiny", "--config=nowhere", "--workdir=phantom"]
+)
+def test_other_arguments_are_left_as_they_are(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").touch()
+    assert cli.find_config(given) == given
+
+
+def test_a_config_of_ones_own_comes_before_the_packages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phantom.py").touch()
+    assert cli.find_config("--config=phantom.py") == "--config=phantom.py"
+
+
+def test_help_is_not_an_error():
+    result = run_process(INSTALLED, "--help")
+    assert "--workdir" in result.stdout and "--task" in result.stdout
+    assert not result.stderr

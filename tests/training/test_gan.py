@@ -1,0 +1,136 @@
+"""Task `gan`: its inputs, its random numbers, one program for all seeds, and that it resumes."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+from builders import make_gan
+
+from benchmarks import steps
+from cxr_jax.errors import InputError
+from cxr_jax.networks.build import init_gan_params
+from cxr_jax.networks.restore import load_scale
+from cxr_jax.runtime import parallel
+from cxr_jax.training import encoder, gan
+from tests.training import tasks
+from tests.training.resuming import assert_resumes
+from tests.training.tasks import AUGMENTATION, OPTIMIZERS, ROWS, SPLITS, TASKS, batch_of
+
+
+@pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
+def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
+    if fits:
+        parallel.check_batch_size("gan", batch_size, gan.BATCH_MULTIPLE)
+    else:
+        with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
+            parallel.check_batch_size("gan", batch_size, gan.BATCH_MULTIPLE)
+
+
+@pytest.mark.parametrize("conditioning", ["graded", "binary", "label"])
+def test_films_are_paired_by_what_conditions(tiny_config, monkeypatch, tmp_path, conditioning):
+    """To a classifier that knows nothing of labels their pairs would mean nothing."""
+    label, classifier = SPLITS["train"]["label"], make_gan().models.classifier
+    margin = np.where(np.arange(len(label)) % 3 == 0, 2.0, -1.0)
+    monkeypatch.setattr(gan, "load_classifier", lambda *arguments: classifier)
+    monkeypatch.setattr(gan, "margins", lambda *arguments: margin)
+    tiny_config.gan.conditioning = conditioning
+    inputs = gan.load_inputs(tiny_config, tmp_path, SPLITS)
+    assert inputs.classifier is classifier and inputs.scale.strong == 2.0
+    assert inputs.scale.graded == (conditioning == "graded")
+    np.testing.assert_array_equal(
+        inputs.positive, label == 1 if conditioning == "label" else margin > 0
+    )
+
+
+def test_gans_of_other_seeds_and_weights_share_a_program(tiny_config):
+    programs, hparams = set(), set()
+    for seed, locality in ((0, 1.0), (7, 0.0)):
+        tiny_config.gan.seed, tiny_config.gan.weights.locality = seed, locality
+        step = steps.gan_step(tiny_config, jax.local_devices())
+        programs.add(step.lower(len(jax.local_devices())).as_text())
+        hparams.add(str(gan.make_hparams(tiny_config, "ours")))
+    assert len(programs) == 1 and len(hparams) == 2
+
+
+def numbers(keys: np.ndarray) -> set[tuple[int, ...]]:
+    """What the keys are made of, by their raw data."""
+    return {tuple(row) for row in np.asarray(keys).reshape(-1, 2).tolist()}
+
+
+@pytest.mark.parametrize("name", ["gan", "encoder"])
+def test_films_are_moved_by_other_keys_than_latents(name, tiny_config, random_like, monkeypatch):
+    """The very numbers are compared: nor are the former what the latter are split into."""
+    module, used = {"gan": gan, "encoder": encoder}[name], {}
+
+    def spy(function: str, position: int) -> None:
+        original = getattr(module, function)
+
+        def call(*arguments):
+            used[function] = jax.random.key_data(arguments[position])
+            return original(*arguments)
+
+        monkeypatch.setattr(module, function, call)
+
+    spy("augment", 1)
+    spy("draw_noise", 0)
+    task = TASKS[name](tiny_config, tasks.make_networks(tiny_config), random_like)
+
+    def keys_of_step(state, batch, frozen) -> dict[str, jax.Array]:
+        task.step(state, batch, frozen)
+        return dict(used)
+
+    mapped = jax.pmap(keys_of_step, parallel.AXIS, in_axes=(None, 0, None))
+    found = mapped(task.state, parallel.shard(batch_of(0)), task.frozen)
+    moved, drawn = (numbers(found[function]) for function in ("augment", "draw_noise"))
+    assert len(moved) == len(drawn) == ROWS, "each film has its own"
+    assert not moved & drawn
+    keys = jax.random.wrap_key_data(found["draw_noise"].reshape(-1, 2))
+    for count in (2, 3, 4):
+        parts = jax.vmap(lambda key, count=count: jax.random.split(key, count))(keys)
+        assert not moved & numbers(jax.random.key_data(parts))
+
+
+def made_once(make: Callable) -> Callable:
+    """`make`, which gives what it made first whatever it is asked."""
+    made = []
+
+    def call(*arguments, **keywords):
+        if not made:
+            made.append(make(*arguments, **keywords))
+        return made[0]
+
+    return call
+
+
+def test_a_resumed_gan_equals_the_undisturbed(tiny_config, random_like, monkeypatch, tmp_path):
+    """Its two programs are those of test_steps.py, which need not be compiled again."""
+    section = tiny_config.gan
+    section.update(dict(batch_size=ROWS, num_steps=6, log_every=2, save_every=2))
+    section.update(dict(ema_half_life=50.0, augmentation=dataclasses.asdict(AUGMENTATION)))
+    # The penalty falls both before the kill and after it.
+    section.update(dict(r1_every=3, r1_weight=tasks.PENALTY / 3))
+    _, frozen = tasks.gan_parts(tiny_config, tasks.make_networks(tiny_config), random_like)
+    inputs = gan.GanInputs(
+        classifier=frozen.classifier,
+        scale=frozen.scale,
+        positive=SPLITS["train"]["label"] == 1,
+    )
+    monkeypatch.setattr(gan, "load_inputs", lambda *arguments: inputs)
+    monkeypatch.setattr(gan, "make_optimizers", lambda section: OPTIMIZERS)
+    for name in ("map_train_step", "map_penalty_step"):  # traced once for all three runs
+        monkeypatch.setattr(gan, name, made_once(getattr(gan, name)))
+    monkeypatch.setattr(
+        gan,
+        "init_gan_params",
+        lambda networks, seed: random_like(lambda: init_gan_params(networks, seed)),
+    )
+
+    def run(workdir):
+        gan.run(tiny_config, workdir, SPLITS)
+
+    assert_resumes(run, gan, monkeypatch, tmp_path, "gan")
+    sheets = list((tmp_path / "killed" / "gan" / "samples").glob("*.png"))
+    assert len(sheets) == 3
+    assert load_scale(tmp_path / "killed") == frozen.scale
