@@ -4,15 +4,17 @@ import os
 from collections.abc import Callable
 
 # Phantoms are drawn by products of small matrices, over which OpenBLAS's threads take turns at
-# waiting; read when NumPy is imported.
+# waiting. Read when NumPy is imported: by xdist's workers, and processes that a test starts.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # `make test` tells the compiler to hurry. XLA's newer code generator takes twice as long as its
-# older one; read when the first program is compiled, here or by a process that a test starts.
+# older one, whose parallel loops were seen to wait forever for threads that wait for each other's
+# sums (jaxlib 0.10.2): they are switched off. Read when the first program is compiled.
 if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1":
     os.environ["XLA_FLAGS"] = (
         os.environ.get("XLA_FLAGS", "")
         + " --xla_cpu_use_fusion_emitters=false"
+        + " --xla_cpu_multi_thread_eigen=false"
         + " --xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE"
         + " --xla_cpu_enable_concurrency_optimized_scheduler=false"
     )

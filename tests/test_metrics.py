@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from cxr_jax import metrics
 from cxr_jax.metrics import Bootstrap
@@ -318,8 +319,6 @@ def test_the_frechet_distance_of_a_stretch_compares_deviations():
 
 
 def test_the_frechet_distance_is_the_published_formula():
-    import scipy.linalg
-
     rng = np.random.default_rng(1)
     one = rng.normal(size=(60, 4)) @ rng.normal(size=(4, 4))
     other = rng.normal(size=(70, 4)) @ rng.normal(size=(4, 4)) + 0.3

@@ -8,7 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base
-from cxr_jax.data import arrays
+from cxr_jax.data.arrays import in_pairs, load_splits, shuffled, to_unit_range, train_batches
 from cxr_jax.errors import InputError
 
 ROWS = 10
@@ -16,7 +16,7 @@ ARRAYS = {"image": np.arange(ROWS)[:, None], "label": np.arange(ROWS) % 2}
 
 
 def batches(count: int, batch_size: int = 4, seed: int = 0, start: int = 0) -> list[dict]:
-    return list(itertools.islice(arrays.train_batches(ARRAYS, batch_size, seed, start), count))
+    return list(itertools.islice(train_batches(ARRAYS, batch_size, seed, start_step=start), count))
 
 
 def rows(found: list[dict]) -> np.ndarray:
@@ -24,7 +24,7 @@ def rows(found: list[dict]) -> np.ndarray:
 
 
 def test_to_unit_range():
-    unit = arrays.to_unit_range(np.array([0, 255, 51], np.uint8))
+    unit = to_unit_range(np.array([0, 255, 51], np.uint8))
     np.testing.assert_allclose(unit, [-1.0, 1.0, -0.6], atol=1e-6)
     assert unit.dtype == np.float32
 
@@ -54,7 +54,7 @@ def test_fields_stay_together_and_the_index_counts():
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(InputError, match=r"10 images, fewer than a batch of 16"):
-        next(arrays.train_batches(ARRAYS, 16, 0, 0))
+        next(train_batches(ARRAYS, 16, 0, start_step=0))
     assert len(batches(1, batch_size=ROWS)[0]["image"]) == ROWS
 
 
@@ -66,7 +66,7 @@ def make_section(tmp_path, **fields) -> ConfigDict:
 
 def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     section = make_section(tmp_path, num_train=12, num_validation=6, num_test=8)
-    splits, contents = arrays.load_splits(section, seed=0)
+    splits, contents = load_splits(section, seed=0)
     assert {name: len(arrays["label"]) for name, arrays in splits.items()} == {
         "train": 12,
         "validation": 6,
@@ -82,7 +82,7 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
     for name in ("twin", "lesion_mask", "lung_mask", "lookalike_mask", "severity"):
         assert name in splits["test"] and name in splits["validation"]
     assert splits["train"].keys() == {"image", "label", "lesion_mask"}
-    again, same = arrays.load_splits(section, seed=0)
+    again, same = load_splits(section, seed=0)
     assert same == contents
     for name, arrays in splits.items():
         for field, array in arrays.items():
@@ -92,9 +92,7 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
 
 def test_train_has_the_truths_that_are_asked_for(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    splits, _ = arrays.load_splits(
-        section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters")
-    )
+    splits, _ = load_splits(section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters"))
     asked = {"lung_mask", "severity", "parameters"}  # a phantom's lungs are always known
     assert splits["train"].keys() == {"image", "label", "lesion_mask"} | asked
     assert (splits["train"]["severity"] > 0).tolist() == splits["train"]["label"].tolist()
@@ -103,13 +101,13 @@ def test_train_has_the_truths_that_are_asked_for(tmp_path):
 
 def test_the_seed_makes_other_patients(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    images = [arrays.load_splits(section, seed)[0]["train"]["image"] for seed in (0, 1)]
+    images = [load_splits(section, seed)[0]["train"]["image"] for seed in (0, 1)]
     assert (images[0] != images[1]).any()
 
 
 def test_splits_have_different_patients(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
-    splits, _ = arrays.load_splits(section, 0)
+    splits, _ = load_splits(section, 0)
     films = [film.tobytes() for arrays in splits.values() for film in arrays["image"]]
     assert len(set(films)) == 12
 
@@ -117,27 +115,27 @@ def test_splits_have_different_patients(tmp_path):
 def test_no_folder_is_an_error_that_says_how_to_name_one(tmp_path, monkeypatch):
     monkeypatch.delenv("CXR_DATA", raising=False)
     with pytest.raises(InputError, match="CXR_DATA"):
-        arrays.load_splits(make_section(tmp_path, name="cxr_folder"), 0)
+        load_splits(make_section(tmp_path, name="cxr_folder"), 0)
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path, monkeypatch):
     missing = str(tmp_path / "nowhere")
     with pytest.raises(InputError, match="nowhere"):
-        arrays.load_splits(make_section(tmp_path, name="cxr_folder", dir=missing), 0)
+        load_splits(make_section(tmp_path, name="cxr_folder", dir=missing), 0)
     monkeypatch.setenv("CXR_DATA", missing)
     with pytest.raises(InputError, match="nowhere"):
-        arrays.load_splits(make_section(tmp_path, name="cxr_folder"), 0)
+        load_splits(make_section(tmp_path, name="cxr_folder"), 0)
 
 
 def test_an_unknown_data_set_is_an_error_that_names_the_choices(tmp_path):
     with pytest.raises(InputError, match="choose cxr_phantom or cxr_folder"):
-        arrays.load_splits(make_section(tmp_path, name="mnist"), 0)
+        load_splits(make_section(tmp_path, name="mnist"), 0)
 
 
 @pytest.mark.parametrize("share", [0.5, 0.3, 0.9])
 def test_pairs_alternate_as_far_as_there_are_both(share):
     label = (np.random.default_rng(0).uniform(size=32) < share).astype(int)
-    order = arrays.in_pairs(label)
+    order = in_pairs(label)
     assert sorted(order) == list(range(32))
     even = label[order][0::2].reshape(-1, 2)
     mixed = (even == [0, 1]).all(axis=1).sum()
@@ -148,21 +146,21 @@ def test_pairs_alternate_as_far_as_there_are_both(share):
 def test_paired_batches_hold_the_same_films():
     arrays, positive = {"row": np.arange(40)}, np.arange(40) % 3 == 0
     plain, paired = (
-        next(arrays.train_batches(arrays, 16, 3, 5, each)) for each in (None, positive)
+        next(train_batches(arrays, 16, 3, start_step=5, positive=each)) for each in (None, positive)
     )
     assert sorted(plain["row"]) == sorted(paired["row"])
     np.testing.assert_array_equal(paired["index"], np.arange(16))
-    order = arrays.in_pairs(positive[plain["row"]])
+    order = in_pairs(positive[plain["row"]])
     np.testing.assert_array_equal(paired["row"], plain["row"][order])
 
 
 def test_shuffled_labels_are_the_same_labels_and_mean_nothing():
     label = np.arange(1000) % 2
-    one, again, other = (arrays.shuffled(label, 0, number) for number in (0, 0, 1))
+    one, again, other = (shuffled(label, 0, number) for number in (0, 0, 1))
     assert one.sum() == 500
     np.testing.assert_array_equal(one, again)
-    for shuffled in (one, other):
-        assert abs(np.corrcoef(label, shuffled)[0, 1]) < 0.1
+    for mixed in (one, other):
+        assert abs(np.corrcoef(label, mixed)[0, 1]) < 0.1
     assert (one != other).any()
 
 
@@ -170,9 +168,9 @@ def test_train_and_validation_labels_are_shuffled_if_asked(tmp_path):
     config = base.get_config().data
     config.update(dict(num_train=64, num_validation=32, num_test=32, image_size=32))
     config.cache_dir = str(tmp_path)
-    plain, _ = arrays.load_splits(config, seed=0)
+    plain, _ = load_splits(config, seed=0)
     config.shuffle_labels = True
-    mixed, _ = arrays.load_splits(config, seed=0)
+    mixed, _ = load_splits(config, seed=0)
     for split, changed in (("train", True), ("validation", True), ("test", False)):
         np.testing.assert_array_equal(plain[split]["image"], mixed[split]["image"])
         assert (plain[split]["label"] != mixed[split]["label"]).any() == changed

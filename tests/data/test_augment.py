@@ -1,5 +1,6 @@
 """Augmentation: small, anatomical, and a pure function of the example's key."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -10,19 +11,20 @@ from scipy import ndimage
 
 from cxr_jax.data.augment import (
     BEAD_RADII,
-    WIRES,
     Augmentation,
     _by_fetching,
     _by_products,
     augment,
     augment_mask,
-    draw_wires,
+    draw_support_devices,
     view_keys,
 )
+from cxr_jax.runtime.streams import Stream
 
-NONE = Augmentation(*[0.0] * len(Augmentation._fields))
+FIELDS = [field.name for field in dataclasses.fields(Augmentation)]
+NONE = Augmentation(**dict.fromkeys(FIELDS, 0.0))
 ALL = Augmentation(
-    shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1, wires=0.5
+    shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1, support_devices=0.5
 )
 SIZE = 32
 
@@ -63,7 +65,10 @@ def test_zero_strength_is_the_identity(key):
 def test_a_shift_moves_everything_by_up_to_its_strength():
     n, strength = 64, 0.125  # of 32 pixels: 4
     images = jnp.repeat(spot(15.0, 17.0), n, axis=0)
-    moved = centres(augment(images, keys_of(n), NONE._replace(shift=strength))) - [15.0, 17.0]
+    moved = centres(augment(images, keys_of(n), dataclasses.replace(NONE, shift=strength))) - [
+        15.0,
+        17.0,
+    ]
     assert np.abs(moved).max() < strength * SIZE + 0.1
     assert (moved.min(axis=0) < -3).all() and (moved.max(axis=0) > 3).all()
     assert abs(np.corrcoef(moved.T)[0, 1]) < 0.4  # rows and columns move on their own
@@ -71,7 +76,7 @@ def test_a_shift_moves_everything_by_up_to_its_strength():
 
 def test_a_shift_keeps_the_spot_s_shape():
     image = spot(15.0, 17.0)
-    view = augment(image, keys_of(1), NONE._replace(shift=0.125))
+    view = augment(image, keys_of(1), dataclasses.replace(NONE, shift=0.125))
     row, column = centres(view)[0]
     np.testing.assert_allclose(view, spot(row, column), atol=0.08)
 
@@ -79,7 +84,7 @@ def test_a_shift_keeps_the_spot_s_shape():
 def test_rotation_and_zoom_turn_about_the_centre():
     n, centre = 64, (SIZE - 1) / 2
     images = jnp.repeat(spot(centre, centre + 8), n, axis=0)
-    for strength in (NONE._replace(rotation=10.0), NONE._replace(zoom=0.2)):
+    for strength in (dataclasses.replace(NONE, rotation=10.0), dataclasses.replace(NONE, zoom=0.2)):
         arm = centres(augment(images, keys_of(n), strength)) - centre
         angle = np.degrees(np.arctan2(arm[:, 0], arm[:, 1]))
         length = np.hypot(*arm.T) / 8
@@ -94,14 +99,16 @@ def test_rotation_and_zoom_turn_about_the_centre():
 def test_never_mirrored_nor_upside_down():
     # A spot in one quarter stays in it: the heart keeps its side.
     images = jnp.repeat(spot(8.0, 23.0), 128, axis=0)
-    rows, columns = centres(augment(images, keys_of(128), ALL._replace(noise=0.0, wires=0.0))).T
+    rows, columns = centres(
+        augment(images, keys_of(128), dataclasses.replace(ALL, noise=0.0, support_devices=0.0))
+    ).T
     assert (rows < SIZE / 2).all() and (columns > SIZE / 2).all()
 
 
 def test_tone_leaves_the_anatomy_where_it_is(key):
     image = jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-0.4, maxval=0.4)
     images = jnp.repeat(image, 64, axis=0)
-    tone = NONE._replace(brightness=0.2, contrast=0.3)
+    tone = dataclasses.replace(NONE, brightness=0.2, contrast=0.3)
     views = np.asarray(augment(images, keys_of(64), tone)).reshape(64, -1)
     gain, offset = np.polyfit(np.asarray(image).ravel(), views.T, 1)
     np.testing.assert_allclose(
@@ -114,7 +121,7 @@ def test_tone_leaves_the_anatomy_where_it_is(key):
 
 def test_views_stay_in_range_and_keep_the_shape(key):
     image = jax.random.uniform(key, (16, SIZE, SIZE, 1), minval=-1)
-    views = augment(image, keys_of(16), ALL._replace(brightness=1.0, noise=1.0))
+    views = augment(image, keys_of(16), dataclasses.replace(ALL, brightness=1.0, noise=1.0))
     assert views.shape == image.shape and views.dtype == image.dtype
     assert float(jnp.abs(views).max()) <= 1.0
 
@@ -132,53 +139,65 @@ def test_the_key_alone_decides_the_view(key):
 def test_a_mask_moves_with_its_film_and_has_no_tone():
     n, keys = 16, keys_of(16)
     film = jnp.repeat(spot(12.0, 20.0), n, axis=0)
-    posed = augment(film, keys, ALL._replace(brightness=0.0, contrast=0.0, noise=0.0, wires=0.0))
+    posed = augment(
+        film,
+        keys,
+        dataclasses.replace(ALL, brightness=0.0, contrast=0.0, noise=0.0, support_devices=0.0),
+    )
     mask = augment_mask(film > 0, keys, ALL)
     assert mask.dtype == bool and mask.shape == film.shape
     assert float((mask == (posed > 0)).mean()) > 0.99
     assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
     np.testing.assert_array_equal(augment_mask(film > 0, keys, NONE), film > 0)
-    brightened = NONE._replace(brightness=2.0, wires=2.0)  # enough to light up what is dark
+    brightened = dataclasses.replace(
+        NONE, brightness=2.0, support_devices=2.0
+    )  # enough to light up what is dark
     np.testing.assert_array_equal(augment_mask(film > 0, keys, brightened), film > 0)
 
 
-def test_wires_only_brighten_and_by_no_more_than_their_strength(key):
+def test_support_devices_only_brighten_and_by_no_more_than_their_strength(key):
     image = jax.random.uniform(key, (64, SIZE, SIZE, 1), minval=-0.9, maxval=-0.5)
-    added = np.asarray(augment(image, keys_of(64), NONE._replace(wires=0.4)) - image)
+    added = np.asarray(
+        augment(image, keys_of(64), dataclasses.replace(NONE, support_devices=0.4)) - image
+    )
     assert -1e-6 < added.min() and 0.3 < added.max() < 0.4 + 1e-6
     assert 0.005 < (added > 0.05).mean() < 0.2  # few pixels: what lies beneath is still seen
 
 
-def test_wires_leave_the_rest_of_the_view_as_it_was(key):
+def test_support_devices_leave_the_rest_of_the_view_as_it_was(key):
     image = jax.random.uniform(key, (32, SIZE, SIZE, 1), minval=-0.5, maxval=-0.1)
-    bare = ALL._replace(contrast=0.0, wires=0.0)  # contrast is about the film's own mean
-    added = augment(image, keys_of(32), bare._replace(wires=0.3)) - augment(
+    bare = dataclasses.replace(
+        ALL, contrast=0.0, support_devices=0.0
+    )  # contrast is about the film's own mean
+    added = augment(image, keys_of(32), dataclasses.replace(bare, support_devices=0.3)) - augment(
         image, keys_of(32), bare
     )
     assert float(added.min()) > -1e-5 and float(added.max()) > 0.2
 
 
-def test_a_wire_is_the_same_at_every_size():
+def test_a_support_device_is_the_same_at_every_size():
     keys = jax.random.split(jax.random.key(2), 20)
-    small, large = (jax.vmap(partial(draw_wires, size=size))(keys) for size in (64, 128))
+    small, large = (jax.vmap(partial(draw_support_devices, size=size))(keys) for size in (64, 128))
     shrunk = large.reshape(20, 64, 2, 64, 2).mean(axis=(2, 4))
     for a, b in zip(small, shrunk, strict=True):
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
 
 
-def test_wires_are_drawn_from_keys_of_their_own():
+def test_support_devices_are_drawn_from_keys_of_their_own():
     """With the pose's own numbers a wire would say where the film was moved."""
     keys = keys_of(8)
     image = jnp.zeros((8, SIZE, SIZE, 1))
-    own = jax.vmap(lambda key: draw_wires(jax.random.fold_in(key, WIRES), SIZE))(keys)
-    added = augment(image, keys, NONE._replace(wires=0.5))[..., 0]
+    own = jax.vmap(
+        lambda key: draw_support_devices(jax.random.fold_in(key, Stream.SUPPORT_DEVICES), SIZE)
+    )(keys)
+    added = augment(image, keys, dataclasses.replace(NONE, support_devices=0.5))[..., 0]
     np.testing.assert_allclose(added, 0.5 * own, atol=1e-6)
 
 
 def test_a_bead_is_as_large_as_a_nodule():
     """At half its height, of what an opening by a disc that no line contains leaves."""
     size, most = 128, 128 * BEAD_RADII[1]
-    drawn = np.asarray(jax.vmap(partial(draw_wires, size=size))(keys_of(60)))
+    drawn = np.asarray(jax.vmap(partial(draw_support_devices, size=size))(keys_of(60)))
     disc = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
     beads = [ndimage.label(ndimage.binary_opening(image > 0.5, disc)) for image in drawn]
     areas = np.concatenate([np.bincount(each.ravel())[1:] for each, _ in beads])
@@ -187,15 +206,15 @@ def test_a_bead_is_as_large_as_a_nodule():
 
 
 def test_a_third_of_lines_and_beads_is_absent():
-    drawn = jax.vmap(lambda key: draw_wires(key, SIZE))(keys_of(1000))
+    drawn = jax.vmap(lambda key: draw_support_devices(key, SIZE))(keys_of(1000))
     nothing = np.asarray(drawn.max(axis=(1, 2)) == 0).mean()  # two lines and two beads
     assert abs(nothing - (1 / 3) ** 4) < 0.012
 
 
-@pytest.mark.parametrize("field", Augmentation._fields)
+@pytest.mark.parametrize("field", FIELDS)
 def test_every_strength_does_something(field, key):
     image = 0.9 * jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
-    strength = NONE._replace(**{field: 10.0 if field == "rotation" else 0.2})
+    strength = dataclasses.replace(NONE, **{field: 10.0 if field == "rotation" else 0.2})
     assert float(jnp.abs(augment(image, keys_of(1), strength) - image).max()) > 0.01
 
 

@@ -8,6 +8,8 @@ three networks (1% to 4%); the penalty differentiates twice (7%). The bounds are
 float8, with 2^-4, is far outside them.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,13 +20,24 @@ from cxr_jax.configs import base, covid, paper, phantom
 from cxr_jax.data.augment import Augmentation
 from cxr_jax.errors import InputError
 from cxr_jax.models.blocks import PixelNorm
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import (
+    init_gan_params,
+    init_params,
+    make_classifier,
+    make_gan_networks,
+    make_regressor,
+    make_segmenter,
+)
 from cxr_jax.networks.grading import Scale
+from cxr_jax.pipeline.config_checks import check_dtypes
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.training import classifier, ema, encoder, gan, paper_gan
+from cxr_jax.training.gan_state import FrozenInputs, GanState, Optimizers
 
 ROWS, SIZE = 16, 16
-STILL = Augmentation(*[0.0] * len(Augmentation._fields))
-SCALE = Scale(jnp.float32(-1.0), jnp.float32(1.0))
+STILL = Augmentation(**{field.name: 0.0 for field in dataclasses.fields(Augmentation)})
+SCALE = Scale(negative=jnp.float32(-1.0), strong=jnp.float32(1.0), graded=jnp.float32(1.0))
 FORWARD, STEP = 0.03, 0.15
 
 
@@ -50,15 +63,15 @@ def paper_config(dtype: str):
 def networks_of(config) -> dict:
     """(network, its inputs) by name."""
     image = jax.random.uniform(jax.random.key(1), (4, SIZE, SIZE, 1), minval=-1.0)
-    networks = make_networks(config)
+    networks = make_gan_networks(config)
     latents = [
         jax.random.normal(jax.random.key(2 + i), (4, n))
         for i, n in enumerate(networks.generator.latent_sizes)
     ]
-    of_paper = make_networks(paper_config(config.gan.dtype))
+    of_paper = make_gan_networks(paper_config(config.gan.dtype))
     vectors = [jax.random.normal(jax.random.key(4), (4, 100)), jnp.ones((4, 10))]
     return {
-        "classifier": (networks.classifier, [image]),
+        "classifier": (make_classifier(config.classifier), [image]),
         "paper's generator": (of_paper.generator, vectors),
         "paper's discriminator": (of_paper.discriminator, [image, jnp.arange(4)]),
         "generator": (networks.generator, latents),
@@ -128,32 +141,36 @@ def sgd() -> optax.GradientTransformation:
 
 
 def classifier_step(config, random_like) -> tuple:
-    network = classifier.make_classifier(config.classifier)
-    params = random_like(lambda: classifier.init_params(network, SIZE, 0))
-    step = classifier.make_train_step(network, sgd(), STILL, 0.05, 0.9, seed=0)
-    return step, ema.init_state(params, sgd()), (), lambda state: state.params
+    network = make_classifier(config.classifier)
+    params = random_like(lambda: init_params(network, SIZE, 0))
+    step = classifier.make_train_step(network, sgd(), STILL, smoothing=0.05, ema_decay=0.9, seed=0)
+    return step, ema.init_state(params, sgd()), None, lambda state: state.params
 
 
-def gan_parts(config, random_like) -> tuple:
-    networks = make_networks(config)
-    optimizers = gan.Optimizers(sgd(), sgd())
+def gan_parts(config, random_like, objective: str = "ours") -> tuple:
+    networks = make_gan_networks(config)
+    optimizers = Optimizers(generator=sgd(), discriminator=sgd())
     generator, discriminator = random_like(lambda: init_gan_params(networks, 0))
-    classifier = random_like(lambda: classifier.init_params(networks.classifier, SIZE, 0))
-    state = gan.GanState(
+    network = make_classifier(config.classifier)
+    state = GanState(
         step=jnp.int32(0),
         generator=generator,
         discriminator=discriminator,
-        average=jax.tree.map(jnp.copy, generator),
+        ema=jax.tree.map(jnp.copy, generator),
         generator_optimizer=sgd().init(generator),
         discriminator_optimizer=sgd().init(discriminator),
     )
-    return networks, optimizers, state, (classifier, SCALE)
+    frozen = FrozenInputs(
+        classifier=Model(network, random_like(lambda: init_params(network, SIZE, 0))),
+        scale=SCALE,
+        hparams=gan.make_hparams(config, objective),
+    )
+    return networks, optimizers, state, frozen
 
 
 def gan_step(config, random_like) -> tuple:
     networks, optimizers, state, frozen = gan_parts(config, random_like)
-    step = gan.make_train_step(networks, optimizers, STILL, 50.0)
-    frozen = *frozen, gan.make_setting(config, "ours")
+    step = gan.make_train_step(networks, optimizers, STILL, ema_half_life=50.0)
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
@@ -164,22 +181,23 @@ def penalty_step(config, random_like) -> tuple:
 
 
 def encoder_step(config, random_like) -> tuple:
-    networks, _, state, frozen = gan_parts(config, random_like)
+    networks, _, state, inputs = gan_parts(config, random_like)
     step = encoder.make_train_step(networks, sgd(), STILL)
-    frozen = *frozen, gan.make_setting(config, "ours")
-    gan = {**state.generator, "discriminator": state.discriminator}
-    encoder = gan["encoder"]
-    state = encoder.EncoderState(jnp.int32(0), encoder, sgd().init(encoder))
-    return step, state, (gan, *frozen), lambda state: state.encoder
+    frozen = encoder.FrozenGan(
+        generator=state.generator["generator"],
+        discriminator=state.discriminator,
+        inputs=inputs,
+    )
+    state = encoder.init_state(state.generator["encoder"], sgd())
+    return step, state, frozen, lambda state: state.encoder
 
 
 def paper_step(config, random_like) -> tuple:
     """Without dropout."""
     config = paper_config(config.gan.dtype)
     config.gan.paper.dropout = 0.0
-    networks, optimizers, state, frozen = gan_parts(config, random_like)
+    networks, optimizers, state, frozen = gan_parts(config, random_like, "paper")
     step = paper_gan.make_train_step(networks, optimizers, 50.0)
-    frozen = *frozen, gan.make_setting(config, "paper")
     return step, state, frozen, lambda state: (state.generator, state.discriminator)
 
 
@@ -196,9 +214,9 @@ def moved(name: str, dtype: str, random_like) -> tuple:
     """How far one step goes, and the state and metrics after it."""
     step, state, frozen, params_of = STEPS[name](config_in(dtype), random_like)
     before = jax.tree.map(np.asarray, params_of(state))
-    mapped = parallel.pmap_step(step, len(frozen))
+    mapped = parallel.pmap_step(step)
     after, metrics = mapped(
-        parallel.replicate(state), parallel.shard(batch()), *parallel.replicate(frozen)
+        parallel.replicate(state), parallel.shard(batch()), parallel.replicate(frozen)
     )
     change = jax.tree.map(lambda a, b: np.asarray(a) - b, params_of(after), before)
     return change, after, metrics

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_end_to_end import PATHS, assert_contract, read
 
-ROOT = Path(__file__).parents[1]
+from tests.test_end_to_end import PATHS, assert_contract, read
+
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
 
 
@@ -49,7 +50,7 @@ def finish(process: subprocess.Popen, status: int = 0) -> str:
 
 def workers(folder: Path, count: int, steps: int = 100) -> list[subprocess.Popen]:
     """`count` processes with four devices together; they die after `steps` of the GAN."""
-    worker, address = str(ROOT / "tests" / "train_worker.py"), free_address()
+    worker, address = str(ROOT / "tests" / "runtime" / "train_worker.py"), free_address()
     return [
         start(
             [worker, str(folder), address, str(count), str(number), str(steps)],

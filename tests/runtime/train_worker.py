@@ -13,12 +13,14 @@ from pathlib import Path
 import jax
 import ml_collections
 import numpy as np
-from test_train_steps import SPLITS, widened
 
 from cxr_jax.data import arrays
+from cxr_jax.networks import build, restore
+from cxr_jax.networks.build import make_gan_networks
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.workdir import read_json
-from cxr_jax.training import classifier, gan
+from cxr_jax.training import classifier, encoder, gan
+from tests.training.tasks import SPLITS, widened
 
 
 def mortal(steps: int):
@@ -36,19 +38,22 @@ def in_64_bits(init_params):
     return lambda *arguments, **keywords: widened(init_params(*arguments, **keywords))
 
 
-def main(folder: Path, address: str, count: int, number: int, steps: int) -> None:
+def main(folder: Path, address: str, *numbers: int) -> None:
+    count, number, steps = numbers
     if count > 1:
         parallel.initialize(address, count, number)
     assert jax.device_count() == 4 and jax.process_count() == count
     config = ml_collections.ConfigDict(read_json(folder / "config.json"))
-    classifier.init_params = in_64_bits(classifier.init_params)
-    init_gan_params = in_64_bits(init_gan_params)
+    build.init_params = in_64_bits(build.init_params)
+    restore.init_params = in_64_bits(restore.init_params)
+    for module in (gan, restore):
+        module.init_gan_params = in_64_bits(module.init_gan_params)
     gan.train_batches = mortal(steps)
-    for task in (train_classifier, train_gan, train_encoder):
+    for task in (classifier, gan, encoder):
         task.run(config, folder, SPLITS)
         parallel.wait(task.__name__)
-    networks = make_networks(config)
-    trained = load_gan(networks, folder), load_encoder(networks, folder)
+    networks = make_gan_networks(config)
+    trained = restore.load_gan(networks, folder), restore.load_encoder(networks, folder).params
     assert parallel.is_synced(trained)
     if parallel.is_first():
         leaves = jax.tree.leaves(trained)

@@ -30,8 +30,8 @@ def hill(image: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("strength", [FAST, THOROUGH])
 def test_an_attack_stays_within_epsilon_and_the_range(strength, image, keys):
-    up = attack.ascend(hill, image, keys, strength)
-    down = attack.ascend(lambda image: -hill(image), image, keys, strength)
+    up = attack.ascend(hill, image, keys, attack=strength)
+    down = attack.ascend(lambda image: -hill(image), image, keys, attack=strength)
     for attacked in (up, down):
         assert float(jnp.abs(attacked - image).max()) <= strength.epsilon + 1e-6
         assert float(jnp.abs(attacked).max()) <= 1.0
@@ -41,24 +41,24 @@ def test_an_attack_stays_within_epsilon_and_the_range(strength, image, keys):
 
 @pytest.mark.parametrize("strength", [FAST, THOROUGH])
 def test_an_attack_goes_uphill(strength, image, keys):
-    assert (hill(attack.ascend(hill, image, keys, strength)) > hill(image)).all()
+    assert (hill(attack.ascend(hill, image, keys, attack=strength)) > hill(image)).all()
 
 
 def test_enough_steps_reach_the_corner(image, keys):
-    attacked = attack.ascend(hill, image, keys, THOROUGH)
+    attacked = attack.ascend(hill, image, keys, attack=THOROUGH)
     np.testing.assert_allclose(attacked, (image + 0.05).clip(-1, 1), atol=1e-6)
 
 
 def test_it_starts_anywhere_in_the_ball_by_the_film_s_own_key(image, keys):
     still = Attack(epsilon=0.05, step_size=0.0, num_steps=1)
-    change = (attack.ascend(hill, image, keys, still) - image)[jnp.abs(image) < 0.9]
+    change = (attack.ascend(hill, image, keys, attack=still) - image)[jnp.abs(image) < 0.9]
     assert float(change.min()) < -0.04 and float(change.max()) > 0.04
     assert abs(float(change.mean())) < 0.01
-    whole = attack.ascend(hill, image, keys, FAST)
-    alone = attack.ascend(hill, image[2:3], keys[2:3], FAST)
+    whole = attack.ascend(hill, image, keys, attack=FAST)
+    alone = attack.ascend(hill, image[2:3], keys[2:3], attack=FAST)
     np.testing.assert_array_equal(alone[0], whole[2])
-    other = attack.ascend(hill, image, keys[::-1], still)
-    assert float(jnp.abs(other - attack.ascend(hill, image, keys, still)).max()) > 0.01
+    other = attack.ascend(hill, image, keys[::-1], attack=still)
+    assert float(jnp.abs(other - attack.ascend(hill, image, keys, attack=still)).max()) > 0.01
 
 
 def test_against_is_the_margin_of_the_wrong_answer():

@@ -1,16 +1,19 @@
-"""The parts of a GAN step that can be worked out by hand."""
+"""What a step of the GAN draws and what it costs, as far as it can be worked out by hand."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cxr_jax.errors import InputError
+from cxr_jax.models.model import Model
+from cxr_jax.networks.build import init_gan_params, make_gan_networks
 from cxr_jax.networks.grading import Scale
-from cxr_jax.runtime import parallel
-from cxr_jax.training import gan, gan_objective, gan_state
+from cxr_jax.training import gan, gan_objective
+from cxr_jax.training.gan_state import FrozenInputs
+from cxr_jax.training.loss_terms import StepImages
 
-SCALE = Scale(jnp.float32(-2.0), jnp.float32(6.0))
+SCALE = Scale(negative=jnp.float32(-2.0), strong=jnp.float32(6.0))
 
 
 def test_partners_change_places():
@@ -25,91 +28,49 @@ def test_no_split_over_devices_changes_a_partner():
     np.testing.assert_array_equal(split, gan_objective.partner(rows))
 
 
-def test_margin_error_by_hand():
-    wanted = jnp.array([2.0, 2.0, -2.0, -2.0])
-    margin = jnp.array([6.0, -2.0, 2.0, -9.0])
-    # In spans of 8; a negative may be more so than the median one.
-    found = gan_objective.margin_error(margin, wanted, SCALE)
-    np.testing.assert_allclose(found, [0.25, 0.25, 0.25, 0.0])
-
-
-def rates(tiny_config, num_steps: int) -> np.ndarray:
-    """The learning rate of every step: what Adam moves a parameter with a constant gradient."""
-    tiny_config.gan.num_steps = num_steps
-    optimizer = gan_state.make_optimizer(tiny_config.gan, 1.0)
-    params = jnp.zeros(())
-    state, moves = optimizer.init(params), []
-    for _ in range(num_steps):
-        move, state = optimizer.update(jnp.ones(()), state)
-        moves.append(-float(move))
-    return np.array(moves)
-
-
-@pytest.mark.parametrize("num_steps", [3, 20, 60])
-def test_the_learning_rate_rises_stays_and_falls(tiny_config, num_steps):
-    rate = rates(tiny_config, num_steps)
-    warm, fall = max(num_steps // 50, 1), num_steps * 4 // 5
-    assert (np.diff(rate[: warm + 1]) > 0).all()
-    np.testing.assert_allclose(rate[warm : fall + 1], 1.0, rtol=1e-3)
-    assert (np.diff(rate[fall:]) < 0).all() and rate[-1] >= 0.1
-
-
-@pytest.mark.parametrize(("batch_size", "fits"), [(16, True), (32, True), (8, False), (20, False)])
-def test_a_batch_that_cannot_be_paired_is_refused(batch_size, fits):
-    if fits:
-        parallel.check_batch_size("gan", batch_size, gan.PAIRED_SHARE)
-    else:
-        with pytest.raises(InputError, match=f"{batch_size}; with 4 devices.* multiple of 16"):
-            parallel.check_batch_size("gan", batch_size, gan.PAIRED_SHARE)
-
-
 class Images:
     """What the networks of a small GAN draw from films with known margins."""
 
     def __init__(self, tiny_config, random_like, margin):
-        networks = make_networks(tiny_config)
+        networks = make_gan_networks(tiny_config)
         sizes = networks.generator.latent_sizes
-        image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
-        self.params, _ = random_like(lambda: init_gan_params(networks, 0))
-        self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), *sizes)
-        self.networks, self.image, self.margin = networks, image, jnp.array(margin)
+        self.params, self.discriminator = random_like(lambda: init_gan_params(networks, 0))
+        self.generator, self.encoder = gan_objective.bind_players(networks, self.params)
+        self.image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
+        self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), sizes)
+        self.networks, self.margin = networks, jnp.array(margin)
         self.draw = jax.jit(self._draw)
-        self.drawn = self.draw(self.noise)
+        self.images = self.draw(self.noise)
 
-    def _draw(self, noise, graft_margin=3.0, params=None) -> gan_objective.Drawn:
-        decide = lambda grafted: jnp.full(len(grafted), graft_margin)
+    def _draw(self, noise, graft_margin=3.0, params=None) -> StepImages:
         return gan_objective.draw_images(
-            *(self.networks, self.params if params is None else params, self.image),
-            *(self.margin, SCALE, noise, decide),
+            gan_objective.bind_players(self.networks, self.params if params is None else params),
+            self.image,
+            self.margin,
+            scale=SCALE,
+            noise=noise,
+            decide=lambda grafted: jnp.full(len(grafted), graft_margin),
         )
-
-    def generate(self, structure, severity):
-        return self.networks.generator.apply(
-            {"params": self.params["generator"]}, structure, severity
-        )
-
-    def encode(self, image):
-        return self.networks.encoder.apply({"params": self.params["encoder"]}, image)
 
 
 def test_swaps_lend_class_latents_between_films(tiny_config, random_like):
     # Of the encoded films (the even ones) the first two are negative, the others positive.
     films = Images(tiny_config, random_like, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
-    drawn = films.drawn
+    drawn = films.images
     assert drawn.reconstruction.shape == drawn.swap.shape == (4, 16, 16, 1)
-    assert drawn.sample.shape == drawn.silence.shape == (2, 16, 16, 1)
-    assert all(image.shape[0] == 2 for image in drawn.grafts)
+    assert drawn.sample.shape == drawn.null_change.shape == (2, 16, 16, 1)
+    assert all(array.shape[0] == 2 for array in jax.tree.leaves(drawn.grafts))
     # Between two negatives there is nothing to lend: both sit at the origin.
     np.testing.assert_allclose(drawn.swap[:2], drawn.reconstruction[:2], atol=1e-6)
     assert (jnp.abs(drawn.swap[2:] - drawn.reconstruction[2:]).max(axis=(1, 2, 3)) > 1e-3).all()
     # A negative is asked for the median negative's margin, a positive for the lender's own.
-    np.testing.assert_allclose(drawn.swap_margin, [-2.0, -2.0, 6.0, 4.0])
+    np.testing.assert_allclose(drawn.swap_target, [-2.0, -2.0, 6.0, 4.0])
 
 
 def test_a_negative_never_uses_its_class_noise(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
-    noise = films.noise._replace(noise_severity=-films.noise.noise_severity)
-    moved = films.draw(noise).reconstruction - films.drawn.reconstruction
+    noise = films.noise.replace(z_class=-films.noise.z_class)
+    moved = films.draw(noise).reconstruction - films.images.reconstruction
     moved = jnp.abs(moved).max(axis=(1, 2, 3))
     assert (moved[0::2] == 0).all() and (moved[1::2] > 1e-3).all()
 
@@ -119,8 +80,8 @@ def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
     # Of each pair the second lends its class latent; the last is a negative and has none.
     for second, expected in ((0.2, -2.0), (0.5, 0.0), (1.0, 4.0)):
         share = jnp.array([0.7, second, 0.3, second])
-        drawn = films.draw(films.noise._replace(share=share))
-        np.testing.assert_allclose(drawn.sample_margin, [expected, -2.0], atol=1e-6)
+        drawn = films.draw(films.noise.replace(share=share))
+        np.testing.assert_allclose(drawn.sample_target, [expected, -2.0], atol=1e-6)
 
 
 def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(
@@ -131,34 +92,34 @@ def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(
         ([-5.0, 0.0, -4.0, 0.0, -6.0, 0.0, 1.0, 0.0], [0.0, 1.0]),
     ):
         films = Images(tiny_config, random_like, margins)
-        np.testing.assert_array_equal(films.drawn.grafts.has_twin, expected)
-        np.testing.assert_array_equal(films.drawn.grafts.twin, films.image[0::4])
+        np.testing.assert_array_equal(films.images.grafts.has_twin, expected)
+        np.testing.assert_array_equal(films.images.grafts.twin, films.image[0::4])
 
 
 def test_a_removal_sees_the_graft_and_draws_without_a_class_latent(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
     # A stronger graft is another film to the encoder...
     share = films.noise.share.at[0].set(1 - films.noise.share[0])
-    removal = films.drawn.grafts.removal
-    moved = films.draw(films.noise._replace(share=share)).grafts.removal - removal
+    removal = films.images.grafts.removal
+    moved = films.draw(films.noise.replace(share=share)).grafts.removal - removal
     moved = jnp.abs(moved).max(axis=(1, 2, 3))
     assert moved[0] > 1e-4 and moved[1] == 0
     # ... but the negative film's own class noise is of no account to what lies beneath.
-    noise = films.noise.noise_severity.at[0].multiply(-1.0)
-    again = films.draw(films.noise._replace(noise_severity=noise)).grafts.removal
+    noise = films.noise.z_class.at[0].multiply(-1.0)
+    again = films.draw(films.noise.replace(z_class=noise)).grafts.removal
     np.testing.assert_array_equal(again, removal)
 
 
-def test_a_finding_is_what_the_graft_s_own_class_latent_draws(tiny_config, random_like):
+def test_a_transplant_is_what_the_graft_s_own_class_latent_draws(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
-    drawn, film = films.drawn, films.image[0::4]
+    drawn, film = films.images, films.image[0::4]
     change = (drawn.swap - drawn.reconstruction)[0::2]
     grafted = gan_objective.graft(film, change, films.noise.share[0::2])
     np.testing.assert_allclose(drawn.grafts.carried, grafted - film, atol=1e-6)
-    structure, (direction, _) = films.encode(grafted)
-    bare = gan_objective.sample_latent(structure, films.noise.sample_structure[0::2])
+    moments, (direction, _) = films.encoder(grafted)
+    bare = gan_objective.sample_latent(moments, films.noise.sample[0::2])
     rho = (3.0 + 2.0) / 8.0  # of the margin 3 on a scale from -2 to 6
-    full = films.generate(bare, rho * direction)
+    full = films.generator(bare, rho * direction)
     np.testing.assert_allclose(drawn.grafts.change, full - drawn.grafts.removal, atol=1e-5)
     assert (jnp.abs(drawn.grafts.change).max(axis=(1, 2, 3)) > 1e-3).all()
 
@@ -172,7 +133,7 @@ def test_a_finding_is_what_the_graft_s_own_class_latent_draws(tiny_config, rando
         ([-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0], -0.5, [0.0, 0.0]),  # f sees none of it
     ],
 )
-def test_a_finding_is_measured_where_f_sees_one(
+def test_a_transplant_is_measured_where_f_sees_a_finding(
     tiny_config, random_like, margins, graft_margin, expected
 ):
     films = Images(tiny_config, random_like, margins)
@@ -182,22 +143,22 @@ def test_a_finding_is_measured_where_f_sees_one(
         np.testing.assert_allclose(grafts.change, 0, atol=1e-6)
 
 
-def test_a_silence_is_what_a_negative_draws_at_the_full_radius(tiny_config, random_like):
+def test_a_null_change_is_what_a_negative_draws_at_the_full_radius(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, 1.0, 0.0])
-    _, (direction, _) = films.encode(films.image[0::4])
-    own = films.drawn.z_structure[0::2]
-    expected = films.generate(own, direction) - films.generate(own, 0 * direction)
-    np.testing.assert_allclose(films.drawn.silence[0], expected[0], atol=1e-5)
+    _, (direction, _) = films.encoder(films.image[0::4])
+    own = films.images.z_structure[0::2]
+    expected = films.generator(own, direction) - films.generator(own, 0 * direction)
+    np.testing.assert_allclose(films.images.null_change[0], expected[0], atol=1e-5)
     assert float(jnp.abs(expected[0]).max()) > 1e-3
-    np.testing.assert_array_equal(films.drawn.is_negative, [1.0, 0.0])
+    np.testing.assert_array_equal(films.images.is_negative, [1.0, 0.0])
 
 
-def test_who_learns_from_silences_and_findings(tiny_config, random_like):
+def test_who_learns_from_null_changes_and_transplants(tiny_config, random_like):
     films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
 
     def changes(params) -> tuple[jax.Array, ...]:
         drawn = films._draw(films.noise, params=params)
-        return drawn.silence, drawn.grafts.change, drawn.grafts.carried
+        return drawn.null_change, drawn.grafts.change, drawn.grafts.carried
 
     for number, (generator, encoder) in enumerate([(True, True), (True, True), (False, False)]):
         total = lambda params, number=number: jnp.abs(changes(params)[number]).sum()
@@ -209,47 +170,62 @@ def test_who_learns_from_silences_and_findings(tiny_config, random_like):
         assert (largest["generator"] > 1e-3, largest["encoder"] > 1e-3) == (generator, encoder)
 
 
-class Brightness:
+class Brightness(nn.Module):
     """A classifier that calls bright films positive, and shows no features."""
 
-    def apply(self, variables, image):
-        del variables
+    def __call__(self, image):
         return 20 * image.mean(axis=(1, 2, 3)), {}
 
 
 @pytest.mark.parametrize("by_label", [False, True])
-def test_the_loss_has_what_findings_and_silences_leave(tiny_config, random_like, by_label):
+def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, random_like, by_label):
     films = Images(tiny_config, random_like, [0.0] * 8)
-    # Of the second pair both are positive: there is no finding to measure, and no silence.
+    # Of the second pair both are positive: there is no finding to measure, and no null change.
     brightness = jnp.array([-0.01, 0.0, 0.3, 0.0, 0.2, 0.0, 0.1, 0.0])[:, None, None, None]
     centred = films.image - films.image.mean(axis=(1, 2, 3), keepdims=True)
     image = jnp.clip(0.2 * centred + brightness, -1, 1)
+    classifier = Model(Brightness(), {})
     # By label every graft is a strong positive, whatever the classifier says of it.
     label = (brightness[:, 0, 0, 0] > 0).astype(jnp.int32) if by_label else None
     strong = lambda grafted: jnp.full(len(grafted), SCALE.strong)
-    said = lambda image: Brightness().apply({}, image)[0]
+    said = lambda image: classifier(image)[0]
     margin = said(image) if label is None else jnp.where(label, SCALE.strong, SCALE.negative)
-    frozen = random_like(lambda: init_gan_params(films.networks, 0))[1], {}, SCALE
+    frozen = FrozenInputs(
+        classifier=classifier, scale=SCALE, hparams=gan.make_hparams(tiny_config, "ours")
+    )
 
     @jax.jit
     def draw_and_score(image):
-        drawn = gan_objective.draw_images(
-            *(films.networks, films.params, image, margin, SCALE, films.noise),
-            strong if by_label else said,
+        images = gan_objective.draw_images(
+            (films.generator, films.encoder),
+            image,
+            margin,
+            scale=SCALE,
+            noise=films.noise,
+            decide=strong if by_label else said,
         )
-        _, (terms, *_) = gan_objective.generator_loss(
-            films.networks._replace(classifier=Brightness()),
-            gan_objective.Weights(**tiny_config.gan.weights),
-            *(films.params, frozen, image, films.noise, label),
+        loss, outputs = gan_objective.generator_loss(
+            films.networks,
+            films.params,
+            films.discriminator,
+            frozen=frozen,
+            image=image,
+            noise=films.noise,
+            label=label,
         )
-        return drawn, terms
+        return images, outputs.terms, loss
 
-    drawn, terms = draw_and_score(image)
-    finding = np.abs(drawn.grafts.change - drawn.grafts.carried).mean(axis=(1, 2, 3))
-    silence = np.abs(drawn.silence).mean(axis=(1, 2, 3))
-    assert (finding > 1e-4).all() and (silence > 1e-4).all()
-    np.testing.assert_allclose(terms["finding"], finding[0] / 2, rtol=1e-4)
-    np.testing.assert_allclose(terms["silence"], silence[0] / 2, rtol=1e-4)
+    images, terms, loss = draw_and_score(image)
+    transplant = np.abs(images.grafts.change - images.grafts.carried).mean(axis=(1, 2, 3))
+    null_change = np.abs(images.null_change).mean(axis=(1, 2, 3))
+    assert (transplant > 1e-4).all() and (null_change > 1e-4).all()
+    np.testing.assert_allclose(terms["transplant"], transplant[0] / 2, rtol=1e-4)
+    np.testing.assert_allclose(terms["null_change"], null_change[0] / 2, rtol=1e-4)
+    # The loss is the sum of the terms by their weights in the config.
+    weights = tiny_config.gan.weights
+    assert terms.keys() == set(weights.keys())
+    total = sum(weights[name] * float(value) for name, value in terms.items())
+    np.testing.assert_allclose(loss, total, rtol=1e-5)
 
 
 def test_a_graft_carries_the_change_by_its_share(key):

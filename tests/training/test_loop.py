@@ -1,4 +1,4 @@
-"""The loop of every training, with a state that only counts: real ones are in test_train_steps."""
+"""The loop of every training, with a state that only counts: real ones are in test_steps.py."""
 
 import itertools
 import json
@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from clu import metrics as clu_metrics
 
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
@@ -25,9 +24,7 @@ class Sum:
     total: jax.Array
 
 
-@flax.struct.dataclass
-class Mean(clu_metrics.Collection):
-    added: clu_metrics.Average.from_output("added")
+Mean = loop.make_averages("added")
 
 
 def ramp(start: int):
@@ -45,14 +42,17 @@ def add(number: int, state: Sum, batch: dict) -> tuple[Sum, Mean]:
 
 def snapshot(state: Sum) -> Snapshot:
     """The highest score is that of the state at 6."""
-    return Snapshot({"total": state.total}, -abs(float(state.total) - 6), {"seen": state.total})
+    return Snapshot(
+        variables={"total": state.total},
+        score=-abs(float(state.total) - 6),
+        figures={"seen": float(state.total)},
+    )
 
 
 def run(directory, num_steps=5, log_every=2, save_every=3, step=add) -> Sum:
+    plan = Plan(num_steps=num_steps, batch_size=ROWS, log_every=log_every, save_every=save_every)
     fresh = Sum(jnp.int32(0), jnp.float32(0))
-    return loop.train(
-        directory, Plan(num_steps, ROWS, log_every, save_every), fresh, step, ramp, snapshot
-    )
+    return loop.train(directory, plan, fresh, step=step, batches=ramp, snapshot=snapshot)
 
 
 def lines_of(directory) -> list[dict]:
@@ -61,9 +61,7 @@ def lines_of(directory) -> list[dict]:
 
 
 def best_of(directory) -> float:
-    checkpoints = Checkpoints(directory)
-    found = checkpoints.best(parallel.replicate({"total": jnp.float32(0)}))
-    checkpoints.close()
+    found = Checkpoints(directory).best(parallel.replicate({"total": jnp.float32(0)}))
     return float(found["total"])
 
 
@@ -108,3 +106,21 @@ def test_what_is_not_finite_is_not_saved(tmp_path):
     with pytest.raises(InputError, match="diverged: added is nan at step 5"):
         run(tmp_path, step=diverge)
     assert float(run(tmp_path, num_steps=3).total) == 6  # the state of step 3 is the newest
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
+    run(tmp_path)  # saved after steps 3 and 5
+    newest = tmp_path / "checkpoints" / "5" / "training"
+    for file in newest.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    numbers = []
+
+    def noted(number, *arguments):
+        numbers.append(number)
+        return add(number, *arguments)
+
+    assert float(run(tmp_path, step=noted).total) == 15
+    assert numbers == [4, 5]
+    assert [line["step"] for line in lines_of(tmp_path)] == [2, 4, 5]
+    assert (tmp_path / "damaged" / "5").exists()
