@@ -1,19 +1,19 @@
 """Losses as functions of arrays: no parameters, no networks, no config."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Real
 
-from cxr_jax.types import Image, LungLogit, Margin, Mask
+from cxr_jax.types import AnyArray, FeatureMaps, Image, LungLogit, Margin, Mask, Scalar
 
-Scalar = Float[Array, ""]
-Latents = Float[Array, "b p"]
+Latents = Float[AnyArray, "b p"]
+Each = Float[AnyArray, "b"]  # one number an image
 
 
-def classification(margin: Margin, label: Int[Array, "b"], smoothing: float) -> Scalar:
+def classification(margin: Margin, label: Real[AnyArray, "b"], smoothing: float) -> Scalar:
     """Binary cross-entropy with label smoothing: the target is smoothing/2 away from 0 and 1.
 
     Smoothing keeps the margins of easy films finite, so that a margin still grades severity.
@@ -22,7 +22,7 @@ def classification(margin: Margin, label: Int[Array, "b"], smoothing: float) -> 
     return optax.sigmoid_binary_cross_entropy(margin, target).mean()
 
 
-def segmentation(logit: LungLogit, mask: Mask) -> Float[Array, "b"]:
+def segmentation(logit: LungLogit, mask: Mask) -> Each:
     """Cross-entropy of the pixels plus 1 - soft Dice of the whole (Milletari et al., 2016).
 
     The first teaches each pixel, the second the thing that is reported.
@@ -54,23 +54,23 @@ def r1_penalty(discriminate: Callable[[Image], Margin], real: Image) -> Scalar:
     return 0.5 * jnp.square(gradient).sum(axis=(1, 2, 3)).mean()
 
 
-def gaussian_kl(mean: Latents, log_std: Latents) -> Float[Array, "b"]:
+def gaussian_kl(mean: Latents, log_std: Latents) -> Each:
     """KL(N(mean, std^2) || N(0, I)) in nats, over all components (Kingma & Welling, 2014)."""
     return 0.5 * (jnp.square(mean) + jnp.exp(2 * log_std) - 2 * log_std - 1).sum(axis=-1)
 
 
-def pixel_error(image: Image, target: Image) -> Float[Array, "b"]:
+def pixel_error(image: Image, target: Image) -> Each:
     """Mean squared error of each image."""
     return jnp.square(image - target).mean(axis=(1, 2, 3))
 
 
-def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) -> Float[Array, "b"]:
+def feature_error(features: FeatureMaps, target: FeatureMaps) -> Each | Scalar:
     """Squared distance of f's feature maps, over their mean square, averaged over the maps.
 
     A classifier without maps has none: 0.
     """
 
-    def relative(name: str) -> Float[Array, "b"]:
+    def relative(name: str) -> Each:
         energy = jnp.square(target[name]).mean(axis=(1, 2, 3)) + 1e-6
         return jnp.square(features[name] - target[name]).mean(axis=(1, 2, 3)) / energy
 
@@ -78,12 +78,12 @@ def feature_error(features: Mapping[str, Array], target: Mapping[str, Array]) ->
     return total / max(len(features), 1)
 
 
-def roughness(image: Image) -> Float[Array, "b"]:
+def roughness(image: Image) -> Each:
     """Mean absolute difference of neighbouring pixels of each image: its total variation."""
     down, across = jnp.diff(image, axis=1), jnp.diff(image, axis=2)
     return (jnp.abs(down).mean(axis=(1, 2, 3)) + jnp.abs(across).mean(axis=(1, 2, 3))) / 2
 
 
-def change(image: Image, other: Image) -> Float[Array, "b"]:
+def change(image: Image, other: Image) -> Each:
     """Mean absolute difference of each image: the locality penalty."""
     return jnp.abs(image - other).mean(axis=(1, 2, 3))

@@ -4,20 +4,25 @@ Axes:  b batch   h, w image rows and columns   c channels   s, n components of z
        k steps of a walk (frame 0 is the start)   p latents packed together
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from jaxtyping import Array, Bool, Float, Int, Key, UInt8
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, UInt8
 
-Pixels = UInt8[Array, "b h w 1"]  # as stored
-Image = Float[Array, "b h w 1"]  # in [-1, 1]
-Mask = Bool[Array, "b h w 1"]
-LungLogit = Float[Array, "b h w 1"]  # logit of "this pixel is lung"
-Margin = Float[Array, "b"]  # logit of "COVID-19": positive means the classifier says so
-Label = Int[Array, "b"]  # 1 where the film was labelled COVID-19, else 0
-ZStructure = Float[Array, "b s"]
-ZClass = Float[Array, "b n"]  # the origin is a negative film
-Index = Int[Array, "b"]  # position in the global batch, see parallel.example_keys
+AnyArray = Array | np.ndarray  # JAX's, traced or on a device, or NumPy's on the host
+
+Pixels = UInt8[AnyArray, "b h w 1"]  # as stored
+Image = Float[AnyArray, "b h w 1"]  # in [-1, 1]
+Mask = Bool[AnyArray, "b h w 1"]
+LungLogit = Float[AnyArray, "b h w 1"]  # logit of "this pixel is lung"
+Margin = Float[AnyArray, "b"]  # logit of "COVID-19": positive means the classifier says so
+Label = Int[AnyArray, "b"]  # 1 where the film was labelled COVID-19, else 0
+ZStructure = Float[AnyArray, "b s"]
+ZClass = Float[AnyArray, "b n"]  # the origin is a negative film
+Index = Int[AnyArray, "b"]  # position in the global batch, see parallel.example_keys
+FeatureMaps = Mapping[str, Float[AnyArray, "b _ _ _"]]  # of a classifier, by name; of any size
+Scalar = Float[ArrayLike, ""]
 
 Keys = Key[Array, "b"]  # one for each example, see parallel.example_keys
 

@@ -7,10 +7,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from cxr_jax.models.model import Model
-from cxr_jax.types import Classify, Image, Params
+from cxr_jax.types import AnyArray, Classify, Image, Params
 
 # The windows that hold a pixel must change by as much together (sum |change| on the [-1, 1] scale),
 # or what f says of undoing them is rounding.
@@ -56,7 +56,7 @@ def integrated_gradients(
     return change * total / num_steps
 
 
-def smooth_grad(classify: Classify, image: Image, noise: Float[Array, "m b h w 1"]) -> Image:
+def smooth_grad(classify: Classify, image: Image, noise: Float[AnyArray, "m b h w 1"]) -> Image:
     """The mean signed gradient of noisy copies of the image (Smilkov et al., 2017).
 
     Args:
@@ -66,7 +66,7 @@ def smooth_grad(classify: Classify, image: Image, noise: Float[Array, "m b h w 1
 
 
 def latent_integrated_gradients(
-    classify: Classify, frames: Float[Array, "k b h w 1"], end: Int[Array, "b"]
+    classify: Classify, frames: Float[AnyArray, "k b h w 1"], end: Int[AnyArray, "b"]
 ) -> Image:
     """Signed shares of f(frame `end`) - f(frame 0): integrated gradients along a walk.
 
@@ -75,7 +75,7 @@ def latent_integrated_gradients(
     segment.
     """
 
-    def share(k: Int[Array, ""]) -> Image:
+    def share(k: Int[AnyArray, ""]) -> Image:
         before, after = frames[k], frames[k + 1]
         gain = _gradient(classify, (before + after) / 2) * (after - before)
         return jnp.where((k < end)[:, None, None, None], gain, 0.0)
@@ -105,18 +105,18 @@ def occlusion(
     margin, size = classify(counterfactual), jnp.abs(counterfactual - image)
     windows = _windows(*image.shape[1:3], num_windows)
 
-    def rise(window: Bool[Array, "1 h w 1"]) -> Image:
+    def rise(window: Bool[AnyArray, "1 h w 1"]) -> Image:
         gain = classify(jnp.where(window, image, counterfactual)) - margin
         return window * jax.nn.relu(gain)[:, None, None, None]
 
-    def held(window: Bool[Array, "1 h w 1"]) -> Image:
+    def held(window: Bool[AnyArray, "1 h w 1"]) -> Image:
         return window * (window * size).sum(axis=(1, 2, 3), keepdims=True)
 
     rate = _total(rise, windows, like=image) / (_total(held, windows, like=image) + LEAST_CHANGE)
     return size * jnp.sqrt(rate)
 
 
-def _windows(height: int, width: int, num_windows: int) -> Bool[Array, "m 1 h w 1"]:
+def _windows(height: int, width: int, num_windows: int) -> Bool[AnyArray, "m 1 h w 1"]:
     """Windows half their side apart, the outermost half outside: every pixel lies in four."""
     start = np.arange(-1, 2 * num_windows)[:, None] / 2  # in windows, as are the pixels' centres
     place = [(np.arange(side) + 0.5) * num_windows / side for side in (height, width)]
@@ -139,7 +139,7 @@ def grad_cam(classifier: Model, image: Image, stage: str) -> Image:
     """
     (_, features), zeros = classifier(image, mutable=["perturbations"])
 
-    def margin(perturbations: Params) -> Float[Array, ""]:
+    def margin(perturbations: Params) -> Float[AnyArray, ""]:
         variables = {"params": classifier.params, **perturbations}
         return classifier.network.apply(variables, image)[0].sum()
 

@@ -14,24 +14,22 @@ so a whole batch is one `lax.scan`.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax import losses
 from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.grading import Scale
-from cxr_jax.types import Image, Margin, Render, ZClass, ZStructure
+from cxr_jax.types import AnyArray, FeatureMaps, Image, Margin, Render, Scalar, ZClass, ZStructure
 
 STARTS = ("encoder", "origin")  # of an inversion
-
-Features = Mapping[str, Float[Array, "b h w c"]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,7 @@ class Target:
 
     image: Image
     margin: Margin
-    features: Features
+    features: FeatureMaps
     radius: Margin
 
 
@@ -138,10 +136,10 @@ def error(
     target: Target,
     render: Render,
     *,
-    classify: Callable[[Image], tuple[Margin, Features]],
-    span: Float[Array, ""],
+    classify: Callable[[Image], tuple[Margin, FeatureMaps]],
+    span: Scalar,
     weights: InversionWeights,
-) -> Float[Array, "b"]:
+) -> Margin:
     """How far the drawn image is from the target: to the eye, to f, and to the prior."""
     image = render(latents.z_structure, latents.z_class(target.radius))
     margin, features = classify(image)
@@ -162,10 +160,10 @@ def refine(
     target: Target,
     render: Render,
     *,
-    classify: Callable[[Image], tuple[Margin, Features]],
-    span: Float[Array, ""],
+    classify: Callable[[Image], tuple[Margin, FeatureMaps]],
+    span: Scalar,
     settings: InversionSettings,
-) -> tuple[Latents, Float[Array, "t b"]]:
+) -> tuple[Latents, Float[AnyArray, "t b"]]:
     """Adam from a first guess.
 
     Returns:
@@ -179,13 +177,13 @@ def refine(
     )
     bare = without_finding(latents, target, render)
 
-    def film_error(latents: Latents) -> tuple[Float[Array, ""], Float[Array, "b"]]:
+    def film_error(latents: Latents) -> tuple[Scalar, Margin]:
         each = error(
             latents, target, render, classify=classify, span=span, weights=settings.weights
         )
         return each.sum(), each
 
-    def bare_error(latents: Latents) -> Float[Array, ""]:
+    def bare_error(latents: Latents) -> Scalar:
         drawn = render(latents.z_structure, jnp.zeros_like(latents.direction))
         return settings.weights.pixel * losses.pixel_error(drawn, bare).sum()
 
@@ -194,7 +192,7 @@ def refine(
         updates = updates.replace(direction=settings.z_class_lr_scale * updates.direction)
         return optax.apply_updates(latents, updates), state
 
-    def step(carry: tuple, _: None) -> tuple[tuple, Float[Array, "b"]]:
+    def step(carry: tuple, _: None) -> tuple[tuple, Margin]:
         if settings.alternate_lesion_free_steps:
             carry = move(*carry, jax.grad(bare_error)(carry[0]))
         gradient, each = jax.grad(film_error, has_aux=True)(carry[0])

@@ -18,7 +18,7 @@ from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.traversal import Frames, Points, StoppedWalk, Walk, stop_walk
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.runtime import parallel
-from cxr_jax.types import Image, Margin, ZClass
+from cxr_jax.types import AnyArray, Image, Margin, Scalar, ZClass
 
 DIRECTIONS = {"pos_to_neg": -1, "neg_to_pos": 1}
 
@@ -36,7 +36,7 @@ class Guide:
       direction: of path `global` towards positive [n].
     """
 
-    step_length: Float[np.ndarray, ""] | float
+    step_length: Scalar
     ends: Float[np.ndarray, "e n"]
     direction: Float[np.ndarray, "n"]
 
@@ -55,14 +55,14 @@ class PathInputs:
     films: Films
     towards: Margin
     given: ZClass
-    step_length: Float[Array, ""]
+    step_length: Scalar
     section: ml_collections.ConfigDict
 
     def draw(self, z_class: ZClass) -> Image:
         """The generator with the films' z_structure."""
         return self.models.generator(self.films.z_structure, z_class)
 
-    def robust_features(self, image: Image) -> Float[Array, "b p"]:
+    def robust_features(self, image: Image) -> Float[AnyArray, "b p"]:
         """The deepest feature map of the adversarially trained classifier."""
         _, features = self.models.robust(image)
         return features[max(features)].reshape(len(image), -1)

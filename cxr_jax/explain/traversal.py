@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
-from cxr_jax.types import Classify, Image, ZClass
+from cxr_jax.types import AnyArray, Classify, Image, Margin, Scalar, ZClass
 
-Points = Float[Array, "k b n"]
-Frames = Float[Array, "k b h w 1"]
+Points = Float[AnyArray, "k b n"]
+Frames = Float[AnyArray, "k b h w 1"]
 Draw = Callable[[ZClass], Image]  # the generator with z_structure bound
 Field = Callable[[ZClass], ZClass]  # where to go from a point; its length is of no account
 
@@ -26,12 +26,14 @@ TINY = 1e-8
 PROBE = 1e-2  # in z_class, whose components are of order 1
 
 
-def distance(image: Image, other: Image) -> Float[Array, "b"]:
+def distance(
+    image: Float[AnyArray, "*batch h w 1"], other: Float[AnyArray, "*#batch h w 1"]
+) -> Float[AnyArray, "*batch"]:
     """Root mean square difference of each image."""
     return jnp.sqrt(jnp.square(image - other).mean(axis=(-3, -2, -1)))
 
 
-def each_frame(fn: Callable, points: Float[Array, "k ..."]) -> Float[Array, "k ..."]:
+def each_frame(fn: Callable, points: Float[AnyArray, "k ..."]) -> Float[AnyArray, "k ..."]:
     """Applies `fn` to the steps of a walk in turn: memory does not grow with its length."""
     return jax.lax.map(fn, points)
 
@@ -48,7 +50,7 @@ def linear(start: ZClass, end: ZClass, num_steps: int) -> Points:
 def geodesic(
     points: Points,
     draw: Draw,
-    embed: Callable[[Image], Float[Array, "b p"]],
+    embed: Callable[[Image], Float[AnyArray, "b ..."]],
     *,
     num_steps: int,
     learning_rate: float,
@@ -64,7 +66,7 @@ def geodesic(
     """
     ends = points[:1], points[-1:]
 
-    def energy(inner: Points) -> Float[Array, ""]:
+    def energy(inner: Points) -> Scalar:
         path = jnp.concatenate([ends[0], inner, ends[1]])
         seen = each_frame(lambda z: embed(draw(z)), path)
         return jnp.square(seen[1:] - seen[:-1]).sum()
@@ -81,7 +83,7 @@ def geodesic(
     return jnp.concatenate([ends[0], inner, ends[1]])
 
 
-def margin_gradient(draw: Draw, classify: Classify, towards: Float[Array, "b"]) -> Field:
+def margin_gradient(draw: Draw, classify: Classify, towards: Margin) -> Field:
     """Field of path `aligned`: +-d f(G(z)) / dz, the direction that f reacts to most.
 
     Args:
@@ -124,7 +126,7 @@ def natural_gradient(gradient: Field, draw: Draw, *, damping: float, num_product
     return field
 
 
-def _dot(one: ZClass, other: ZClass) -> Float[Array, "b 1"]:
+def _dot(one: ZClass, other: ZClass) -> Float[AnyArray, "b 1"]:
     return (one * other).sum(axis=-1, keepdims=True)
 
 
@@ -152,7 +154,7 @@ def unit(direction: ZClass) -> ZClass:
 
 
 def march(
-    start: ZClass, field: Field, draw: Draw, *, step_length: Float[Array, ""], num_steps: int
+    start: ZClass, field: Field, draw: Draw, *, step_length: Scalar, num_steps: int
 ) -> Points:
     """Follows a field so that the image moves at unit speed: dz/ds = v / |J v|.
 
@@ -174,10 +176,10 @@ def march(
 
 def pixel(
     image: Image,
-    towards: Float[Array, "b"],
+    towards: Margin,
     classify: Classify,
     *,
-    step_length: Float[Array, ""],
+    step_length: Scalar,
     num_steps: int,
 ) -> Frames:
     """The adversarial control: gradient steps on the pixels themselves, as frames (Madry, 2018)."""
@@ -207,8 +209,8 @@ def at_unit_speed(points: Points, draw: Draw, num_steps: int) -> Points:
 
 
 def _interpolate_index(
-    wanted: Float[Array, "k"], travelled: Float[Array, "k"]
-) -> Float[Array, "k"]:
+    wanted: Float[AnyArray, "k"], travelled: Float[AnyArray, "m"]
+) -> Float[AnyArray, "k"]:
     return jnp.interp(wanted, travelled, jnp.arange(len(travelled), dtype=travelled.dtype))
 
 
@@ -228,13 +230,13 @@ class Walk:
       distance: of `carried` from its first frame [b, k].
     """
 
-    points: Float[Array, "b k n"]
-    drawn: Float[Array, "b k h w 1"]
-    carried: Float[Array, "b k h w 1"]
-    margin: Float[Array, "b k"]
-    judge_margin: Float[Array, "b k"]
-    drawn_margin: Float[Array, "b k"]
-    distance: Float[Array, "b k"]
+    points: Float[AnyArray, "b k n"]
+    drawn: Float[AnyArray, "b k h w 1"]
+    carried: Float[AnyArray, "b k h w 1"]
+    margin: Float[AnyArray, "b k"]
+    judge_margin: Float[AnyArray, "b k"]
+    drawn_margin: Float[AnyArray, "b k"]
+    distance: Float[AnyArray, "b k"]
 
 
 def carry(image: Image, drawn: Frames) -> Frames:

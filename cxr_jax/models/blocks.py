@@ -15,25 +15,28 @@ from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-Map = Float[Array, "b h w c"]
-Kernel = Float[Array, "kh kw c out"]
+from cxr_jax.types import AnyArray
+
+Map = Float[AnyArray, "b h w c"]
+NewMap = Float[AnyArray, "b h w f"]  # as large, with other channels
+Kernel = Float[AnyArray, "kh kw c f"]
 
 
 # A 3x3 convolution, whose gradient with respect to its input is written as the ordinary convolution
 # that it is. XLA's own form of that gradient is thirty times slower inside a `lax.scan` on a CPU.
 
 
-def _convolve(x: Map, kernel: Kernel) -> Map:
+def _convolve(x: Map, kernel: Kernel) -> NewMap:
     layout = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
 
 
-def _mirrored(kernel: Kernel) -> Kernel:
+def _mirrored(kernel: Kernel) -> Float[AnyArray, "kh kw f c"]:
     return jnp.flip(kernel, axis=(0, 1)).swapaxes(2, 3)
 
 
 @jax.custom_jvp
-def convolve(x: Map, kernel: Kernel) -> Map:
+def convolve(x: Map, kernel: Kernel) -> NewMap:
     """SAME convolution with stride 1; differentiable once, in forward or reverse mode."""
     return _convolve(x, kernel)
 
@@ -59,7 +62,7 @@ class Conv3(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: Map) -> NewMap:
         kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
         y = convolve(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
@@ -68,27 +71,27 @@ class Conv3(nn.Module):
         return y
 
 
-def space_to_depth(x: Map) -> Map:
+def space_to_depth(x: Map) -> Float[AnyArray, "b h//2 w//2 4*c"]:
     """[b, h, w, c] -> [b, h/2, w/2, 4c]."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h // 2, w // 2, 4 * c)
 
 
-def depth_to_space(x: Map) -> Map:
+def depth_to_space(x: Map) -> Float[AnyArray, "b 2*h 2*w c//4"]:
     """[b, h, w, 4c] -> [b, 2h, 2w, c]; the inverse of `space_to_depth`."""
     b, h, w, c = x.shape
     x = x.reshape(b, h, w, 2, 2, c // 4).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, 2 * h, 2 * w, c // 4)
 
 
-def downsample(x: Map) -> Map:
+def downsample(x: Map) -> Float[AnyArray, "b h//2 w//2 c"]:
     """Mean of 2x2 blocks."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean(axis=(2, 4))
 
 
-def upsample(x: Map) -> Map:
+def upsample(x: Map) -> Float[AnyArray, "b 2*h 2*w c"]:
     """Nearest-neighbour repetition to twice the size."""
     b, h, w, c = x.shape
     x = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
@@ -121,7 +124,7 @@ class ResidualBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: Map) -> NewMap:
         conv = functools.partial(Conv3, self.width, dtype=self.dtype)
         y = conv()(nn.silu(PixelNorm()(x)))
         y = conv(kernel_init=nn.initializers.zeros_init())(nn.silu(PixelNorm()(y)))
@@ -137,7 +140,7 @@ class Stem(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Map) -> Map:
+    def __call__(self, image: Map) -> Float[AnyArray, "b h//4 w//4 f"]:
         x = nn.silu(Conv3(self.widths[0], dtype=self.dtype)(space_to_depth(image)))
         return Conv3(self.widths[1], dtype=self.dtype)(space_to_depth(x))
 

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample, full_precision
-from cxr_jax.types import Image, Keys, Margin
+from cxr_jax.types import FeatureMaps, Image, Keys, Margin
 
 
 class Classifier(nn.Module):
@@ -27,9 +26,7 @@ class Classifier(nn.Module):
         return f"stage_{len(self.widths) - 1}"
 
     @nn.compact
-    def __call__(
-        self, image: Image, keys: Keys | None = None
-    ) -> tuple[Margin, dict[str, Float[Array, "b h w c"]]]:
+    def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, FeatureMaps]:
         """Returns the logit margin and the feature maps `stage_1`, `stage_2`, ... by name.
 
         The collection `perturbations`, where given, is added to the maps of the same names: a

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from cxr_jax.models.blocks import Conv3, PixelNorm, ResidualBlock, Stem, downsample, upsample
-from cxr_jax.types import Image
+from cxr_jax.models.blocks import Conv3, Map, PixelNorm, ResidualBlock, Stem, downsample, upsample
+from cxr_jax.types import AnyArray, Image, ZClass, ZStructure
 
-Latents = Float[Array, "b p"]
-Map = Float[Array, "b h w c"]
+Latents = Float[AnyArray, "b p"]
 
 
 class Encoder(nn.Module):
@@ -29,7 +28,7 @@ class Encoder(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Image) -> tuple[tuple[Latents, Latents], tuple[Latents, Latents]]:
+    def __call__(self, image: Image) -> tuple[tuple[ZStructure, ZStructure], tuple[ZClass, ZClass]]:
         """Returns ((mean, log_std) of the structure, (mean, log_std) of the unit class latent)."""
         x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
         pyramid = []

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import flax.linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.published.adapter import read_margin
-from cxr_jax.types import Image, Keys, Margin
+from cxr_jax.types import AnyArray, FeatureMaps, Image, Keys, Margin
 
 
 class External(nn.Module):
@@ -18,14 +18,14 @@ class External(nn.Module):
       positive_output, negative_output, threshold: see `adapter.read_margin`.
     """
 
-    function: Callable[[Image], Margin | Float[Array, "b outputs"]]
+    function: Callable[[Image], Margin | Float[AnyArray, "b outputs"]]
     positive_output: int
     negative_output: int
     threshold: float
 
     last_stage = ""  # there are no maps; not a field
 
-    def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, dict]:
+    def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, FeatureMaps]:
         """Returns the margin, and no feature maps."""
         del keys  # nothing is trained
         outputs = self.function(image)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from cxr_jax.models.blocks import (
     Conv3,
+    Map,
+    NewMap,
     PixelNorm,
     ResidualBlock,
     binomial_blur,
@@ -18,9 +20,8 @@ from cxr_jax.models.blocks import (
     space_to_depth,
     upsample,
 )
-from cxr_jax.types import Image, Keys, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Image, Keys, Margin, ZClass, ZStructure
 
-Map = Float[Array, "b h w c"]
 Shape = tuple[int, int, int]
 
 
@@ -47,7 +48,7 @@ def num_components(shapes: Sequence[Shape]) -> int:
     return sum(h * w * c for h, w, c in shapes)
 
 
-def unpack(latent: Float[Array, "b p"], shapes: Sequence[Shape]) -> list[Map]:
+def unpack(latent: Float[AnyArray, "b p"], shapes: Sequence[Shape]) -> list[Map]:
     """Cuts a latent vector into its maps."""
     maps, start = [], 0
     for h, w, c in shapes:
@@ -66,7 +67,7 @@ class ClassBranch(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, z_class: Map) -> Map:
+    def __call__(self, z_class: Map) -> NewMap:
         x = Conv3(self.width, use_bias=False, dtype=self.dtype)(z_class)
         return Conv3(self.width, use_bias=False, dtype=self.dtype)(nn.silu(x))
 
@@ -77,7 +78,7 @@ class Modulation(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map, u: Map) -> Map:
+    def __call__(self, x: Map, u: NewMap) -> Map:
         gain, shift = jnp.split(
             nn.Dense(2 * x.shape[-1], use_bias=False, dtype=self.dtype)(nn.silu(u)), 2, axis=-1
         )
@@ -159,9 +160,7 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, image: Image, grade: Int[Array, "b"], keys: Keys | None = None
-    ) -> Float[Array, "b"]:
+    def __call__(self, image: Image, grade: Int[AnyArray, "b"], keys: Keys | None = None) -> Margin:
         del keys  # nothing is drawn in training
         # R1 differentiates twice, which `Conv3` does not allow.
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)
@@ -193,7 +192,7 @@ class LatentCritic(nn.Module):
     widths: Sequence[int]
 
     @nn.compact
-    def __call__(self, z_structure: ZStructure) -> Float[Array, "b"]:
+    def __call__(self, z_structure: ZStructure) -> Margin:
         maps = unpack(z_structure, z_structure_shapes(self.image_size, self.z_structure_channels))
         x = maps[0]
         for finer in maps[1:]:

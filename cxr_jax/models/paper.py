@@ -10,11 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from cxr_jax.models.published.torch_layers import BatchNorm, Conv, Linear, dropout, identity
 from cxr_jax.models.transposed import ConvTranspose
-from cxr_jax.types import Image, Keys, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Image, Keys, Margin, ZClass, ZStructure
 
 INIT = nn.initializers.normal(0.02)  # Radford et al., 2016
 
@@ -79,9 +79,9 @@ class PaperDiscriminator(nn.Module):
     def __call__(
         self,
         image: Image,
-        grade: Int[Array, "b"],
+        grade: Int[AnyArray, "b"],
         keys: Keys | None = None,
-    ) -> Float[Array, "b"]:
+    ) -> Margin:
         del grade
         x = image
         for i, width in enumerate(self.widths):

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample
-from cxr_jax.types import Image
+from cxr_jax.types import AnyArray, Image
 
-Parameters = Float[Array, "b p"]
-Features = Float[Array, "b d"]
+Parameters = Float[AnyArray, "b p"]
+Features = Float[AnyArray, "b d"]
 
 
 class Regressor(nn.Module):

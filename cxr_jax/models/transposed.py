@@ -9,11 +9,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import Kernel, Map, convolve, depth_to_space
+from cxr_jax.types import AnyArray
 
 
-def by_phases(kernel: Kernel) -> Kernel:
+def by_phases(kernel: Kernel) -> Float[AnyArray, "t t c 4*f"]:
     """The kernel [k, k, c, n] of a transposed convolution as [t, t, c, 4n], t = ceil(k / 2) odd.
 
     Output pixel 2i + a is the sum of x[i - j] kernel[a + 2j]: each parity a of rows and of columns
@@ -27,7 +29,7 @@ def by_phases(kernel: Kernel) -> Kernel:
     return kernel.transpose(0, 2, 4, 1, 3, 5).reshape(taps, taps, channels, 4 * features)
 
 
-def conv_transpose(x: Map, kernel: Kernel) -> Map:
+def conv_transpose(x: Map, kernel: Kernel) -> Float[AnyArray, "b _ _ f"]:
     """[b, n, n, c] -> [b, 2n + k - 2, 2n + k - 2, f] (torch.nn.ConvTranspose2d(c, f, k, 2))."""
     b, h, w, _ = x.shape
     size = kernel.shape[0]
@@ -49,7 +51,7 @@ class ConvTranspose(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: Map) -> Float[AnyArray, "b _ _ f"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("weight", self.kernel_init, shape)
         return conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype))

@@ -10,10 +10,10 @@ ablations compare with, knows two answers only.
 import flax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Int
 
 from cxr_jax.errors import InputError
-from cxr_jax.types import Margin
+from cxr_jax.types import AnyArray, Label, Margin, Scalar
 
 STRONG_PERCENTILE = 90
 # What a film's class latent is graded by: f's margin, f's decision, or the label in f's stead.
@@ -30,12 +30,12 @@ class Scale:
       graded: 1; or 0, where every positive is a strong one and every negative the median one.
     """
 
-    negative: Float[Array, ""]
-    strong: Float[Array, ""]
-    graded: Float[Array, ""] = np.float32(1)
+    negative: Scalar
+    strong: Scalar
+    graded: Scalar = np.float32(1)
 
     @property
-    def span(self) -> Float[Array, ""]:
+    def span(self) -> Scalar:
         """From the median negative to a strong positive, in logits."""
         return self.strong - self.negative
 
@@ -78,12 +78,12 @@ def film_radius(scale: Scale, margin: Margin) -> Margin:
     return jnp.where(margin > 0, radius(scale, target_logit(scale, margin)), 0.0)
 
 
-def by_label(scale: Scale, label: Int[Array, "b"]) -> Margin:
+def by_label(scale: Scale, label: Label) -> Margin:
     """Margins that say what the labels say, in f's stead."""
     return jnp.where(label == 1, scale.strong, scale.negative)
 
 
-def grade(scale: Scale, margin: Margin, num_grades: int) -> Int[Array, "b"]:
+def grade(scale: Scale, margin: Margin, num_grades: int) -> Int[AnyArray, "b"]:
     """Condition of the discriminator: 0 for f's negatives, 1 ... num_grades - 1 by margin."""
     share = target_logit(scale, margin) / scale.strong
     positive = 1 + jnp.floor(share * (num_grades - 1)).clip(0, num_grades - 2)

@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
 
-from cxr_jax.types import Image, Margin
+from cxr_jax.types import Image, Label, Margin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +28,7 @@ class Attack:
     num_steps: int
 
 
-def against(margin: Margin, label: Int[Array, "b"]) -> Margin:
+def against(margin: Margin, label: Label) -> Margin:
     """What an attack raises: the margin of the wrong answer.
 
     Its gradient has the sign of the cross-entropy's, and does not fade where that saturates.
@@ -38,7 +37,7 @@ def against(margin: Margin, label: Int[Array, "b"]) -> Margin:
 
 
 def ascend(
-    objective: Callable[[Image], Float[Array, "b"]],
+    objective: Callable[[Image], Margin],
     image: Image,
     keys: jax.Array,
     *,

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Bool
 
 from cxr_jax import losses
 from cxr_jax.models.model import Model
@@ -36,7 +36,7 @@ from cxr_jax.networks.build import GanNetworks
 from cxr_jax.networks.grading import Scale
 from cxr_jax.training.gan_state import FrozenInputs
 from cxr_jax.training.loss_terms import TERMS, Gaussian, Grafts, StepAnswers, StepImages
-from cxr_jax.types import Classify, Image, Label, Margin, Params, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Classify, Image, Label, Margin, Params, ZClass, ZStructure
 
 # At first a class latent takes away less than the whole finding, so grafts are made stronger.
 GRAFT_GAIN = 2.5
@@ -159,7 +159,7 @@ def draw_grafts(
     film: Image,
     change: Image,
     *,
-    is_pair: Bool[Array, "b"],
+    is_pair: Bool[AnyArray, "b"],
     scale: Scale,
     share: Margin,
     noise: ZStructure,

@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from cxr_jax import losses
 from cxr_jax.networks.grading import Scale
-from cxr_jax.types import Image, Margin, ZStructure
+from cxr_jax.types import Image, Margin, Scalar, ZStructure
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
-Scalar = Float[Array, ""]
 
 
 @flax.struct.dataclass(kw_only=True)

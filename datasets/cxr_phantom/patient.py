@@ -12,7 +12,7 @@ import numpy as np
 from cxr_jax.datasets.cxr_phantom.canvas import Canvas
 
 
-def between(low: float, high: float) -> float:
+def between(low: float, high: float) -> dataclasses.Field:
     """A dataclass field drawn uniformly from [low, high]."""
     return dataclasses.field(metadata={"range": (low, high)})
 

@@ -10,14 +10,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from cxr_jax.models.blocks import Map
-from cxr_jax.types import Image, Keys, Margin
+from cxr_jax.types import AnyArray, FeatureMaps, Image, Keys, Margin
 
 
 def read_margin(
-    outputs: Float[Array, "b outputs"], *, positive: int, negative: int, threshold: float
+    outputs: Float[AnyArray, "b outputs"], *, positive: int, negative: int, threshold: float
 ) -> Margin:
     """The logit that is explained, positive where the classifier says so.
 
@@ -36,7 +35,7 @@ def read_margin(
 
 def present(
     image: Image, size: int, *, channels: int, black: Sequence[float], white: Sequence[float]
-) -> Map:
+) -> Float[AnyArray, "b _ _ {channels}"]:
     """The image as a network expects it.
 
     Resized bilinearly (smoothed first where it shrinks), grey repeated over the channels.
@@ -83,7 +82,7 @@ class Adapted(nn.Module):
         """Layers that belong to the outputs."""
         return self.backbone.head
 
-    def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, dict[str, Map]]:
+    def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, FeatureMaps]:
         """Returns the margin and the backbone's feature maps by name.
 
         Args:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import Map
 from cxr_jax.models.published.torch_layers import (
@@ -19,7 +19,7 @@ from cxr_jax.models.published.torch_layers import (
     mean_pool_2,
     stage,
 )
-from cxr_jax.types import Keys
+from cxr_jax.types import AnyArray, FeatureMaps, Keys
 
 
 class DenseNet(nn.Module):
@@ -52,7 +52,7 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(
         self, image: Map, keys: Keys | None = None
-    ) -> tuple[Float[Array, "b outputs"], dict[str, Map]]:
+    ) -> tuple[Float[AnyArray, "b outputs"], FeatureMaps]:
         """Returns the logits and the feature maps `stage_1`, ... (the output of each block).
 
         The last is taken after the final norm and ReLU. The collection `perturbations`, where

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import Map
 from cxr_jax.models.published.torch_layers import (
@@ -21,7 +21,7 @@ from cxr_jax.models.published.torch_layers import (
     max_pool_3,
     stage,
 )
-from cxr_jax.types import Keys
+from cxr_jax.types import AnyArray, FeatureMaps, Keys
 
 EXPANSION = 4  # channels that leave a block, in those of its 3x3 convolution
 
@@ -52,7 +52,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self, image: Map, keys: Keys | None = None
-    ) -> tuple[Float[Array, "b outputs"], dict[str, Map]]:
+    ) -> tuple[Float[AnyArray, "b outputs"], FeatureMaps]:
         """Returns the logits and the feature maps `stage_1`, ... (the output of each stage).
 
         The collection `perturbations`, where given, is added to the maps of the same names.

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn.initializers import Initializer
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import Map, convolve
-from cxr_jax.types import Keys
+from cxr_jax.types import AnyArray, FeatureMaps, Keys
 
-Vector = Float[Array, "b c"]
+Vector = Float[AnyArray, "b c"]
+Thinned = Float[AnyArray, "b _ _ c"]  # of a map: some of its pixels
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # He et al., 2015
 
@@ -44,7 +45,7 @@ class Conv(nn.Module):
     kernel_init: Initializer = KERNEL_INIT
 
     @nn.compact
-    def __call__(self, x: Map) -> Map:
+    def __call__(self, x: Map) -> Float[AnyArray, "b _ _ f"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("weight", self.kernel_init, shape).astype(self.dtype)
         x = x.astype(self.dtype)
@@ -58,7 +59,7 @@ class Conv(nn.Module):
         return y
 
 
-def thin(x: Map, stride: int) -> Map:
+def thin(x: Map, stride: int) -> Thinned:
     """Every `stride`-th row and column, from the first."""
     return x[:, ::stride, ::stride]
 
@@ -71,7 +72,7 @@ class Linear(nn.Module):
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: Vector) -> Vector:
+    def __call__(self, x: Vector) -> Float[AnyArray, "b f"]:
         shape = (x.shape[-1], self.features)
         weight = self.param("weight", self.kernel_init, shape).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
@@ -134,7 +135,7 @@ def dropout(x: Vector | Map, rate: float, keys: Keys | None, *, layer: int) -> V
     return jnp.where(jax.vmap(draw)(keys), x / (1 - rate), 0.0)
 
 
-def max_pool_3(x: Map) -> Map:
+def max_pool_3(x: Map) -> Thinned:
     """Maxima of 3x3 windows, stride 2, padded by 1 (torch.nn.MaxPool2d(3, 2, 1)).
 
     By rows and then by columns, as maxima of slices: XLA's own gradient is slow on a CPU.
@@ -149,18 +150,18 @@ def max_pool_3(x: Map) -> Map:
     return x
 
 
-def _blocks_of_2(x: Map) -> Float[Array, "b h 2 w 2 c"]:
+def _blocks_of_2(x: Map) -> Float[AnyArray, "b _ 2 _ 2 c"]:
     b, h, w, c = x.shape
     x = x[:, : h // 2 * 2, : w // 2 * 2]  # an odd row or column is left over
     return x.reshape(b, h // 2, 2, w // 2, 2, c)
 
 
-def max_pool_2(x: Map) -> Map:
+def max_pool_2(x: Map) -> Thinned:
     """Maxima of 2x2 blocks (torch.nn.MaxPool2d(2))."""
     return _blocks_of_2(x).max(axis=(2, 4))
 
 
-def mean_pool_2(x: Map) -> Map:
+def mean_pool_2(x: Map) -> Thinned:
     """Means of 2x2 blocks (torch.nn.AvgPool2d(2))."""
     return _blocks_of_2(x).mean(axis=(2, 4))
 
@@ -174,13 +175,13 @@ def _bins(size: int, count: int) -> np.ndarray:
     return rows
 
 
-def adaptive_mean_pool(x: Map, size: int) -> Map:
+def adaptive_mean_pool(x: Map, size: int) -> Float[AnyArray, "b {size} {size} c"]:
     """Means over a grid of size x size windows (torch.nn.AdaptiveAvgPool2d)."""
     rows, columns = (jnp.asarray(_bins(n, size), x.dtype) for n in x.shape[1:3])
     return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns)
 
 
-def stage(module: nn.Module, features: dict[str, Map], x: Map) -> Map:
+def stage(module: nn.Module, features: FeatureMaps, x: Map) -> Map:
     """Names the next feature map `stage_1`, `stage_2`, ... and lets `perturbations` be added to it.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from cxr_jax.models.blocks import Map
 from cxr_jax.models.published.torch_layers import (
@@ -20,7 +20,7 @@ from cxr_jax.models.published.torch_layers import (
     max_pool_2,
     stage,
 )
-from cxr_jax.types import Keys
+from cxr_jax.types import AnyArray, FeatureMaps, Keys
 
 POOLED = 7  # rows and columns that the head sees
 
@@ -56,7 +56,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(
         self, image: Map, keys: Keys | None = None
-    ) -> tuple[Float[Array, "b outputs"], dict[str, Map]]:
+    ) -> tuple[Float[AnyArray, "b outputs"], FeatureMaps]:
         """Returns the logits and the feature maps `stage_1`, ... (each block's, before its pool).
 
         The collection `perturbations`, where given, is added to the maps of the same names.
