@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float
 
 from cxr_jax.models.blocks import Map, convolve
-from cxr_jax.types import AnyArray, FeatureMaps, Keys
+from cxr_jax.types import AnyArray, Keys
 
 Vector = Float[AnyArray, "b c"]
 Thinned = Float[AnyArray, "b _ _ c"]  # of a map: some of its pixels
@@ -181,7 +181,7 @@ def adaptive_mean_pool(x: Map, size: int) -> Float[AnyArray, "b {size} {size} c"
     return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns)
 
 
-def stage(module: nn.Module, features: FeatureMaps, x: Map) -> Map:
+def stage(module: nn.Module, features: dict, x: Map) -> Map:
     """Names the next feature map `stage_1`, `stage_2`, ... and lets `perturbations` be added to it.
 
     Args:
