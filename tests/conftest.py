@@ -8,8 +8,6 @@ from collections.abc import Callable
 # waiting. Read when NumPy is imported: by xdist's workers, and processes that a test starts.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import unchecked_trees  # noqa: F401
-
 # Where devices are more than cores, the threads that wait for the other devices' sums can be all
 # that there are, and then wait forever (seen with jaxlib 0.10.2, once in some hundred steps). Read
 # by XLA when it makes its first device.
