@@ -20,7 +20,7 @@ from cxr_jax.networks.build import make_gan_networks
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.workdir import read_json
 from cxr_jax.training import classifier, encoder, gan
-from tests.training.tasks import SPLITS, widened
+from tests.training.tasks import SPLITS
 
 
 def mortal(steps: int):
@@ -34,8 +34,12 @@ def mortal(steps: int):
 
 
 def in_64_bits(init_params):
-    """The same parameters, widened."""
-    return lambda *arguments, **keywords: widened(init_params(*arguments, **keywords))
+    """The same parameters, widened; also where they are only traced, for their shapes."""
+
+    def widen(leaf):
+        return leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf
+
+    return lambda *arguments, **keywords: jax.tree.map(widen, init_params(*arguments, **keywords))
 
 
 def main(folder: Path, address: str, *numbers: int) -> None:
