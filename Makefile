@@ -12,12 +12,13 @@ run: .venv/.installed  ## The phantom experiment, end to end; about half an hour
 demo: .venv/.installed  ## Fresh phantom films, explained by the networks of the package; no training
 	$(BIN)/python main.py demo --out=$(DEMO)
 
-# Most of a test's time is the compiler's, so it is told to hurry; not so in the whole suite.
+# Most of a test's time is the compiler's, so it is told to hurry; not so in the whole suite. A file's
+# tests share programs, so that each worker gets files that follow each other.
 test: .venv/.tested  ## The test suite, but for its slow part
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-all: .venv/.compared  ## All of it
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 tpu-check: .venv-tpu/.installed  ## Compiles every step for TPU v5e, without one
 	.venv-tpu/bin/python -m benchmarks tpu_check

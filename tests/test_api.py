@@ -119,15 +119,19 @@ def test_films_are_walked_towards_the_other_decision_in_their_order(explainer, f
         result[5]
 
 
-def test_what_fails_the_gate_says_why(run, films):
+def test_what_fails_the_gate_says_why(run, explainer, films):
     thresholds = dataclasses.replace(run.calibration.thresholds, lung_error=0.0, film_error=9.0)
     calibration = dataclasses.replace(run.calibration, thresholds=thresholds)
-    result = api.bind_run(dataclasses.replace(run, calibration=calibration)).explain(films)
+    strict = dataclasses.replace(run, calibration=calibration)
+    # The programs are those of `explainer`, which know no thresholds.
+    result = dataclasses.replace(explainer, run=strict).explain(films)
     assert not any(film.accepted for film in result)
     assert all("lung reconstruction error is" in film.reason for film in result)
     # Without a segmenter nobody knows the lungs, and the bound for whole films holds.
-    blind = dataclasses.replace(run, calibration=calibration, segmenter=None)
-    assert all(film.accepted for film in api.bind_run(blind).explain(films))
+    assert api.bind_run(dataclasses.replace(strict, segmenter=None)).functions.find_lungs is None
+    unseeing = dataclasses.replace(explainer.functions, find_lungs=None)
+    blind = dataclasses.replace(explainer, run=strict, functions=unseeing)
+    assert all(film.accepted for film in blind.explain(films))
 
 
 def test_films_are_read_as_files_folders_and_arrays(explainer, films, tmp_path):

@@ -28,6 +28,9 @@ ALL = Augmentation(
 )
 SIZE = 32
 
+# Each strength is a program of its own.
+view, mask_view = (jax.jit(fn, static_argnums=2) for fn in (augment, augment_mask))
+
 
 def keys_of(count: int) -> jax.Array:
     return jax.random.split(jax.random.key(5), count)
@@ -59,13 +62,13 @@ def test_a_view_shares_no_number_with_what_else_is_drawn():
 
 def test_zero_strength_is_the_identity(key):
     image = jax.random.uniform(key, (3, SIZE, SIZE, 1), minval=-1)
-    np.testing.assert_array_equal(augment(image, keys_of(3), NONE), image)
+    np.testing.assert_array_equal(view(image, keys_of(3), NONE), image)
 
 
 def test_a_shift_moves_everything_by_up_to_its_strength():
     n, strength = 64, 0.125  # of 32 pixels: 4
     images = jnp.repeat(spot(15.0, 17.0), n, axis=0)
-    moved = centres(augment(images, keys_of(n), dataclasses.replace(NONE, shift=strength))) - [
+    moved = centres(view(images, keys_of(n), dataclasses.replace(NONE, shift=strength))) - [
         15.0,
         17.0,
     ]
@@ -76,16 +79,16 @@ def test_a_shift_moves_everything_by_up_to_its_strength():
 
 def test_a_shift_keeps_the_spot_s_shape():
     image = spot(15.0, 17.0)
-    view = augment(image, keys_of(1), dataclasses.replace(NONE, shift=0.125))
-    row, column = centres(view)[0]
-    np.testing.assert_allclose(view, spot(row, column), atol=0.08)
+    moved = view(image, keys_of(1), dataclasses.replace(NONE, shift=0.125))
+    row, column = centres(moved)[0]
+    np.testing.assert_allclose(moved, spot(row, column), atol=0.08)
 
 
 def test_rotation_and_zoom_turn_about_the_centre():
     n, centre = 64, (SIZE - 1) / 2
     images = jnp.repeat(spot(centre, centre + 8), n, axis=0)
     for strength in (dataclasses.replace(NONE, rotation=10.0), dataclasses.replace(NONE, zoom=0.2)):
-        arm = centres(augment(images, keys_of(n), strength)) - centre
+        arm = centres(view(images, keys_of(n), strength)) - centre
         angle = np.degrees(np.arctan2(arm[:, 0], arm[:, 1]))
         length = np.hypot(*arm.T) / 8
         if strength.rotation:
@@ -100,7 +103,7 @@ def test_never_mirrored_nor_upside_down():
     # A spot in one quarter stays in it: the heart keeps its side.
     images = jnp.repeat(spot(8.0, 23.0), 128, axis=0)
     rows, columns = centres(
-        augment(images, keys_of(128), dataclasses.replace(ALL, noise=0.0, support_devices=0.0))
+        view(images, keys_of(128), dataclasses.replace(ALL, noise=0.0, support_devices=0.0))
     ).T
     assert (rows < SIZE / 2).all() and (columns > SIZE / 2).all()
 
@@ -109,7 +112,7 @@ def test_tone_leaves_the_anatomy_where_it_is(key):
     image = jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-0.4, maxval=0.4)
     images = jnp.repeat(image, 64, axis=0)
     tone = dataclasses.replace(NONE, brightness=0.2, contrast=0.3)
-    views = np.asarray(augment(images, keys_of(64), tone)).reshape(64, -1)
+    views = np.asarray(view(images, keys_of(64), tone)).reshape(64, -1)
     gain, offset = np.polyfit(np.asarray(image).ravel(), views.T, 1)
     np.testing.assert_allclose(
         views, gain[:, None] * np.asarray(image).reshape(1, -1) + offset[:, None], atol=1e-5
@@ -121,7 +124,7 @@ def test_tone_leaves_the_anatomy_where_it_is(key):
 
 def test_views_stay_in_range_and_keep_the_shape(key):
     image = jax.random.uniform(key, (16, SIZE, SIZE, 1), minval=-1)
-    views = augment(image, keys_of(16), dataclasses.replace(ALL, brightness=1.0, noise=1.0))
+    views = view(image, keys_of(16), dataclasses.replace(ALL, brightness=1.0, noise=1.0))
     assert views.shape == image.shape and views.dtype == image.dtype
     assert float(jnp.abs(views).max()) <= 1.0
 
@@ -129,36 +132,36 @@ def test_views_stay_in_range_and_keep_the_shape(key):
 def test_the_key_alone_decides_the_view(key):
     image = jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
     images, keys = jnp.repeat(image, 4, axis=0), keys_of(4)
-    views = augment(images, keys, ALL)
+    views = view(images, keys, ALL)
     # Alone or in a batch, the same key gives the same view; another key another one.
     for i in range(4):
-        np.testing.assert_allclose(augment(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-6)
+        np.testing.assert_allclose(view(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-6)
     assert float(jnp.abs(views[0] - views[1]).mean()) > 0.02
 
 
 def test_a_mask_moves_with_its_film_and_has_no_tone():
     n, keys = 16, keys_of(16)
     film = jnp.repeat(spot(12.0, 20.0), n, axis=0)
-    posed = augment(
+    posed = view(
         film,
         keys,
         dataclasses.replace(ALL, brightness=0.0, contrast=0.0, noise=0.0, support_devices=0.0),
     )
-    mask = augment_mask(film > 0, keys, ALL)
+    mask = mask_view(film > 0, keys, ALL)
     assert mask.dtype == bool and mask.shape == film.shape
     assert float((mask == (posed > 0)).mean()) > 0.99
     assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
-    np.testing.assert_array_equal(augment_mask(film > 0, keys, NONE), film > 0)
+    np.testing.assert_array_equal(mask_view(film > 0, keys, NONE), film > 0)
     brightened = dataclasses.replace(
         NONE, brightness=2.0, support_devices=2.0
     )  # enough to light up what is dark
-    np.testing.assert_array_equal(augment_mask(film > 0, keys, brightened), film > 0)
+    np.testing.assert_array_equal(mask_view(film > 0, keys, brightened), film > 0)
 
 
 def test_support_devices_only_brighten_and_by_no_more_than_their_strength(key):
     image = jax.random.uniform(key, (64, SIZE, SIZE, 1), minval=-0.9, maxval=-0.5)
     added = np.asarray(
-        augment(image, keys_of(64), dataclasses.replace(NONE, support_devices=0.4)) - image
+        view(image, keys_of(64), dataclasses.replace(NONE, support_devices=0.4)) - image
     )
     assert -1e-6 < added.min() and 0.3 < added.max() < 0.4 + 1e-6
     assert 0.005 < (added > 0.05).mean() < 0.2  # few pixels: what lies beneath is still seen
@@ -169,7 +172,7 @@ def test_support_devices_leave_the_rest_of_the_view_as_it_was(key):
     bare = dataclasses.replace(
         ALL, contrast=0.0, support_devices=0.0
     )  # contrast is about the film's own mean
-    added = augment(image, keys_of(32), dataclasses.replace(bare, support_devices=0.3)) - augment(
+    added = view(image, keys_of(32), dataclasses.replace(bare, support_devices=0.3)) - view(
         image, keys_of(32), bare
     )
     assert float(added.min()) > -1e-5 and float(added.max()) > 0.2
@@ -190,7 +193,7 @@ def test_support_devices_are_drawn_from_keys_of_their_own():
     own = jax.vmap(
         lambda key: draw_support_devices(jax.random.fold_in(key, Stream.SUPPORT_DEVICES), SIZE)
     )(keys)
-    added = augment(image, keys, dataclasses.replace(NONE, support_devices=0.5))[..., 0]
+    added = view(image, keys, dataclasses.replace(NONE, support_devices=0.5))[..., 0]
     np.testing.assert_allclose(added, 0.5 * own, atol=1e-6)
 
 
@@ -215,7 +218,7 @@ def test_a_third_of_lines_and_beads_is_absent():
 def test_every_strength_does_something(field, key):
     image = 0.9 * jax.random.uniform(key, (1, SIZE, SIZE, 1), minval=-1)
     strength = dataclasses.replace(NONE, **{field: 10.0 if field == "rotation" else 0.2})
-    assert float(jnp.abs(augment(image, keys_of(1), strength) - image).max()) > 0.01
+    assert float(jnp.abs(view(image, keys_of(1), strength) - image).max()) > 0.01
 
 
 def test_what_a_tpu_computes_by_products_is_the_same(key):

@@ -1,10 +1,13 @@
 """What a step of the GAN draws and what it costs, as far as it can be worked out by hand."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from builders import make_tiny_config
 
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import init_gan_params, make_gan_networks
@@ -28,34 +31,60 @@ def test_no_split_over_devices_changes_a_partner():
     np.testing.assert_array_equal(split, gan_objective.partner(rows))
 
 
-class Images:
-    """What the networks of a small GAN draw from films with known margins."""
+call = jax.jit(lambda player, *inputs: player(*inputs))
 
-    def __init__(self, tiny_config, random_like, margin):
-        networks = make_gan_networks(tiny_config)
-        sizes = networks.generator.latent_sizes
-        self.params, self.discriminator = random_like(lambda: init_gan_params(networks, 0))
-        self.generator, self.encoder = gan_objective.bind_players(networks, self.params)
+
+class SmallGan:
+    """Its networks and its films; what it draws of them is one program for all margins."""
+
+    def __init__(self, random_like):
+        self.networks = make_gan_networks(make_tiny_config())
+        sizes = self.networks.generator.latent_sizes
+        self.params, self.discriminator = random_like(lambda: init_gan_params(self.networks, 0))
+        self.players = gan_objective.bind_players(self.networks, self.params)
         self.image = jax.random.uniform(jax.random.key(1), (8, 16, 16, 1), minval=-1)
         self.noise = gan_objective.draw_noise(jax.random.split(jax.random.key(2), 8), sizes)
-        self.networks, self.margin = networks, jnp.array(margin)
         self.draw = jax.jit(self._draw)
-        self.images = self.draw(self.noise)
+        self.slope = jax.jit(jax.grad(self._changes))
 
-    def _draw(self, noise, graft_margin=3.0, params=None) -> StepImages:
+    def _draw(self, params, margin, noise, graft_margin) -> StepImages:
         return gan_objective.draw_images(
-            gan_objective.bind_players(self.networks, self.params if params is None else params),
+            gan_objective.bind_players(self.networks, params),
             self.image,
-            self.margin,
+            margin,
             scale=SCALE,
             noise=noise,
             decide=lambda grafted: jnp.full(len(grafted), graft_margin),
         )
 
+    def _changes(self, params, margin, weights) -> jax.Array:
+        """Sizes of the null changes, of those of transplants and of those carried, weighted."""
+        drawn = self._draw(params, margin, self.noise, 3.0)
+        changes = drawn.null_change, drawn.grafts.change, drawn.grafts.carried
+        return sum(w * jnp.abs(change).sum() for w, change in zip(weights, changes, strict=True))
 
-def test_swaps_lend_class_latents_between_films(tiny_config, random_like):
+
+@pytest.fixture(scope="module")
+def small_gan(random_like) -> SmallGan:
+    return SmallGan(random_like)
+
+
+class Images:
+    """What the small GAN draws from films with known margins."""
+
+    def __init__(self, small_gan: SmallGan, margin, graft_margin=3.0):
+        self.gan, self.margin, self.graft_margin = small_gan, jnp.array(margin), graft_margin
+        self.image, self.noise = small_gan.image, small_gan.noise
+        self.generator, self.encoder = (partial(call, player) for player in small_gan.players)
+        self.images = self.draw(self.noise)
+
+    def draw(self, noise) -> StepImages:
+        return self.gan.draw(self.gan.params, self.margin, noise, self.graft_margin)
+
+
+def test_swaps_lend_class_latents_between_films(small_gan):
     # Of the encoded films (the even ones) the first two are negative, the others positive.
-    films = Images(tiny_config, random_like, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
+    films = Images(small_gan, [-5.0, 0.0, -3.0, 0.0, 4.0, 0.0, 6.0, 0.0])
     drawn = films.images
     assert drawn.reconstruction.shape == drawn.swap.shape == (4, 16, 16, 1)
     assert drawn.sample.shape == drawn.null_change.shape == (2, 16, 16, 1)
@@ -67,16 +96,16 @@ def test_swaps_lend_class_latents_between_films(tiny_config, random_like):
     np.testing.assert_allclose(drawn.swap_target, [-2.0, -2.0, 6.0, 4.0])
 
 
-def test_a_negative_never_uses_its_class_noise(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
+def test_a_negative_never_uses_its_class_noise(small_gan):
+    films = Images(small_gan, [-5.0, 0.0, 4.0, 0.0, -5.0, 0.0, 4.0, 0.0])
     noise = films.noise.replace(z_class=-films.noise.z_class)
     moved = films.draw(noise).reconstruction - films.images.reconstruction
     moved = jnp.abs(moved).max(axis=(1, 2, 3))
     assert (moved[0::2] == 0).all() and (moved[1::2] > 1e-3).all()
 
 
-def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
+def test_samples_ask_for_the_margin_of_their_share(small_gan):
+    films = Images(small_gan, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, -1.0, 0.0])
     # Of each pair the second lends its class latent; the last is a negative and has none.
     for second, expected in ((0.2, -2.0), (0.5, 0.0), (1.0, 4.0)):
         share = jnp.array([0.7, second, 0.3, second])
@@ -84,20 +113,18 @@ def test_samples_ask_for_the_margin_of_their_share(tiny_config, random_like):
         np.testing.assert_allclose(drawn.sample_target, [expected, -2.0], atol=1e-6)
 
 
-def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(
-    tiny_config, random_like
-):
+def test_a_removal_is_measured_where_the_pair_is_a_negative_and_a_positive(small_gan):
     for margins, expected in (
         ([-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, 1.0, 0.0], [1.0, 0.0]),
         ([-5.0, 0.0, -4.0, 0.0, -6.0, 0.0, 1.0, 0.0], [0.0, 1.0]),
     ):
-        films = Images(tiny_config, random_like, margins)
+        films = Images(small_gan, margins)
         np.testing.assert_array_equal(films.images.grafts.has_twin, expected)
         np.testing.assert_array_equal(films.images.grafts.twin, films.image[0::4])
 
 
-def test_a_removal_sees_the_graft_and_draws_without_a_class_latent(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
+def test_a_removal_sees_the_graft_and_draws_without_a_class_latent(small_gan):
+    films = Images(small_gan, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
     # A stronger graft is another film to the encoder...
     share = films.noise.share.at[0].set(1 - films.noise.share[0])
     removal = films.images.grafts.removal
@@ -110,8 +137,8 @@ def test_a_removal_sees_the_graft_and_draws_without_a_class_latent(tiny_config, 
     np.testing.assert_array_equal(again, removal)
 
 
-def test_a_transplant_is_what_the_graft_s_own_class_latent_draws(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
+def test_a_transplant_is_what_the_graft_s_own_class_latent_draws(small_gan):
+    films = Images(small_gan, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
     drawn, film = films.images, films.image[0::4]
     change = (drawn.swap - drawn.reconstruction)[0::2]
     grafted = gan_objective.graft(film, change, films.noise.share[0::2])
@@ -134,17 +161,16 @@ def test_a_transplant_is_what_the_graft_s_own_class_latent_draws(tiny_config, ra
     ],
 )
 def test_a_transplant_is_measured_where_f_sees_a_finding(
-    tiny_config, random_like, margins, graft_margin, expected
+    small_gan, margins, graft_margin, expected
 ):
-    films = Images(tiny_config, random_like, margins)
-    grafts = films._draw(films.noise, graft_margin).grafts
+    grafts = Images(small_gan, margins, graft_margin).images.grafts
     np.testing.assert_array_equal(grafts.has_change, expected)
     if graft_margin <= 0:  # it has no class latent, hence draws no finding
         np.testing.assert_allclose(grafts.change, 0, atol=1e-6)
 
 
-def test_a_null_change_is_what_a_negative_draws_at_the_full_radius(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, 1.0, 0.0])
+def test_a_null_change_is_what_a_negative_draws_at_the_full_radius(small_gan):
+    films = Images(small_gan, [-5.0, 0.0, 4.0, 0.0, 6.0, 0.0, 1.0, 0.0])
     _, (direction, _) = films.encoder(films.image[0::4])
     own = films.images.z_structure[0::2]
     expected = films.generator(own, direction) - films.generator(own, 0 * direction)
@@ -153,16 +179,11 @@ def test_a_null_change_is_what_a_negative_draws_at_the_full_radius(tiny_config, 
     np.testing.assert_array_equal(films.images.is_negative, [1.0, 0.0])
 
 
-def test_who_learns_from_null_changes_and_transplants(tiny_config, random_like):
-    films = Images(tiny_config, random_like, [-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
-
-    def changes(params) -> tuple[jax.Array, ...]:
-        drawn = films._draw(films.noise, params=params)
-        return drawn.null_change, drawn.grafts.change, drawn.grafts.carried
-
-    for number, (generator, encoder) in enumerate([(True, True), (True, True), (False, False)]):
-        total = lambda params, number=number: jnp.abs(changes(params)[number]).sum()
-        slope = jax.jit(jax.grad(total))(films.params)
+def test_who_learns_from_null_changes_and_transplants(small_gan):
+    margin = jnp.array([-5.0, 0.0, 4.0, 0.0, -6.0, 0.0, 1.0, 0.0])
+    learners = [(True, True), (True, True), (False, False)]
+    for chosen, (generator, encoder) in zip(jnp.eye(3), learners, strict=True):
+        slope = small_gan.slope(small_gan.params, margin, chosen)
         largest = {
             name: max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(slope[name]))
             for name in ("generator", "encoder")
@@ -178,8 +199,8 @@ class Brightness(nn.Module):
 
 
 @pytest.mark.parametrize("by_label", [False, True])
-def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, random_like, by_label):
-    films = Images(tiny_config, random_like, [0.0] * 8)
+def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, small_gan, by_label):
+    films = small_gan
     # Of the second pair both are positive: there is no finding to measure, and no null change.
     brightness = jnp.array([-0.01, 0.0, 0.3, 0.0, 0.2, 0.0, 0.1, 0.0])[:, None, None, None]
     centred = films.image - films.image.mean(axis=(1, 2, 3), keepdims=True)
@@ -197,7 +218,7 @@ def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, rando
     @jax.jit
     def draw_and_score(image):
         images = gan_objective.draw_images(
-            (films.generator, films.encoder),
+            films.players,
             image,
             margin,
             scale=SCALE,

@@ -144,7 +144,8 @@ def test_maps_can_be_perturbed(name, key):
     """What Grad-CAM needs: the gradient with respect to every map."""
     network, image = SMALL[name], jax.random.normal(key, (2, 32, 32, 1))
     params = jax.jit(network.init)(key, image)["params"]
-    (_, features), zeros = network.apply({"params": params}, image, mutable=["perturbations"])
+    apply = jax.jit(network.apply, static_argnames="mutable")
+    (_, features), zeros = apply({"params": params}, image, mutable=("perturbations",))
     assert zeros["perturbations"].keys() == features.keys()
     total = lambda zeros: network.apply({"params": params, **zeros}, image)[0][:, 0].sum()
     gradient = jax.jit(jax.grad(total))(zeros)["perturbations"]
