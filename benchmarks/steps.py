@@ -264,8 +264,8 @@ def _model(network: nn.Module, image_size: int) -> Shapes:
 
 
 def _scale() -> Shapes:
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    return Scale(negative=scalar, strong=scalar, graded=scalar)
+    zero = jnp.zeros(())
+    return jax.eval_shape(lambda: Scale(negative=zero, strong=zero, graded=zero))
 
 
 def _gan_state(config: ml_collections.ConfigDict) -> Shapes:

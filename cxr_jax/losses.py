@@ -33,7 +33,7 @@ def segmentation(logit: LungLogit, mask: Mask) -> Each:
     return entropy + 1 - overlap / ((probability + mask).sum(axis=(1, 2, 3)) + 1)
 
 
-def discriminator_logistic(real: Margin, fake: Margin) -> Scalar:
+def discriminator_logistic(real: Margin, fake: Float[AnyArray, "d"]) -> Scalar:
     """Logistic loss of the discriminator (Goodfellow et al., 2014)."""
     return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
 

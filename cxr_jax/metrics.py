@@ -104,7 +104,7 @@ def top_iou(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | None = 
     return shared / (2 * count - shared)
 
 
-def completeness(attribution: np.ndarray, change_of_margin: float) -> float:
+def completeness(attribution: np.ndarray, change_of_margin: float | np.floating) -> float:
     """|sum of a signed map - what it is to explain| / |what it is to explain|; 0 is complete.
 
     The axiom of Sundararajan et al., 2017. NaN where there is nothing to explain: the margin

@@ -38,14 +38,14 @@ def image_grid(image: np.ndarray, titles: Sequence[str]) -> Figure:
     return figure
 
 
-def _show_change(axes, change: np.ndarray, limit: float) -> None:
+def _show_change(axes, change: np.ndarray, limit: float | np.floating) -> None:
     """A signed difference: red is brighter, blue is darker."""
     _show(axes, change, cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
-def probability(margin: float) -> float:
+def probability(margin: float | np.floating) -> float:
     """The finding's, from f's margin: a half at the classifier's own threshold."""
-    return 1 / (1 + np.exp(-margin))
+    return float(1 / (1 + np.exp(-margin)))
 
 
 def _name(axes, name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Integer, Key, UInt8
 
 AnyArray = Array | np.ndarray  # JAX's, traced or on a device, or NumPy's on the host
 
@@ -23,6 +23,7 @@ ZClass = Float[AnyArray, "b n"]  # the origin is a negative film
 Index = Int[AnyArray, "b"]  # position in the global batch, see parallel.example_keys
 FeatureMaps = Mapping[str, Float[AnyArray, "b _ _ _"]]  # of a classifier, by name; of any size
 Scalar = Float[ArrayLike, ""]
+Count = Integer[ArrayLike, ""]  # of steps, say; or a seed
 
 Keys = Key[Array, "b"]  # one for each example, see parallel.example_keys
 

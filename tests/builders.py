@@ -156,7 +156,7 @@ def make_perfect_films(image, margin, **fields) -> Films:
 
     h says half of what f says, and both latents are zeros; `fields` replace some of it.
     """
-    margin = np.asarray(margin)
+    margin = 1.0 * np.asarray(margin)
     rows = len(margin)
     perfect = Films(
         image=image,

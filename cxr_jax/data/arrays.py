@@ -15,16 +15,17 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Float, UInt8
 
 from cxr_jax.datasets import cxr_folder
 from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
-from cxr_jax.types import Image, Pixels
+from cxr_jax.types import AnyArray
 
 logger = logging.getLogger(__name__)
 
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, AnyArray]
 
 RARE = 0.25  # of the films of training: a class less frequent is worth a warning
 
@@ -44,7 +45,7 @@ TRUTHS = (
 )
 
 
-def to_unit_range(pixels: Pixels) -> Image:
+def to_unit_range(pixels: UInt8[AnyArray, "*shape"]) -> Float[AnyArray, "*shape"]:
     """uint8 to float32 in [-1, 1]."""
     return pixels.astype(jnp.float32) / 127.5 - 1
 

@@ -44,7 +44,7 @@ def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.nd
 def realism_draws(
     features: Callable[[Image], np.ndarray],
     frames: np.ndarray,
-    real: Sequence[Image],
+    real: Sequence[np.ndarray],
     *,
     bootstrap: Bootstrap,
 ) -> np.ndarray:
@@ -89,7 +89,7 @@ def realism_draws(
 def realism(
     features: Callable[[Image], np.ndarray],
     frames: np.ndarray,
-    real: Sequence[Image],
+    real: Sequence[np.ndarray],
     *,
     bootstrap: Bootstrap,
 ) -> dict:

@@ -195,7 +195,9 @@ def pixel(
     return jnp.concatenate([image[None], frames])
 
 
-def at_unit_speed(points: Points, draw: Draw, num_steps: int) -> Points:
+def at_unit_speed(
+    points: Points, draw: Draw, num_steps: int
+) -> Float[AnyArray, "{num_steps}+1 b n"]:
     """The same polyline as `num_steps` + 1 points, spread evenly by image distance along it."""
     frames = each_frame(draw, points)
     pieces = distance(frames[1:], frames[:-1])  # [k, b]

@@ -19,6 +19,7 @@ from cxr_jax.types import AnyArray
 
 Map = Float[AnyArray, "b h w c"]
 NewMap = Float[AnyArray, "b h w f"]  # as large, with other channels
+AnyMap = Float[AnyArray, "b _ _ _"]  # of any size, with any channels
 Kernel = Float[AnyArray, "kh kw c f"]
 
 

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from cxr_jax.models.blocks import Conv3, Map, PixelNorm, ResidualBlock, Stem, downsample, upsample
+from cxr_jax.models.blocks import (
+    AnyMap,
+    Conv3,
+    Map,
+    PixelNorm,
+    ResidualBlock,
+    Stem,
+    downsample,
+    upsample,
+)
 from cxr_jax.types import AnyArray, Image, ZClass, ZStructure
 
 Latents = Float[AnyArray, "b p"]
@@ -48,7 +57,9 @@ class Encoder(nn.Module):
             contexts = [context.mean(axis=(1, 2), keepdims=True) for context in contexts]
         return z_structure, self._gaussians(contexts, self.z_class_channels)
 
-    def _gaussians(self, maps: Sequence[Map], channels: Sequence[int]) -> tuple[Latents, Latents]:
+    def _gaussians(
+        self, maps: Sequence[AnyMap], channels: Sequence[int]
+    ) -> tuple[Latents, Latents]:
         """One head a map, packed together."""
         heads = [self._gaussian(x, c) for x, c in zip(maps, channels, strict=False)]
         mean, log_std = zip(*heads, strict=True)

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from cxr_jax.models.blocks import (
+    AnyMap,
     Conv3,
     Map,
     NewMap,
@@ -48,7 +49,7 @@ def num_components(shapes: Sequence[Shape]) -> int:
     return sum(h * w * c for h, w, c in shapes)
 
 
-def unpack(latent: Float[AnyArray, "b p"], shapes: Sequence[Shape]) -> list[Map]:
+def unpack(latent: Float[AnyArray, "b p"], shapes: Sequence[Shape]) -> list[AnyMap]:
     """Cuts a latent vector into its maps."""
     maps, start = [], 0
     for h, w, c in shapes:
@@ -78,7 +79,7 @@ class Modulation(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map, u: NewMap) -> Map:
+    def __call__(self, x: Map, u: Float[AnyArray, "b #h #w f"]) -> Map:
         gain, shift = jnp.split(
             nn.Dense(2 * x.shape[-1], use_bias=False, dtype=self.dtype)(nn.silu(u)), 2, axis=-1
         )
@@ -132,7 +133,7 @@ class Generator(nn.Module):
         # The blur removes the dot pattern of depth-to-space at none of a convolution's cost.
         return jnp.tanh(binomial_blur(x))
 
-    def _conditions(self, z_class: ZClass) -> list[Map]:
+    def _conditions(self, z_class: ZClass) -> list[AnyMap]:
         """What modulates each level: the class maps of its size and coarser ones, joined."""
         shapes = z_class_shapes(self.image_size, self.z_class_channels, self.spatial_z_class)
         branches = [

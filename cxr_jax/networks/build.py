@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -76,7 +77,7 @@ def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
     )
 
 
-def load_function(name: str) -> Callable:
+def load_function(name: str) -> Any:
     """The function that "package.module:function" names.
 
     Raises:

@@ -11,14 +11,15 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
 from cxr_jax.errors import InputError
-from cxr_jax.types import Params
+from cxr_jax.types import AnyArray, Params
 
 Tensors = dict[str, np.ndarray]  # by their names in the state dict, in PyTorch's layout
 
@@ -80,7 +81,7 @@ class _Refused(Exception):
 class _Unpickler(pickle.Unpickler):
     """Knows the names of `ADMITTED` and nothing else: no other function can be called."""
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: io.BufferedIOBase):
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -96,7 +97,7 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(str(key), _Storage(str(key), DTYPES[dtype]))
 
 
-def _read_zip(file: BinaryIO) -> tuple[object, Callable[[_Storage], bytes]]:
+def _read_zip(file: io.BufferedIOBase) -> tuple[object, Callable[[_Storage], bytes]]:
     """What a file of PyTorch 1.6 or later holds, and where its storages' bytes are."""
     archive = zipfile.ZipFile(file)
     (root,) = [n.removesuffix("data.pkl") for n in archive.namelist() if n.endswith("/data.pkl")]
@@ -104,7 +105,7 @@ def _read_zip(file: BinaryIO) -> tuple[object, Callable[[_Storage], bytes]]:
     return content, lambda storage: archive.read(f"{root}data/{storage.key}")
 
 
-def _read_legacy(file: BinaryIO) -> tuple[object, Callable[[_Storage], bytes]]:
+def _read_legacy(file: io.BufferedIOBase) -> tuple[object, Callable[[_Storage], bytes]]:
     """The same of an older file: five pickles and then the storages, each after its length."""
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise ValueError("no PyTorch file")
@@ -203,7 +204,7 @@ def fill(params: Params, tensors: Tensors, path: Path, *, kept: Sequence[str] = 
     """
     tensors = {modern_name(name): tensor for name, tensor in tensors.items()}
 
-    def one(layer: str, leaf: str, value: np.ndarray) -> np.ndarray:
+    def one(layer: str, leaf: str, value: AnyArray | jax.ShapeDtypeStruct) -> np.ndarray:
         name, wanted = f"{layer}.{leaf}", _torch_shape(value.shape)
         if name not in tensors:
             raise InputError(f"{path} lacks parameter {name}, of shape {list(wanted)}")

@@ -202,8 +202,8 @@ def _check_function(section: str, config: ml_collections.ConfigDict, image_size:
     if config.weights:
         raise InputError(f"{section}.module brings its own weights; leave {section}.weights away")
     function, image = load_function(config.module), jnp.zeros((2, image_size, image_size, 1))
-    network = make_external(function, config.convention)
     try:
+        network = make_external(function, config.convention)
         answer = jax.eval_shape(function, image).shape
         jax.eval_shape(jax.grad(lambda image: network.apply({}, image)[0].sum()), image)
     except Exception as error:

@@ -31,7 +31,7 @@ def find_films(arrays: Arrays, names: Sequence[str]) -> np.ndarray:
 
 
 def choose(
-    margin: np.ndarray, count: int, num_skipped: int = 0, *, named: Sequence[int] = ()
+    margin: np.ndarray, count: int, num_skipped: int = 0, *, named: Sequence[int] | np.ndarray = ()
 ) -> np.ndarray:
     """Rows of films that f calls positive and negative, half of `count` each if there are so many.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
+from cxr_jax.types import Scalar
 
 
 def _drop_lines_after(path: Path, step: int) -> None:
@@ -35,7 +36,7 @@ class MetricWriter:
         self._task, self._num_steps, self._batch_size = directory.name, num_steps, batch_size
         self._clock, self._step = time.monotonic(), start_step
 
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    def write(self, step: int, scalars: Mapping[str, Scalar]) -> None:
         """Records `scalars` at `step` and shows the progress line.
 
         Raises:

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cxr_jax.errors import InputError
-from cxr_jax.types import Index, Params
+from cxr_jax.types import Count, Index, Keys, Params
 
 AXIS = "devices"
 Devices = Sequence[jax.Device]
@@ -148,7 +148,7 @@ def total(tree: Params) -> Params:
     return jax.lax.psum(tree, AXIS)
 
 
-def example_keys(seed: int | jax.Array, step: jax.Array, index: Index) -> jax.Array:
+def example_keys(seed: Count, step: Count, index: Index) -> Keys:
     """One random key for each example, folded from (seed, step, position in the global batch).
 
     The device plays no part, so 1, 4 and 8 devices draw the same numbers and a resumed run repeats

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from cxr_jax.types import Image, Label, Margin
+from cxr_jax.types import Image, Label, Margin, Scalar
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Attack:
       num_steps: steps of ascent.
     """
 
-    epsilon: float
-    step_size: float
+    epsilon: Scalar
+    step_size: Scalar
     num_steps: int
 
 

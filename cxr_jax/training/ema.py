@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from cxr_jax.types import Params
+from cxr_jax.types import Count, Params
 
 
 @flax.struct.dataclass(kw_only=True)
 class EmaState:
     """Everything that training changes."""
 
-    step: jax.Array
+    step: Count
     params: Params
     ema: Params
     optimizer: optax.OptState
@@ -33,7 +33,7 @@ def init_state(params: Params, optimizer: optax.GradientTransformation) -> EmaSt
     )
 
 
-def replace(params: Params, new: Mapping[str, Params]) -> Params:
+def replace(params: Params, new: Params) -> Params:
     """Nested dictionaries with the leaves of `new` in their places."""
     if not isinstance(params, Mapping):
         return new

@@ -32,7 +32,7 @@ from cxr_jax.training.gan import (
 from cxr_jax.training.gan_objective import draw_noise, generator_loss
 from cxr_jax.training.gan_state import FrozenInputs, StepHParams
 from cxr_jax.training.loop import Plan, Snapshot, make_averages
-from cxr_jax.types import Params
+from cxr_jax.types import Count, Params
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 class EncoderState:
     """Everything that training changes."""
 
-    step: jax.Array
+    step: Count
     encoder: Params
     optimizer: optax.OptState
 

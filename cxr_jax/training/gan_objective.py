@@ -27,7 +27,7 @@ from collections.abc import Mapping
 import flax
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool
+from jaxtyping import Bool, Float, Int
 
 from cxr_jax import losses
 from cxr_jax.models.model import Model
@@ -65,16 +65,17 @@ def draw_noise(keys: jax.Array, latent_sizes: tuple[int, int]) -> StepNoise:
     """Draws from each encoded film's own key."""
     num_structure, num_class = latent_sizes
 
-    def draw_one(key: jax.Array) -> StepNoise:
+    def draw_one(key: jax.Array) -> tuple[jax.Array, ...]:
         key_structure, key_class, key_sample, key_share = jax.random.split(key, 4)
-        return StepNoise(
-            z_structure=jax.random.normal(key_structure, (num_structure,)),
-            z_class=jax.random.normal(key_class, (num_class,)),
-            sample=jax.random.normal(key_sample, (num_structure,)),
-            share=jax.random.uniform(key_share),
+        return (
+            jax.random.normal(key_structure, (num_structure,)),
+            jax.random.normal(key_class, (num_class,)),
+            jax.random.normal(key_sample, (num_structure,)),
+            jax.random.uniform(key_share),
         )
 
-    return jax.vmap(draw_one)(keys[0::2])
+    z_structure, z_class, sample, share = jax.vmap(draw_one)(keys[0::2])
+    return StepNoise(z_structure=z_structure, z_class=z_class, sample=sample, share=share)
 
 
 def partner(rows: jax.Array) -> jax.Array:
@@ -215,12 +216,12 @@ class GeneratorOutputs:
     """
 
     terms: Mapping[str, jax.Array]
-    fake: Image
-    fake_grade: jax.Array
-    real_grade: jax.Array
+    fake: Float[AnyArray, "fakes h w 1"]
+    fake_grade: Int[AnyArray, "fakes"]
+    real_grade: Int[AnyArray, "batch"]
     z_structure: ZStructure
     is_positive: Margin
-    margin: Margin
+    margin: Float[AnyArray, "batch"]
 
 
 def generator_loss(

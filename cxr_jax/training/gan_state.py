@@ -13,7 +13,7 @@ import optax
 from cxr_jax.models.model import Model
 from cxr_jax.networks.grading import Scale
 from cxr_jax.training import ema
-from cxr_jax.types import Params
+from cxr_jax.types import Count, Params, Scalar
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -25,8 +25,8 @@ class StepHParams:
       seed: from which a step's random numbers are folded; uint32.
     """
 
-    weights: Mapping[str, jax.Array]
-    seed: jax.Array
+    weights: Mapping[str, Scalar]
+    seed: Count
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -52,7 +52,7 @@ class GanState:
       discriminator: of {"image", "latent"}: the discriminator and the critic of z_structure.
     """
 
-    step: jax.Array
+    step: Count
     generator: Params
     discriminator: Params
     ema: Params

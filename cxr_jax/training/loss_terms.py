@@ -4,15 +4,16 @@ A new term is a function here, under `@loss_term`, and its weight in configs/bas
 records and the checks of a config go by this registry.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import flax
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from cxr_jax import losses
 from cxr_jax.networks.grading import Scale
-from cxr_jax.types import Image, Margin, Scalar, ZStructure
+from cxr_jax.types import AnyArray, FeatureMaps, Image, Margin, Scalar, ZStructure
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
 
@@ -54,12 +55,12 @@ class StepImages:
 
     reconstruction: Image
     swap: Image
-    sample: Image
+    sample: Float[AnyArray, "pairs h w 1"]
     swap_target: Margin
-    sample_target: Margin
+    sample_target: Float[AnyArray, "pairs"]
     grafts: Grafts
-    null_change: Image
-    is_negative: Margin
+    null_change: Float[AnyArray, "pairs h w 1"]
+    is_negative: Float[AnyArray, "pairs"]
     z_structure: ZStructure
     structure_moments: Gaussian
     class_moments: Gaussian
@@ -79,13 +80,13 @@ class StepAnswers:
     """
 
     film: Image
-    features: Mapping[str, jax.Array]
+    features: FeatureMaps
     images: StepImages
     scale: Scale
-    margin: Margin
-    target: Margin
-    drawn_features: Mapping[str, jax.Array]
-    realness: Margin
+    margin: Float[AnyArray, "drawn"]
+    target: Float[AnyArray, "drawn"]
+    drawn_features: FeatureMaps
+    realness: Float[AnyArray, "fakes"]
     leak: Margin
 
     @property

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from cxr_jax import losses
-from cxr_jax.types import Image, Index, Label, Margin, ZClass, ZStructure
+from cxr_jax.types import Image, Index, Label, Margin, Scalar, ZClass, ZStructure
 
 TERMS = ("adversarial", "entropy", "mode_seeking")
 EPSILON = 1e-2  # images that hardly differ at all are not pushed apart without bounds
@@ -49,13 +49,14 @@ def draw_noise(keys: jax.Array, index: Index, latent_sizes: tuple[int, int]) -> 
     """Draws from each example's own key; every second image of the global batch is a positive."""
     num_structure, num_class = latent_sizes
 
-    def draw_one(key: jax.Array, label: jax.Array) -> PaperNoise:
+    def draw_one(key: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         key_structure, key_class = jax.random.split(key)
         z_structure = jax.random.normal(key_structure, (num_structure,))
-        z_class = label * jax.random.normal(key_class, (num_class,))
-        return PaperNoise(z_structure=z_structure, z_class=z_class, label=label)
+        return z_structure, label * jax.random.normal(key_class, (num_class,))
 
-    return jax.vmap(draw_one)(keys, index % 2)
+    label = index % 2
+    z_structure, z_class = jax.vmap(draw_one)(keys, label)
+    return PaperNoise(z_structure=z_structure, z_class=z_class, label=label)
 
 
 def mode_seeking(image: Image, z_structure: ZStructure) -> jax.Array:
@@ -88,6 +89,6 @@ def generator_terms(
     }
 
 
-def weigh(terms: Mapping[str, jax.Array], weights: Mapping[str, jax.Array]) -> jax.Array:
+def weigh(terms: Mapping[str, Scalar], weights: Mapping[str, Scalar]) -> Scalar:
     """The loss: adversarial + w * entropy + mode seeking by its weight."""
     return sum(weights[name] * terms[name] for name in TERMS)

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -13,7 +14,6 @@ from cxr_jax.data.arrays import Arrays, to_unit_range
 from cxr_jax.data.augment import Augmentation, augment
 from cxr_jax.data.film_parameters import NAMES, SOURCES, film_parameters
 from cxr_jax.models.model import Model
-from cxr_jax.models.regressor import Regressor
 from cxr_jax.networks.build import make_regressor
 from cxr_jax.runtime import parallel
 from cxr_jax.training.supervised import Evaluator, Loss, Untaught, finite_or_none, train
@@ -37,7 +37,7 @@ def fit_standardisation(parameters: np.ndarray) -> Standardisation:
     return Standardisation(mean=parameters.mean(axis=0), std=std)
 
 
-def regressor_loss(network: Regressor, augmentation: Augmentation) -> Loss:
+def regressor_loss(network: nn.Module, augmentation: Augmentation) -> Loss:
     """Mean squared error of the standardised parameters."""
 
     def loss(params: Params, batch: Arrays, keys: jax.Array, step: jax.Array) -> jax.Array:

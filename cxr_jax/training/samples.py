@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from cxr_jax import plots
 from cxr_jax.data.arrays import Arrays, to_unit_range
@@ -15,7 +16,7 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
 from cxr_jax.training.gan_state import FrozenInputs
-from cxr_jax.types import Image, Params, Pixels, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Image, Params, Pixels, ZClass, ZStructure
 
 NUM_PRIOR = 3  # chests from N(0, I)
 NUM_FILMS = 3  # of each class
@@ -65,7 +66,12 @@ def _generate(generator: Model, z_structure: ZStructure, z_class: ZClass) -> Ima
 
 
 def _draw(
-    path: Path, generator: Model, z_structure: ZStructure, *, lent: ZClass, title: str
+    path: Path,
+    generator: Model,
+    z_structure: ZStructure,
+    *,
+    lent: Float[AnyArray, "lent n"],
+    title: str,
 ) -> None:
     """A sheet with one z_structure a row, one lent z_class at two strengths a pair of columns."""
     z_class = jnp.stack([0 * lent[0], *(share * z for z in lent for share in STRENGTHS)])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
@@ -10,7 +11,6 @@ from cxr_jax import losses, metrics
 from cxr_jax.data.arrays import Arrays, to_unit_range
 from cxr_jax.data.augment import Augmentation, augment, augment_mask
 from cxr_jax.models.model import Model
-from cxr_jax.models.segmenter import Segmenter
 from cxr_jax.networks.build import make_segmenter
 from cxr_jax.runtime import parallel
 from cxr_jax.training.supervised import Evaluator, Loss, Untaught, finite_or_none, train
@@ -21,7 +21,7 @@ SEED = 2  # added to the run's: f and h have 0 and 1
 ANY_LABEL = -1
 
 
-def segmenter_loss(network: Segmenter, augmentation: Augmentation) -> Loss:
+def segmenter_loss(network: nn.Module, augmentation: Augmentation) -> Loss:
     """Pixel by pixel and as a whole, on films that are moved together with their masks."""
 
     def loss(params: Params, batch: Arrays, keys: jax.Array, step: jax.Array) -> jax.Array:

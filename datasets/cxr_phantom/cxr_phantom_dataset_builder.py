@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -50,8 +50,8 @@ def make_config(
     train: int = 4000,
     validation: int = 500,
     test: int = 500,
-    marker_train: MarkerProbabilities = (0.0, 0.0),
-    marker_test: MarkerProbabilities = (0.0, 0.0),
+    marker_train: Sequence[float] = (0.0, 0.0),
+    marker_test: Sequence[float] = (0.0, 0.0),
 ) -> PhantomConfig:
     """The config of these fields; one object per set of fields, as TFDS demands of a name."""
     return _config(size, seed, train, validation, test, tuple(marker_train), tuple(marker_test))

@@ -128,13 +128,15 @@ def test_realism_does_not_depend_on_the_scale_of_features():
 def test_realism_of_few_walks_is_a_number(rows):
     # Half of the resamples of two walks have one of them twice, and no pair to compare.
     walk = np.stack([films(rows, 1), films(rows, 2, 1.0)], axis=1)
-    entry = realism.realism(flat, walk, films(9, 0), bootstrap=BOOTSTRAP)
+    entry = realism.realism(flat, walk, (films(9, 0), films(9, 1)), bootstrap=BOOTSTRAP)
     json.dumps(entry, allow_nan=False)
     assert np.isfinite(entry["mean"])
 
 
 def test_realism_of_one_walk_is_undefined():
-    entry = realism.realism(flat, films(2, 0)[None], films(9, 0), bootstrap=BOOTSTRAP)
+    entry = realism.realism(
+        flat, films(2, 0)[None], (films(9, 0), films(9, 1)), bootstrap=BOOTSTRAP
+    )
     assert entry["mean"] is None and entry["reason"]
 
 

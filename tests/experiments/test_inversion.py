@@ -9,12 +9,12 @@ from experiments.studies import inversion
 
 
 def make_films(share: np.ndarray, margin: np.ndarray) -> tuple[Films, np.ndarray]:
-    """Grey films with one bright pixel, of which the change takes away a share; and their twins."""
-    image = np.zeros((len(share), 4, 4, 1), np.float32)
-    image[:, 0, 0] = 0.5
-    twin = np.full(image.shape, 127.5)  # grey, as pixels
+    """Black films with one grey pixel, of which the change takes away a share; and their twins."""
+    twin = np.zeros((len(share), 4, 4, 1), np.uint8)
+    image = np.full(twin.shape, -1, np.float32)
+    image[:, 0, 0] = -0.5
     drawn = image + 0.1  # an error of reconstruction that the change does not carry
-    origin = drawn - share.reshape(-1, 1, 1, 1) * image
+    origin = drawn - share.reshape(-1, 1, 1, 1) * (image + 1)
     films = make_perfect_films(
         image, margin, drawn=drawn, origin=origin, drawn_margin=margin - 0.25
     )

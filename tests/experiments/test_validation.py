@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import make_stopped, make_thresholds, make_walk
+from builders import make_guide, make_perfect_films, make_stopped, make_thresholds, make_walk
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import phantom
@@ -13,7 +13,7 @@ from experiments.studies import validation
 
 SIDE, BRIGHT = 8, 0.5
 THRESHOLDS = make_thresholds(gap=4.0, judge_gap=4.0, positive=2.0, negative=-2.0)
-CALIBRATION = Calibration(thresholds=THRESHOLDS, guide=None, reach=1.0, path="linear")
+CALIBRATION = Calibration(thresholds=THRESHOLDS, guide=make_guide(), reach=1.0, path="linear")
 
 
 def walk_to(
@@ -38,7 +38,8 @@ def make_positives() -> Group:
     end[1, 4, 4:6] = BRIGHT
     truth = dict(twin=twin, lesion_mask=lesion, lookalike_mask=lookalike, lung_mask=lung)
     walk = walk_to(film, end, 2.0, last=np.array([-2.0, 1.0]), towards=-1)
-    return Group(towards=-1, films=None, truth=truth, walks={"linear": [walk]})
+    films = make_perfect_films(film, np.full(2, 2.0))
+    return Group(towards=-1, films=films, truth=truth, walks={"linear": [walk]})
 
 
 def test_the_figures_by_hand():
@@ -47,7 +48,8 @@ def test_the_figures_by_hand():
         walk_to(black, black + 0.1, -2.0, last=np.array([2.0, 2.0, last]), towards=1)
         for last in (2.0, -1.0)
     ]
-    negatives = Group(towards=1, films=None, truth={}, walks={"linear": back})
+    films = make_perfect_films(black, np.full(3, -2.0))
+    negatives = Group(towards=1, films=films, truth={}, walks={"linear": back})
     found = validation.summarise(make_positives(), negatives, CALIBRATION)
     means = {name: entry["mean"] for name, entry in found.items()}
     assert means == pytest.approx(

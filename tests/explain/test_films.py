@@ -20,7 +20,7 @@ def make_films(rows: int, **fields) -> Films:
         margin,
         judge_margin=2 * margin,
         drawn_judge_margin=2 * margin,
-        z_class=np.arange(rows)[:, None],
+        z_class=np.arange(1.0 * rows)[:, None],
     )
     return perfect.replace(**fields)
 

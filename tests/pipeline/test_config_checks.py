@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+from ml_collections import ConfigDict
 
 from cxr_jax.configs import base, covid, paper, phantom, shortcut
 from cxr_jax.errors import InputError
@@ -231,10 +232,10 @@ def test_the_papers_system_is_whole(field, value, needed):
 def test_terms_and_weights_of_the_objective_are_the_same(config):
     config_checks.check_weights(config.gan.weights)
     weights = config.gan.weights.to_dict()
-    text = refused(config_checks.check_weights, weights | {"beauty": 1.0})
+    text = refused(config_checks.check_weights, ConfigDict(weights | {"beauty": 1.0}))
     assert "has 'beauty'" in text and "pixel, feature, margin" in text
     del weights["confusion"]
-    assert "lacks 'confusion'" in refused(config_checks.check_weights, weights)
+    assert "lacks 'confusion'" in refused(config_checks.check_weights, ConfigDict(weights))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Float
 
-from cxr_jax.models.blocks import Map
+from cxr_jax.models.blocks import AnyMap, Map
 from cxr_jax.models.published.torch_layers import (
     BatchNorm,
     Conv,
@@ -67,7 +67,7 @@ class ResNet(nn.Module):
             layer = BatchNorm(total=self.total, dtype=self.dtype, name=name)
             return layer(x, train=keys is not None)
 
-        def bottleneck(name: str, x: Map, width: int, *, stride: int) -> Float[AnyArray, "b _ _ _"]:
+        def bottleneck(name: str, x: Map, width: int, *, stride: int) -> AnyMap:
             y = nn.relu(norm(f"{name}.bn1", conv(width, 1, name=f"{name}.conv1")(x)))
             y = nn.relu(norm(f"{name}.bn2", conv(width, 3, stride, name=f"{name}.conv2")(y)))
             y = norm(f"{name}.bn3", conv(EXPANSION * width, 1, name=f"{name}.conv3")(y))

@@ -25,7 +25,7 @@ Thinned = Float[AnyArray, "b _ _ c"]  # of a map: some of its pixels
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # He et al., 2015
 
 
-def identity(value: jax.Array) -> jax.Array:
+def identity(value: AnyArray) -> AnyArray:
     """The sum over one device."""
     return value
 
@@ -87,7 +87,7 @@ class BatchNorm(nn.Module):
       momentum: the new batch's share in the running statistics.
     """
 
-    total: Callable[[jax.Array], jax.Array] = identity
+    total: Callable[[AnyArray], AnyArray] = identity
     momentum: float = 0.1
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
