@@ -27,7 +27,7 @@ if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1" and importlib.metadat
         + " --xla_cpu_enable_concurrency_optimized_scheduler=false"
     )
 
-import unchecked_trees  # noqa: F401  # before anything that imports the package
+import typechecks  # noqa: F401  # before anything that imports the package
 
 # isort: split
 import builders
