@@ -10,7 +10,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
-from cxr_jax.datasets.cxr_phantom.phantom import IMAGE_NAMES, MASK_NAMES, PhantomSpec, draw
+from cxr_jax.datasets.cxr_phantom.phantom import (
+    IMAGE_NAMES,
+    MASK_NAMES,
+    OTHER,
+    PhantomSpec,
+    draw,
+)
 
 SIZES = (32, 64, 128, 256)
 SPLIT_STRIDE = 10_000_000  # the first patient of each split; no split may reach the next one
@@ -28,6 +34,7 @@ class PhantomConfig(tfds.core.BuilderConfig):
       train, validation, test: number of examples in each split.
       marker_train: marker probabilities of the train and validation splits.
       marker_test: marker probabilities of the test split.
+      finding_half: see `PhantomSpec`.
     """
 
     size: int
@@ -37,10 +44,11 @@ class PhantomConfig(tfds.core.BuilderConfig):
     test: int
     marker_train: MarkerProbabilities
     marker_test: MarkerProbabilities
+    finding_half: str
 
     def spec(self, split: str) -> PhantomSpec:
         positive, negative = self.marker_test if split == "test" else self.marker_train
-        return PhantomSpec(self.size, positive, negative)
+        return PhantomSpec(self.size, positive, negative, self.finding_half)
 
 
 def make_config(
@@ -52,22 +60,31 @@ def make_config(
     test: int = 500,
     marker_train: Sequence[float] = (0.0, 0.0),
     marker_test: Sequence[float] = (0.0, 0.0),
+    finding_half: str = "",
 ) -> PhantomConfig:
     """The config of these fields; one object per set of fields, as TFDS demands of a name."""
-    return _config(size, seed, train, validation, test, tuple(marker_train), tuple(marker_test))
+    markers = tuple(marker_train), tuple(marker_test)
+    return _config(size, seed, train, validation, test, *markers, finding_half)
 
 
 @functools.cache
-def _config(size, seed, train, validation, test, marker_train, marker_test) -> PhantomConfig:
+def _config(
+    size, seed, train, validation, test, marker_train, marker_test, finding_half
+) -> PhantomConfig:
     for name, count in {"train": train, "validation": validation, "test": test}.items():
         if not 0 < count <= SPLIT_STRIDE:
             raise ValueError(f"{name} must be in 1..{SPLIT_STRIDE}, got {count}")
     probabilities = (*marker_train, *marker_test)
     if len(probabilities) != 4 or not all(0.0 <= p <= 1.0 for p in probabilities):
         raise ValueError(f"need two pairs in [0, 1], got {marker_train} and {marker_test}")
+    if finding_half not in ("", *OTHER):
+        raise ValueError(
+            f"finding_half must be '' or one of {', '.join(OTHER)}, got {finding_half!r}"
+        )
     markers = "_".join(repr(float(p)) for p in probabilities)
+    half = f"_{finding_half}" if finding_half else ""
     return PhantomConfig(
-        name=f"{size}px_seed{seed}_{train}_{validation}_{test}_marker_{markers}",
+        name=f"{size}px_seed{seed}_{train}_{validation}_{test}_marker_{markers}{half}",
         description=f"{size} x {size} phantom radiographs",
         size=size,
         seed=seed,
@@ -76,6 +93,7 @@ def _config(size, seed, train, validation, test, marker_train, marker_test) -> P
         test=test,
         marker_train=marker_train,
         marker_test=marker_test,
+        finding_half=finding_half,
     )
 
 

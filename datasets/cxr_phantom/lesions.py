@@ -1,5 +1,7 @@
 """Ground-glass opacities: where COVID-19 shows on the film, and how dense."""
 
+import dataclasses
+
 import numpy as np
 
 from cxr_jax.datasets.cxr_phantom.canvas import Canvas, smooth_noise, splat
@@ -8,6 +10,7 @@ from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
 MOST_LESIONS = 8
 PUFFS = 9  # blobs that make the cloud of one lesion
+PUFF_REACH = 1.5  # of a lesion's reach: how far its puffs go
 MOST_FILLED = 1.0  # share of the air that fluid replaces in a lesion of severity 1
 MASK_FRACTION = 0.15  # of the image's own peak: where an opacity counts as there
 BARELY_VISIBLE = 0.05  # share of positives
@@ -32,12 +35,62 @@ def place_lesions(rng: np.random.Generator, p: Patient) -> np.ndarray:
     return place_in_lung(p, left, 0.03 + 0.95 * height, 0.98 * lateral)
 
 
-def draw_cloud(rng: np.random.Generator, p: Patient, canvas: Canvas, severity: float) -> np.ndarray:
-    """Thickness [size, size] of all lesions, each a heap of soft puffs; rises with severity.
+def is_within(p: Patient, half: str, centre: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Which lesions [n] lie in a half of the film, and do not reach over its middle."""
+    place = body_to_film(p, centre)[:, 0 if half in ("left", "right") else 1]
+    side = place if half in ("right", "lower") else -place
+    return side > PUFF_REACH * p.scale * reach
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lesions:
+    """The lesions of one patient, MOST_LESIONS in number, of which those can be drawn that are on.
+
+    Attributes:
+      centre: body points [MOST_LESIONS, 2]; `reach`: how far each goes, in body units.
+      stage: how far each has come at this severity, in [0, 1]: 0 has not begun.
+      points, radius, weight: of their puffs, film points and film units.
+      filled: share of the air that is replaced; `texture`, `room`: [size, size], how uneven the
+        fluid is, and what attenuation there is room for, in nepers.
+    """
+
+    centre: np.ndarray
+    reach: np.ndarray
+    stage: np.ndarray
+    points: np.ndarray
+    radius: np.ndarray
+    weight: np.ndarray
+    filled: float
+    texture: np.ndarray
+    room: np.ndarray
+
+    def attenuation(self, canvas: Canvas, on: np.ndarray) -> np.ndarray:
+        """Attenuation [size, size] in nepers of the lesions that are on [MOST_LESIONS] bool."""
+        cloud = splat(canvas, self.points, self.radius, self.weight * np.repeat(on, PUFFS))
+        # Clouds that overlap saturate; Gaussian tails are cut off so that lesions end somewhere.
+        opacity = 1.0 - np.exp(-np.maximum(cloud - 0.06, 0.0))
+        return self.filled * opacity * self.texture * self.room
+
+
+def draw_lesions(
+    rng: np.random.Generator,
+    p: Patient,
+    canvas: Canvas,
+    *,
+    lungs: Lungs,
+    severity: float,
+    half: str = "",
+) -> Lesions:
+    """Lesions that are nowhere outside the lungs, and nowhere less for a higher severity.
 
     Every lesion has an onset, the severity at which it appears. All are drawn whatever the
     severity, so that one patient can be rendered at every stage.
+
+    Args:
+      half: of the film, in which at least one of them lies; "" for none.
     """
+    texture = 1.0 + 0.15 * smooth_noise(rng, canvas.size, 17)
+    texture += 0.15 * smooth_noise(rng, canvas.size, 31)
     centre = place_lesions(rng, p)
     onset = np.sort(rng.uniform(-0.5, 0.9, MOST_LESIONS))
     onset[0] = -1.0  # at any severity there is at least one
@@ -46,27 +99,28 @@ def draw_cloud(rng: np.random.Generator, p: Patient, canvas: Canvas, severity: f
     offset = rng.normal(0.0, 0.8, (MOST_LESIONS, PUFFS, 2))
     offset[:, 0] = 0.0  # one puff stays in the middle
     width = rng.uniform(0.45, 0.9, (MOST_LESIONS, PUFFS))
+    if half:
+        while not (inside := is_within(p, half, centre, reach)).any():
+            centre = place_lesions(rng, p)
+        first = int(inside.argmax())  # what is there at any severity must lie in the half
+        onset[[0, first]] = onset[[first, 0]]
 
     stage = np.clip((severity - onset) / 0.15, 0.0, 1.0)
     points = centre[:, None] + reach[:, None, None] * offset
     radius = (0.7 + 0.3 * severity) * p.scale * reach[:, None] * width
-    weight = np.repeat(0.55 * stage * thickness, PUFFS)
-    return splat(canvas, body_to_film(p, points.reshape(-1, 2)), radius.ravel(), weight)
-
-
-def draw_lesions(
-    rng: np.random.Generator, p: Patient, canvas: Canvas, lungs: Lungs, severity: float
-) -> np.ndarray:
-    """Attenuation [size, size] in nepers: zero outside the lungs, nowhere falling with severity."""
-    texture = 1.0 + 0.15 * smooth_noise(rng, canvas.size, 17)
-    texture += 0.15 * smooth_noise(rng, canvas.size, 31)
-    cloud = draw_cloud(rng, p, canvas, severity)
-    # Clouds that overlap saturate; Gaussian tails are cut off so that lesions end somewhere.
-    opacity = 1.0 - np.exp(-np.maximum(cloud - 0.06, 0.0))
-    # Fluid takes the place of air: where the beam meets less lung it adds less, and beside the
-    # heart, whose border fades over a few pixels, it must not draw a bright rim.
-    room = lungs.edge * np.maximum(lungs.air - 0.2 * p.lung_air, 0.15 * p.lung_air)
-    return (MOST_FILLED * severity**0.5) * opacity * np.clip(texture, 0.2, 1.2) * room
+    return Lesions(
+        centre=centre,
+        reach=reach,
+        stage=stage,
+        points=body_to_film(p, points.reshape(-1, 2)),
+        radius=radius.ravel(),
+        weight=np.repeat(0.55 * stage * thickness, PUFFS),
+        filled=MOST_FILLED * severity**0.5,
+        texture=np.clip(texture, 0.2, 1.2),
+        # Fluid takes the place of air: where the beam meets less lung it adds less, and beside the
+        # heart, whose border fades over a few pixels, it must not draw a bright rim.
+        room=lungs.edge * np.maximum(lungs.air - 0.2 * p.lung_air, 0.15 * p.lung_air),
+    )
 
 
 def lesion_mask(attenuation: np.ndarray) -> np.ndarray:

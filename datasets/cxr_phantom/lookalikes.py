@@ -1,5 +1,7 @@
 """Harmless bright things that both classes carry: nodules, nipples, ports, monitor leads."""
 
+import dataclasses
+
 import numpy as np
 
 from cxr_jax.datasets.cxr_phantom.canvas import Canvas, splat
@@ -69,17 +71,57 @@ def lead(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points, radii, weights
 
 
-def draw_lookalikes(rng: np.random.Generator, p: Patient, canvas: Canvas) -> np.ndarray:
-    """Attenuation [size, size] in nepers; exactly zero where nothing is."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lookalikes:
+    """The look-alikes of one patient, of which those can be drawn that are on.
+
+    Attributes:
+      names: of each: "nodule", "nipple" or "device".
+      points, radii, weights: of their blobs, film points and film units.
+      owner: to which of them each blob belongs.
+    """
+
+    names: tuple[str, ...]
+    points: np.ndarray
+    radii: np.ndarray
+    weights: np.ndarray
+    owner: np.ndarray
+
+    def attenuation(self, canvas: Canvas, on: np.ndarray) -> np.ndarray:
+        """Attenuation [size, size] in nepers of those that are on; exactly zero where nothing is.
+
+        Args:
+          on: bool, one for each of `names`.
+        """
+        if not self.names:
+            return np.zeros((canvas.size, canvas.size), np.float32)
+        sheen = splat(canvas, self.points, self.radii, self.weights * on[self.owner])
+        return np.where(sheen > 0.02, sheen, np.float32(0.0))
+
+
+def draw_lookalikes(rng: np.random.Generator, p: Patient) -> Lookalikes:
+    """Each kind is there or not, independently of the others and of the label."""
     present = rng.random(3) < (NODULE_PROBABILITY, NIPPLE_PROBABILITY, DEVICE_PROBABILITY)
     device = port(rng) if rng.random() < 0.5 else lead(rng)
-    drawn = [nodules(rng, p), nipples(rng, p), device]
-    chosen = [blobs for blobs, here in zip(drawn, present, strict=True) if here]
-    if not chosen:
-        return np.zeros((canvas.size, canvas.size), np.float32)
-    points, radii, weights = (np.concatenate(column) for column in zip(*chosen, strict=True))
-    sheen = splat(canvas, body_to_film(p, points), radii * p.scale, weights)
-    return np.where(sheen > 0.02, sheen, np.float32(0.0))
+    kinds = {"nodule": nodules(rng, p), "nipple": nipples(rng, p), "device": device}
+    names, blobs, owner = [], [], []
+    for (name, drawn), here in zip(kinds.items(), present, strict=True):
+        if here:
+            # Of the first two every blob is one of its own; a device is one of many.
+            each = np.zeros(len(drawn[0]), int) if name == "device" else np.arange(len(drawn[0]))
+            owner.append(len(names) + each)
+            blobs.append(drawn)
+            names += [name] * (int(each.max()) + 1)
+    if not blobs:
+        blobs, owner = [(np.zeros((0, 2)), np.zeros(0), np.zeros(0))], [np.zeros(0, int)]
+    points, radii, weights = (np.concatenate(column) for column in zip(*blobs, strict=True))
+    return Lookalikes(
+        names=tuple(names),
+        points=body_to_film(p, points),
+        radii=radii * p.scale,
+        weights=weights,
+        owner=np.concatenate(owner),
+    )
 
 
 def lookalike_mask(attenuation: np.ndarray) -> np.ndarray:
