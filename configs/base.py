@@ -44,9 +44,11 @@ def get_classifier() -> ConfigDict:
     """The explained classifier."""
     return ConfigDict(
         dict(
-            architecture="compact",  # or vgg16, densenet121, resnet50
-            # of compact: channels at 1/2, 1/4, 1/8, 1/16 of the image size
+            architecture="compact",  # or plain, vgg16, densenet121, resnet50
+            patients="all",  # of the training films; or "one half", "other half"
+            # of compact and plain: channels at 1/2, 1/4, 1/8, 1/16 of the image size
             widths=(16, 32, 64, 96),
+            visible="",  # of the same: the half it is shown, left, right, upper, lower; "": all
             convention=get_convention(),  # of all others
             # "package.module:function", images [b, h, w, 1] in [-1, 1] to margins [b] or logits:
             # a classifier of your own, in place of any that is trained here
@@ -68,8 +70,9 @@ def get_classifier() -> ConfigDict:
 
 
 def get_judge() -> ConfigDict:
-    """The independent classifier h: other seed, widths and augmentation."""
+    """The independent classifier h: of another kind, with other seed, widths and augmentation."""
     judge = get_classifier()
+    judge.architecture = "plain"
     judge.widths = (16, 32, 48, 64)
     judge.num_steps = 800
     judge.augmentation.shift = 0.09
@@ -129,6 +132,7 @@ def get_gan() -> ConfigDict:
                 removal=50.0,
                 transplant=5.0,
                 null_change=5.0,
+                necessity=10.0,
                 kl_z_structure=1.0,
                 kl_z_class=0.1,
                 confusion=1.0,
@@ -240,14 +244,19 @@ def get_explain() -> ConfigDict:
                 z_class_lr_scale=0.1,  # of that rate, for z_class
                 weights=dict(pixel=50.0, feature=1.0, margin=2.0, cross_entropy=0.0, prior=0.03),
             ),
-            paths=("linear", "aligned"),  # see cxr_jax/explain/paths.py for all
+            paths=("linear", "aligned", "necessary"),  # see cxr_jax/explain/paths.py for all
             # see cxr_jax/explain/maps.py for all
-            maps=("latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"),
+            maps=(
+                *("latent", "latent_integrated_gradients", "residual", "gradient", "grad_cam"),
+                *("expected_gradients", "prior", "shuffled", "oracle"),
+            ),
             occlusion_windows=8,  # across the image, of map latent_occlusion
+            layer_cam_stage="stage_2",  # of f's feature maps
             integrated_gradients_steps=64,  # from a black film
             smoothgrad_samples=32,
             smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale
             walk_steps=24,
+            least_felt=0.25,  # of path necessary: what f owes to a unit of change, in the mean's
             geodesic=dict(num_points=7, num_steps=20, learning_rate=0.05),
             natural=dict(damping=0.1, num_products=4),
             aligned_reach=1.5,  # length of aligned walks, in linear walks' median length
@@ -275,6 +284,7 @@ def get_config() -> ConfigDict:
                 num_test=500,
                 marker_train=(0.0, 0.0),  # P(marker | positive), P(marker | negative)
                 marker_test=(0.0, 0.0),
+                finding_half="",  # left, right, upper, lower: the half that the label is about
                 # cxr_folder
                 dir="",
                 positive_class="covid",

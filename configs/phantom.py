@@ -17,6 +17,9 @@ def get_config(variant: str = "") -> ConfigDict:
     # Without support devices of their own f, and the GAN, take a port for a little of a finding.
     config.classifier.update(dict(num_steps=2000, augmentation=dict(support_devices=1.0)))
     config.judge.update(dict(num_steps=1200, augmentation=dict(support_devices=0.7)))
+    config.data.num_train = 8000
+    config.classifier.patients, config.judge.patients = "one half", "other half"
+    config.evaluators.names = ("segmenter",)  # whose lungs the gate and the audit go by
     config.gan.augmentation.support_devices = 2.0
     return base.apply_variant(config, variant, {"full": full, "tiny": base.shrink})
 
@@ -34,7 +37,7 @@ def full(config: ConfigDict) -> None:
     config.evaluators.names = ("segmenter", "regressor", "robust")
     config.explain.paths = (
         "linear", "aligned", "natural", "ray", "global", "random", "chord",
-        "geodesic", "geodesic_pixel", "pixel",
+        "geodesic", "geodesic_pixel", "pixel", "necessary",
     )  # fmt: skip
     config.explain.maps = (
         "latent", "latent_occlusion", "residual", "latent_integrated_gradients",

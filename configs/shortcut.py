@@ -16,6 +16,7 @@ def get_config(variant: str = "") -> ConfigDict:
     config = base.get_config()
     config.data.marker_train = (0.95, 0.05)
     config.data.marker_test = (0.5, 0.5)
+    config.evaluators.names = ("segmenter",)  # whose lungs the gate and the audit go by
     return base.apply_variant(config, variant, {"control": control, "tiny": base.shrink})
 
 

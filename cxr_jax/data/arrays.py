@@ -5,6 +5,7 @@ of 128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step
 indexing, and there is no iterator to save.
 """
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from jaxtyping import Float, UInt8
 
 from cxr_jax.datasets import cxr_folder
 from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
 from cxr_jax.types import AnyArray
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 Arrays = dict[str, AnyArray]
 
 RARE = 0.25  # of the films of training: a class less frequent is worth a warning
+
+PATIENTS = ("all", "one half", "other half")  # who a classifier is taught by
 
 TRUTHS = (
     "patient_id",
@@ -79,7 +83,8 @@ def train_batches(
 ) -> Iterator[Arrays]:
     """Shuffled batches without end, from `start_step` on.
 
-    Each batch holds the rows of this process and, as `index`, their positions in the global batch.
+    Each batch holds the rows of this process and, as `index`, their positions in the global batch;
+    of the arrays those of numbers, since names are not for devices.
 
     Args:
       positive: which films are taken for positives [N]; where given, each batch is ordered by
@@ -97,6 +102,7 @@ def train_batches(
         raise InputError(
             f"batch size {batch_size} is not a multiple of {jax.process_count()} processes"
         )
+    numbers = {name: array for name, array in arrays.items() if array.dtype.kind in "biuf"}
     local = batch_size // jax.process_count()
     index = np.arange(local, dtype=np.int32) + jax.process_index() * local
     order = grain.MapDataset.range(rows).seed(seed).shuffle().repeat().batch(batch_size)
@@ -106,8 +112,32 @@ def train_batches(
         if positive is not None:
             picked = picked[in_pairs(positive[picked])]
         picked = picked[index]
-        yield {"index": index, **{name: array[picked] for name, array in arrays.items()}}
+        yield {"index": index, **{name: array[picked] for name, array in numbers.items()}}
         step += 1
+
+
+def patient_half(patient_id: np.ndarray) -> np.ndarray:
+    """0 or 1 for each patient [N], by a hash of the name: the same in every data set and process."""
+    return np.array([hashlib.sha256(name).digest()[0] % 2 for name in patient_id], int)
+
+
+def pick_patients(arrays: Arrays, patients: str) -> Arrays:
+    """The films of the patients that a classifier is taught by.
+
+    Args:
+      patients: one of PATIENTS.
+
+    Raises:
+      InputError: if the patients are not known, or all fall into the other half.
+    """
+    if patients == "all":
+        return arrays
+    if "patient_id" not in arrays:
+        raise InputError("the data set does not tell patients apart; set `patients` to 'all'")
+    picked = patient_half(arrays["patient_id"]) == PATIENTS.index(patients) - 1
+    if not picked.any():
+        raise InputError(f"no patient of the training films is in the {patients} half")
+    return {name: array[picked] for name, array in arrays.items()}
 
 
 def shuffled(label: np.ndarray, *seed: int) -> np.ndarray:
@@ -123,17 +153,8 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
     """
     cache = config.cache_dir or str(tfds.core.constants.DATA_DIR)
     if config.name == "cxr_phantom":
-        phantom = cxr_phantom_dataset_builder.make_config(
-            size=config.image_size,
-            seed=seed,
-            train=config.num_train,
-            validation=config.num_validation,
-            test=config.num_test,
-            marker_train=tuple(config.marker_train),
-            marker_test=tuple(config.marker_test),
-        )
         return cxr_phantom_dataset_builder.Builder(
-            config=phantom, data_dir=cache, file_format="array_record"
+            config=make_phantom(config, seed), data_dir=cache, file_format="array_record"
         )
     if config.name == "cxr_folder":
         folder = config.dir or os.environ.get("CXR_DATA", "")
@@ -151,6 +172,29 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
             skip_unreadable=config.skip_unreadable,
         )
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
+
+
+def phantom_spec(config: ml_collections.ConfigDict) -> PhantomSpec | None:
+    """How the test films of a `config.data` section are drawn; None for other than phantoms."""
+    if config.name != "cxr_phantom":
+        return None
+    return make_phantom(config, seed=0).spec("test")
+
+
+def make_phantom(
+    config: ml_collections.ConfigDict, seed: int
+) -> cxr_phantom_dataset_builder.PhantomConfig:
+    """The phantoms of a `config.data` section."""
+    return cxr_phantom_dataset_builder.make_config(
+        size=config.image_size,
+        seed=seed,
+        train=config.num_train,
+        validation=config.num_validation,
+        test=config.num_test,
+        marker_train=tuple(config.marker_train),
+        marker_test=tuple(config.marker_test),
+        finding_half=config.finding_half,
+    )
 
 
 def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
@@ -173,7 +217,7 @@ def load_splits(
     """Prepares the data set if need be and reads what training and explaining use of it.
 
     Every split has `image` and `label`; validation and test also have the truths that the data set
-    knows (masks, twins, severity), and train the lesion masks that the control `prior` is made of.
+    knows (masks, twins, severity), and train the patients, and the lesion masks that the control `prior` is made of.
 
     Args:
       config: the section `data`.
@@ -185,8 +229,9 @@ def load_splits(
     """
     builder = prepare(config, seed)
     truths = [name for name in TRUTHS if name in builder.info.features]
+    of_train = {"lesion_mask", "patient_id", *train_truths}
     fields = {
-        "train": ["image", "label", *(t for t in truths if t in {"lesion_mask", *train_truths})],
+        "train": ["image", "label", *(name for name in truths if name in of_train)],
         "validation": ["image", "label", *truths],
         "test": ["image", "label", *truths],
     }

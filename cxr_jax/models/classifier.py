@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from cxr_jax.models.blocks import PixelNorm, ResidualBlock, Stem, downsample, full_precision
+from cxr_jax.models.half_view import mirror_half
 from cxr_jax.types import FeatureMaps, Image, Keys, Margin
 
 
@@ -15,9 +16,12 @@ class Classifier(nn.Module):
 
     Attributes:
       widths: channels at 1/2, 1/4, 1/8, ... of the image size; a residual block from 1/4 on.
+      visible: the half of the picture that it is shown, one of `half_view.HALVES`; "" for all of
+        it. An explanation that shows evidence in the other half is wrong, whoever looks at it.
     """
 
     widths: Sequence[int]
+    visible: str = ""
     dtype: DTypeLike = jnp.float32
 
     @property
@@ -37,7 +41,7 @@ class Classifier(nn.Module):
         """
         del keys
         features = {}
-        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(mirror_half(image, self.visible))
         for stage, width in enumerate(self.widths[1:], start=1):
             x = downsample(x) if stage > 1 else x
             x = ResidualBlock(width, dtype=self.dtype)(x)

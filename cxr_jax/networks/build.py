@@ -19,6 +19,7 @@ from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.external import External
 from cxr_jax.models.gan import Discriminator, Generator, LatentCritic
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
+from cxr_jax.models.plain import PlainClassifier
 from cxr_jax.models.published.adapter import Adapted
 from cxr_jax.models.published.densenet import DenseNet
 from cxr_jax.models.published.resnet import ResNet
@@ -45,13 +46,9 @@ BACKBONES = {
     "densenet121": lambda **fields: DenseNet(total=parallel.total, **fields),
     "resnet50": lambda **fields: ResNet(total=parallel.total, **fields),
 }
-ARCHITECTURES = ("compact", *BACKBONES)
+OWN = {"compact": Classifier, "plain": PlainClassifier}  # taught here, from scratch
+ARCHITECTURES = (*OWN, *BACKBONES)
 NETWORKS = OBJECTIVES = ("ours", "paper")
-
-
-def make_compact(config: ml_collections.ConfigDict) -> Classifier:
-    """This project's own classifier."""
-    return Classifier(widths=tuple(config.widths), dtype=config.dtype)
 
 
 def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
@@ -62,8 +59,9 @@ def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
     """
     if config.module:
         return make_external(load_function(config.module), config.convention)
-    if config.architecture == "compact":
-        return make_compact(config)
+    if config.architecture in OWN:
+        widths, visible = tuple(config.widths), config.visible
+        return OWN[config.architecture](widths=widths, visible=visible, dtype=config.dtype)
     convention = config.convention
     return Adapted(
         BACKBONES[config.architecture](outputs=convention.outputs, dtype=config.dtype),
@@ -168,7 +166,7 @@ def make_segmenter(config: ml_collections.ConfigDict) -> Segmenter:
 
 def make_robust(config: ml_collections.ConfigDict) -> Classifier:
     """The network of `config.evaluators.robust`."""
-    return make_compact(config)
+    return Classifier(widths=tuple(config.widths), dtype=config.dtype)
 
 
 def make_regressor(config: ml_collections.ConfigDict) -> Regressor:

@@ -11,16 +11,19 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
+from cxr_jax.data.arrays import PATIENTS
 from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
 from cxr_jax.explain import inversion
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
+from cxr_jax.models.half_view import HALVES
 from cxr_jax.models.paper import grown_size
 from cxr_jax.networks.build import (
     ARCHITECTURES,
     NETWORKS,
     OBJECTIVES,
+    OWN,
     fill_weights,
     load_function,
     make_classifier,
@@ -180,17 +183,26 @@ def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: i
             f"{section}.architecture has no {config.architecture!r}; choose of "
             f"{', '.join(ARCHITECTURES)}"
         )
-    if config.weights and config.architecture == "compact":
+    if config.weights and config.architecture in OWN:
         raise InputError(
             f"{section}.weights is for a published network; set {section}.architecture, or leave "
-            "the weights away: the compact one is trained here"
+            f"the weights away: the {config.architecture} one is trained here"
         )
     if config.num_steps == 0 and (not config.weights or config.new_head):
         raise InputError(
             f"{section}.num_steps is 0, but without {section}.weights for every layer the network "
             "must be trained"
         )
-    if config.architecture != "compact":
+    if config.visible not in ("", *HALVES) or config.visible and config.architecture not in OWN:
+        raise InputError(
+            f"{section}.visible is {config.visible!r}; choose of {', '.join(HALVES)} for a network "
+            "that is trained here, or leave it empty"
+        )
+    if config.patients not in PATIENTS:
+        raise InputError(
+            f"{section}.patients is {config.patients!r}; choose of {', '.join(PATIENTS)}"
+        )
+    if config.architecture not in OWN:
         _check_convention(f"{section}.convention", config.convention)
     if config.weights:
         network = make_classifier(config)

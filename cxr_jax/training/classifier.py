@@ -11,7 +11,7 @@ import optax
 from clu import metrics as clu_metrics
 
 from cxr_jax import losses, metrics
-from cxr_jax.data.arrays import Arrays, to_unit_range, train_batches
+from cxr_jax.data.arrays import Arrays, pick_patients, to_unit_range, train_batches
 from cxr_jax.data.augment import Augmentation, augment
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import first_params, make_classifier
@@ -96,6 +96,7 @@ def train(
     """Trains one classifier to its end, resuming where a killed run was."""
     network = make_classifier(config)
     optimizer = make_optimizer(config)
+    films = pick_patients(splits["train"], config.patients)
     step = map_train_step(config, network, optimizer, seed=seed)
     params = first_params(config, network, image_size=image_size, seed=seed)
     validation, ask = splits["validation"], make_margins(network)
@@ -116,9 +117,7 @@ def train(
         ),
         ema.init_state(params, optimizer),
         step=lambda number, state, batch: step(state, batch, None),
-        batches=lambda start: train_batches(
-            splits["train"], config.batch_size, seed, start_step=start
-        ),
+        batches=lambda start: train_batches(films, config.batch_size, seed, start_step=start),
         snapshot=snapshot,
     )
 
@@ -129,7 +128,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("classifier: complete, skipped")
         return
-    figures = {}
+    figures, wrong = {}, {}
     for name, section, seed, place in [
         ("classifier", config.classifier, config.seed, directory),
         ("judge", config.judge, config.seed + 1, directory / "judge"),
@@ -139,10 +138,15 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         model = load_classifier(section, config.data.image_size, place)
         margin = margins(model, splits["test"]["image"])
         figures[name] = metrics.classification(margin, splits["test"]["label"])
+        wrong[name] = (margin > 0) != splits["test"]["label"]
         logger.info("%s: %s", name, figures[name])
+    figures["errors"] = {
+        **{name: int(errors.sum()) for name, errors in wrong.items()},
+        "both": int((wrong["classifier"] & wrong["judge"]).sum()),
+    }
     mark_done(directory, **figures)
 
 
 def test_figures(workdir: Path) -> dict:
-    """The test figures of `classifier` and `judge`."""
+    """The test figures of `classifier` and `judge`, and `errors`: how many each and both make."""
     return read_json(workdir / "classifier" / "done.json")

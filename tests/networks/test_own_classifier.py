@@ -154,7 +154,7 @@ def test_grad_cam_is_left_out_with_a_reason(mine, section):
     section.module = mine(readme_code())
     trained = builders.make_gan().models
     own = trained.replace(classifier=Model(build.make_classifier(section), {}))
-    compact = trained.replace(classifier=Model(build.make_compact(section), {}))
+    compact = trained.replace(classifier=Model(build.make_classifier(base.get_classifier()), {}))
     explain = base.get_explain()
     assert "grad_cam" in explain.maps
     assert maps.compile_maps(own, explain, seed=0).keys() == {"gradient"}

@@ -7,7 +7,7 @@ import pytest
 
 from cxr_jax import losses
 from cxr_jax.models.model import Model
-from cxr_jax.networks.build import init_params, make_compact
+from cxr_jax.networks.build import init_params, make_robust
 from cxr_jax.networks.restore import load_robust, margins
 from cxr_jax.training import evaluators, robust
 from cxr_jax.training.attack import Attack
@@ -22,7 +22,7 @@ def attack(epsilon: float, step_size: float, num_steps: int) -> Attack:
 @pytest.fixture
 def classifier(config, random_like, phantoms):
     """A classifier whose answers differ among the films."""
-    network = make_compact(config.evaluators.robust)
+    network = make_robust(config.evaluators.robust)
     return Model(network, random_like(lambda: init_params(network, SIZE, 0)))
 
 
