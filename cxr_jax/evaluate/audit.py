@@ -9,13 +9,13 @@ A lesion mask tells whether an explanation is plausible. Whether the *classifier
 tells: evidence that lies outside the lungs is a shortcut (DeGrave et al., 2021).
 """
 
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy import ndimage
 
 from cxr_jax import metrics
+from cxr_jax.evaluate.shapley import shapley
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.types import Image
 
@@ -84,24 +84,6 @@ def grow(mask: np.ndarray, pixels: int) -> np.ndarray:
         wide, size = np.pad(grown, padding), mask.shape[axis]
         grown = np.any([wide.take(range(k, k + size), axis) for k in range(2 * pixels + 1)], axis=0)
     return grown
-
-
-def shapley(worth: np.ndarray) -> np.ndarray:
-    """Shapley values [k, ...] of a game of k players, exactly.
-
-    Args:
-      worth: [2^k, ...]; that of the coalition whose members are the set bits of its index.
-    """
-    players = len(worth).bit_length() - 1
-    coalitions = np.arange(len(worth))
-    values = []
-    for player in range(players):
-        without = coalitions[(coalitions >> player) % 2 == 0]
-        sizes = [coalition.bit_count() for coalition in without.tolist()]
-        weight = [1 / (players * math.comb(players - 1, size)) for size in sizes]
-        gain = worth[without | 1 << player] - worth[without]
-        values.append(np.tensordot(weight, gain, axes=1))
-    return np.array(values)
 
 
 def evidence(

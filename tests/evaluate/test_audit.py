@@ -1,8 +1,6 @@
-"""Shapley values of known games, composites, regions and the rule."""
+"""Composites, regions and the rule."""
 
-import itertools
 import json
-import math
 
 import numpy as np
 import pytest
@@ -11,56 +9,6 @@ from cxr_jax.evaluate import audit
 from cxr_jax.metrics import Bootstrap
 
 BOOTSTRAP = Bootstrap(resamples=200, seed=0)
-
-
-def members(coalition: int, players: int) -> list[int]:
-    return [i for i in range(players) if coalition >> i & 1]
-
-
-def game(worth, players: int) -> np.ndarray:
-    return np.array([worth(members(c, players)) for c in range(2**players)], float)
-
-
-def by_all_orders(worth: np.ndarray, players: int) -> np.ndarray:
-    """The definition: the mean gain over all orders in which the players may come."""
-    values = np.zeros(players)
-    for order in itertools.permutations(range(players)):
-        coalition = 0
-        for player in order:
-            values[player] += worth[coalition | 1 << player] - worth[coalition]
-            coalition |= 1 << player
-    return values / math.factorial(players)
-
-
-def test_players_of_an_additive_game_get_their_own():
-    gains = [0.5, -2.0, 3.0]
-    worth = game(lambda s: 7 + sum(gains[i] for i in s), 3)
-    np.testing.assert_allclose(audit.shapley(worth), gains)
-
-
-def test_a_pure_interaction_is_shared_equally():
-    worth = game(lambda s: 6.0 * (0 in s and 2 in s), 3)
-    np.testing.assert_allclose(audit.shapley(worth), [3, 0, 3])
-
-
-def test_like_players_get_alike():
-    worth = game(lambda s: len(s) ** 2, 4)
-    np.testing.assert_allclose(audit.shapley(worth), 4.0)
-
-
-@pytest.mark.parametrize("players", [1, 2, 3, 4, 5])
-def test_values_are_those_of_the_definition_and_sum_to_the_whole(players):
-    worth = np.random.default_rng(players).normal(size=2**players)
-    values = audit.shapley(worth)
-    np.testing.assert_allclose(values, by_all_orders(worth, players), atol=1e-12)
-    assert values.sum() == pytest.approx(worth[-1] - worth[0])
-
-
-def test_games_of_many_films_are_their_own():
-    worth = np.random.default_rng(0).normal(size=(8, 5))
-    together = audit.shapley(worth)
-    for film in range(5):
-        np.testing.assert_allclose(together[:, film], audit.shapley(worth[:, film]))
 
 
 def corners(side=4):
