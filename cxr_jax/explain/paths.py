@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float
 
+from cxr_jax import necessity
 from cxr_jax.explain import traversal
 from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.traversal import Frames, Points, StoppedWalk, Walk, stop_walk
@@ -116,7 +117,8 @@ class Path:
       name: in configs and results.
       title: as people write it; "" for the name.
       points: traced; z_class along the way. Those of a path outside the latent space have n = 0.
-      frames: traced; the images along the way, where they are not the generator's at `points`.
+      frames: traced; the images along the way from `points`, where they are not the generator's.
+      is_latent: whether it runs through the latent space.
       given: the ends or directions [N, n] that the films are given, one walk for each.
       straight: the path that is the straight line between the same ends, for `length_gain`.
       stops_at_end: whether that line ends where this path stops, not at its last frame.
@@ -128,18 +130,14 @@ class Path:
     name: str
     title: str = ""
     points: Callable[[PathInputs], Points]
-    frames: Callable[[PathInputs], Frames] | None = None
+    frames: Callable[[PathInputs, Points], Frames] | None = None
+    is_latent: bool = True
     given: Callable[[GivenInputs], Sequence[ZClass]] = nothing
     straight: str = ""
     stops_at_end: bool = False
     after: tuple[str, ...] = ()
     evaluators: tuple[str, ...] = ()
     directions: tuple[str, ...] = tuple(DIRECTIONS)
-
-    @property
-    def is_latent(self) -> bool:
-        """Whether it runs through the latent space."""
-        return self.frames is None
 
 
 PATHS: dict[str, Path] = {}
@@ -186,7 +184,18 @@ def _natural(inputs: PathInputs) -> Points:
     )
 
 
-def _pixel_frames(inputs: PathInputs) -> Frames:
+def _felt_frames(inputs: PathInputs, points: Points) -> Frames:
+    """The generator's, less what f does not feel of the whole walk's change."""
+    drawn = traversal.each_frame(inputs.draw, points)
+    carried = traversal.carry(inputs.films.image, drawn)
+    change = carried[-1] - carried[0]
+    found = necessity.evidence_on_the_way(inputs.models.classify, carried[0], change)
+    kept = necessity.felt(found, change, towards=inputs.towards, least=inputs.section.least_felt)
+    return drawn[:1] + kept[None] * (drawn - drawn[:1])
+
+
+def _pixel_frames(inputs: PathInputs, points: Points) -> Frames:
+    del points  # it leaves the latent space
     return traversal.pixel(
         inputs.films.image,
         inputs.towards,
@@ -280,7 +289,15 @@ register(
         straight="linear",
     )
 )
-register(Path(name="pixel", points=_no_points, frames=_pixel_frames))
+register(Path(name="pixel", points=_no_points, frames=_pixel_frames, is_latent=False))
+register(
+    Path(
+        name="necessary",  # the necessary part of `linear`
+        points=_straight,
+        frames=_felt_frames,
+        given=_all_ends,
+    )
+)
 
 
 # 3. Walking them.
@@ -307,10 +324,10 @@ def make_walk(
             section=section,
         )
         points = path.points(inputs)
-        if path.is_latent:
-            drawn = traversal.each_frame(inputs.draw, points)
+        if path.frames:
+            drawn = path.frames(inputs, points)
         else:
-            drawn = path.frames(inputs)
+            drawn = traversal.each_frame(inputs.draw, points)
         return traversal.follow(
             points, drawn, films.image, classify=models.classify, judge=models.judge_margin
         )

@@ -12,7 +12,8 @@ that f calls negative and one that it calls positive. These images are drawn:
   null changes     G(z_s(x), n(x))      a negative x at the full radius: nothing may change.
 
 A graft is a negative film with the change carried onto it that its partner's class latent makes to
-its reconstruction, weaker or stronger: a positive film whose true twin is known. It teaches the
+its reconstruction, as far as f feels it, weaker or stronger: a positive film whose true twin is
+known. It teaches the
 encoder to leave findings out of z_structure, and the generator to draw what lies beneath them. The
 transplant is judged pixel by pixel, so that nothing else of x may change with it: neither its ribs
 nor a nodule, which in a positive is cheaper to encode as class than as structure. Null changes say
@@ -29,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
-from cxr_jax import losses
+from cxr_jax import losses, necessity
 from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
@@ -102,11 +103,13 @@ def draw_images(
     *,
     scale: Scale,
     noise: StepNoise,
+    classify: Classify,
     decide: Classify,
 ) -> StepImages:
     """Draws from the even films.
 
     Args:
+      classify: f.
       players: generator and encoder.
       margin: what a film is taken for: f's answer, or what its label stands for.
       decide: the same of a graft.
@@ -126,13 +129,18 @@ def draw_images(
         jnp.concatenate([z_class, partner(z_class), share[:, None] * z_class[positive]]),
     )
     reconstruction, swap, sample = jnp.split(drawn, [rows, 2 * rows])
-    change = jax.lax.stop_gradient(swap - reconstruction)[negative]
+    still, moved = jax.lax.stop_gradient((reconstruction, swap - reconstruction))
+    felt = feel(
+        classify, still, moved, towards=jnp.sign(partner(target) - target), share=noise.share
+    )
+    change = (felt * moved)[negative]
     is_negative = film_margin[negative] <= 0
     is_pair = is_negative & (film_margin[positive] > 0)
     at_full_radius = generate(z_structure[negative], class_moments[0][negative])
     return StepImages(
         reconstruction=reconstruction,
         swap=swap,
+        felt=felt,
         sample=sample,
         swap_target=partner(target),
         sample_target=scale.negative + share * (target[positive] - scale.negative),
@@ -153,6 +161,18 @@ def draw_images(
         class_moments=class_moments,
         is_positive=(film_margin > 0).astype(margin.dtype),
     )
+
+
+def feel(
+    classify: Classify, image: Image, change: Image, *, towards: Margin, share: Margin
+) -> Image:
+    """How much of a change f feels at each place, by one gradient on the way: `necessity.felt`.
+
+    Args:
+      share: where on the way.
+    """
+    found = necessity.evidence(classify, image, change, shares=share[:, None])
+    return necessity.felt(found, change, towards=towards, least=1.0)
 
 
 def draw_grafts(
@@ -251,7 +271,15 @@ def generator_loss(
 
     decided = margin if label is None else grading.by_label(scale, label)
     players = bind_players(networks, params)
-    images = draw_images(players, image, decided, scale=scale, noise=noise, decide=decide)
+    images = draw_images(
+        players,
+        image,
+        decided,
+        scale=scale,
+        noise=noise,
+        classify=lambda drawn: classifier(drawn)[0],
+        decide=decide,
+    )
     everything = jnp.concatenate([images.reconstruction, images.swap, images.sample])
     drawn_margin, drawn_features = classifier(everything)
     target = jnp.concatenate([margin[0::2], images.swap_target, images.sample_target])

@@ -45,6 +45,7 @@ class StepImages:
 
     Attributes:
       reconstruction, swap: one for each encoded film; sample, null_change: one for each pair.
+      felt: of each swap's change, how much f feels of it at each place, in [0, 1].
       swap_target, sample_target: the margins that f is asked for.
       null_change: what the pair's negative film changes by at the full radius.
       is_negative: 1 where that film is taken for a negative, else 0.
@@ -55,6 +56,7 @@ class StepImages:
 
     reconstruction: Image
     swap: Image
+    felt: Image
     sample: Float[AnyArray, "pairs h w 1"]
     swap_target: Margin
     sample_target: Float[AnyArray, "pairs"]
@@ -151,6 +153,17 @@ def smoothness(step: StepAnswers) -> Scalar:
     where the finding ends.
     """
     return losses.roughness(step.images.swap - step.images.reconstruction).mean()
+
+
+@loss_term
+def necessity(step: StepAnswers) -> Scalar:
+    """Mean absolute part of that difference which f does not feel: see cxr_jax/necessity.py.
+
+    What merely goes with f's answer, in a place where f does not look, belongs to z_structure.
+    """
+    images = step.images
+    unfelt = (1 - images.felt) * (images.swap - images.reconstruction)
+    return losses.change(unfelt, jnp.zeros_like(unfelt)).mean()
 
 
 @loss_term

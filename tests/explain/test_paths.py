@@ -26,7 +26,7 @@ from cxr_jax.report import figures, tables
 N, K, NUM_ENDS = 5, 4, 2
 NAMES = (
     *("linear", "aligned", "natural", "ray", "global", "random", "chord"),
-    *("geodesic", "geodesic_pixel", "pixel"),
+    *("geodesic", "geodesic_pixel", "pixel", "necessary"),
 )
 GEODESICS = ("geodesic", "geodesic_pixel")
 ANYWHERE = builders.make_thresholds(positive=0.0, negative=0.0)
@@ -154,7 +154,7 @@ def test_a_walk_sets_out_from_the_film_itself(world):
 
 def test_frames_and_answers_are_those_of_the_networks(world):
     gan = world.gan
-    for direction, _, walked in each_walk(world):
+    for direction, name, walked in each_walk(world):
         z_structure = world.films[direction].z_structure
         for k in (1, K):
             carried, drawn = walked.carried[:, k], walked.drawn[:, k]
@@ -163,7 +163,7 @@ def test_frames_and_answers_are_those_of_the_networks(world):
                 walked.judge_margin[:, k], gan.judge_films(carried), atol=1e-5
             )
             np.testing.assert_allclose(walked.drawn_margin[:, k], gan.classify(drawn), atol=1e-5)
-            if walked.points.shape[-1]:
+            if not PATHS[name].frames:
                 again = gan.draw(z_structure, walked.points[:, k])
                 np.testing.assert_allclose(drawn, again, atol=1e-5)
 
@@ -247,6 +247,19 @@ def test_paths_without_an_end_have_the_step_length_that_they_are_given(world):
             np.testing.assert_allclose(
                 steps, np.full((N, K), world.guide.step_length), rtol=0.1, err_msg=name
             )
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_necessary_draws_a_part_of_what_linear_draws(world, direction):
+    linear, necessary = (world.first(direction, name) for name in ("linear", "necessary"))
+    np.testing.assert_allclose(necessary.points, linear.points, rtol=1e-4, atol=1e-5)
+    whole, part = (walk.drawn - walk.drawn[:, :1] for walk in (linear, necessary))
+    assert (np.abs(part) <= np.abs(whole) + 1e-4).all()
+    told = (np.abs(whole[:, 1:]) > 0.01).all(axis=1)
+    share = np.moveaxis(part[:, 1:] / np.where(whole[:, 1:] == 0, 1, whole[:, 1:]), 1, -1)[told]
+    # The same share of every frame's change, and not all of it everywhere.
+    assert np.ptp(share, axis=-1).max() < 0.05
+    assert share.min() < 0.5 and share.max() > 0.95
 
 
 def test_random_is_absent_from_negatives(world):

@@ -1,0 +1,85 @@
+"""The necessary part of a change: where the classifier feels it.
+
+A generator that learned what goes with f's answer draws that too, whether f looks there or not. The
+evidence of a change is spread over its places by integrated gradients (Sundararajan et al., 2017):
+their sum is what f moves by, and where f cannot look they are exactly 0. Relatives: Eckstein et al.
+(2021) search for the smallest mask of a counterfactual that keeps the decision; here nothing is
+fitted, so that nothing is found which pleases f alone.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from cxr_jax.types import AnyArray, Classify, Image, Margin
+
+STEPS = 16  # gradients, by which a whole change is divided into what f feels and what not
+RADIUS = 2 / 64  # of the image's side: over so much, as standard deviation, evidence is smoothed
+TINY = 1e-8
+
+
+def evidence(
+    classify: Classify, image: Image, change: Image, *, shares: Float[AnyArray, "b m"]
+) -> Image:
+    """Signed shares of f(image + change) - f(image).
+
+    Args:
+      shares: where on the segment from the image to the changed one gradients are taken.
+    """
+
+    def one(total: Image, share: Float[AnyArray, "b"]) -> tuple[Image, None]:
+        at = image + share[:, None, None, None] * change
+        return total + jax.grad(lambda x: classify(x).sum())(at), None
+
+    total, _ = jax.lax.scan(one, jnp.zeros_like(image), shares.T)
+    return total * change / shares.shape[1]
+
+
+def evidence_on_the_way(classify: Classify, image: Image, change: Image) -> Image:
+    """`evidence` by STEPS gradients, evenly spread (the midpoint rule)."""
+    middles = (jnp.arange(STEPS) + 0.5) / STEPS
+    return evidence(classify, image, change, shares=jnp.broadcast_to(middles, (len(image), STEPS)))
+
+
+def felt_share(
+    classify: Classify, image: Image, change: Image, *, towards: Margin
+) -> Float[AnyArray, "b"]:
+    """Which share of a change f feels, in [0, 1]: of `felt`, where less than the mean is less.
+
+    0 of no change.
+    """
+    found = evidence_on_the_way(classify, image, change)
+    size = jnp.abs(change)
+    kept = felt(found, change, towards=towards, least=1.0) * size
+    return kept.sum((1, 2, 3)) / (size.sum((1, 2, 3)) + TINY)
+
+
+def felt(found: Image, change: Image, *, towards: Margin, least: float) -> Image:
+    """How much of the change to keep at each place, in [0, 1].
+
+    All of it where f owes to a unit of change as much as `least` times what it owes to a unit on
+    average; proportionally less where it owes less, and nothing where it owes nothing or moves the
+    other way.
+
+    Args:
+      found: of `evidence`.
+      towards: +1 where the change is to raise f, else -1.
+      least: above 0.
+    """
+    owed = jax.nn.relu(smooth(towards[:, None, None, None] * found))
+    size = smooth(jnp.abs(change))
+    whole = owed.sum((1, 2, 3), keepdims=True) / (size.sum((1, 2, 3), keepdims=True) + TINY)
+    return jnp.clip(owed / (least * whole * size + TINY), 0.0, 1.0)
+
+
+def smooth(image: Image) -> Image:
+    """A Gaussian blur of RADIUS; what it would carry across the border is lost."""
+    rows, columns = (_kernel(side) for side in image.shape[1:3])
+    return jnp.einsum("yi,bijc,xj->byxc", rows, image, columns)
+
+
+def _kernel(side: int) -> Float[AnyArray, "side side"]:
+    """The blur along one axis as a matrix."""
+    place = jnp.arange(side)
+    weight = jnp.exp(-0.5 * jnp.square((place[:, None] - place[None, :]) / (RADIUS * side)))
+    return weight / weight.sum(axis=1).max()
