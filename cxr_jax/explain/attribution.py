@@ -56,6 +56,30 @@ def integrated_gradients(
     return change * total / num_steps
 
 
+def expected_gradients(
+    classify: Classify,
+    image: Image,
+    references: Float[AnyArray, "b m h w 1"],
+    shares: Float[AnyArray, "b m"],
+) -> Image:
+    """Signed shares of f(image) - mean f(reference) (Erion et al., 2021).
+
+    Integrated gradients from many films instead of one baseline, a single place on each segment.
+
+    Args:
+      references: of each image.
+      shares: where on the segment from the reference to the image the gradient is taken.
+    """
+
+    def one(step: tuple[Image, Float[AnyArray, "b"]]) -> Image:
+        reference, share = step
+        change = image - reference
+        return _gradient(classify, reference + share[:, None, None, None] * change) * change
+
+    steps = jnp.moveaxis(references, 1, 0), shares.T
+    return _total(one, steps, like=image) / references.shape[1]
+
+
 def smooth_grad(classify: Classify, image: Image, noise: Float[AnyArray, "m b h w 1"]) -> Image:
     """The mean signed gradient of noisy copies of the image (Smilkov et al., 2017).
 
@@ -116,6 +140,23 @@ def occlusion(
     return size * jnp.sqrt(rate)
 
 
+def occlude(classify: Classify, image: Image, healthy: Image, *, num_windows: int) -> Image:
+    """What f falls by where a window is given a healthy film's pixels (Zeiler & Fergus, 2014).
+
+    The mean over the windows that hold a pixel; never negative.
+
+    Args:
+      healthy: what a window is covered with, [1, h, w, 1] or one for each image.
+    """
+    margin, windows = classify(image), _windows(*image.shape[1:3], num_windows)
+
+    def fall(window: Bool[AnyArray, "1 h w 1"]) -> Image:
+        lost = margin - classify(jnp.where(window, healthy, image))
+        return window * jax.nn.relu(lost)[:, None, None, None]
+
+    return _total(fall, windows, like=image) / 4  # every pixel lies in four
+
+
 def _windows(height: int, width: int, num_windows: int) -> Bool[AnyArray, "m 1 h w 1"]:
     """Windows half their side apart, the outermost half outside: every pixel lies in four."""
     start = np.arange(-1, 2 * num_windows)[:, None] / 2  # in windows, as are the pixels' centres
@@ -137,6 +178,28 @@ def grad_cam(classifier: Model, image: Image, stage: str) -> Image:
       classifier: returns (margin, feature maps by name) and calls `perturb` on each map by name.
       stage: the name of A.
     """
+    maps, gradient = _at_stage(classifier, image, stage)
+    weight = gradient.mean(axis=(1, 2), keepdims=True)
+    return _upsample(nn.relu((weight * maps).sum(axis=-1, keepdims=True)), image)
+
+
+def layer_cam(classifier: Model, image: Image, stage: str) -> Image:
+    """ReLU(sum over c of ReLU(df/dA_c) A_c) of the feature maps A (Jiang et al., 2021).
+
+    Each place has a weight of its own, so that finer maps than the last make sense; see `grad_cam`.
+    """
+    maps, gradient = _at_stage(classifier, image, stage)
+    return _upsample(nn.relu((nn.relu(gradient) * maps).sum(axis=-1, keepdims=True)), image)
+
+
+def _upsample(evidence: Float[AnyArray, "b p q 1"], image: Image) -> Image:
+    return jax.image.resize(evidence, image.shape, "bilinear")
+
+
+def _at_stage(
+    classifier: Model, image: Image, stage: str
+) -> tuple[Float[AnyArray, "b p q c"], Float[AnyArray, "b p q c"]]:
+    """Feature maps and the margin's gradient with respect to them."""
     (_, features), zeros = classifier(image, mutable=["perturbations"])
 
     def margin(perturbations: Params) -> Float[AnyArray, ""]:
@@ -145,6 +208,4 @@ def grad_cam(classifier: Model, image: Image, stage: str) -> Image:
 
     gradients = jax.grad(margin)(zeros)["perturbations"]
     maps, gradient = (tree[stage].astype(jnp.float32) for tree in (features, gradients))
-    weight = gradient.mean(axis=(1, 2), keepdims=True)
-    evidence = nn.relu((weight * maps).sum(axis=-1, keepdims=True))
-    return jax.image.resize(evidence, image.shape, "bilinear")
+    return maps, gradient

@@ -8,13 +8,14 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from cxr_jax import necessity
 from cxr_jax.explain import films, inversion, maps, paths
 from cxr_jax.explain.films import Films
 from cxr_jax.explain.paths import Walker
 from cxr_jax.models.model import Model
 from cxr_jax.networks.restore import TrainedModels, make_margins
 from cxr_jax.runtime import parallel
-from cxr_jax.types import Image, Pixels
+from cxr_jax.types import Image, Margin, Pixels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Explainer:
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
       walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
+      felt_share: (images, changes, towards [N]) to the share of each change that f feels [N].
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
       traced_maps: of `maps.compile_maps`.
       find_lungs, features: images to lung masks, and to the regressor's features; None where the
@@ -40,6 +42,7 @@ class Explainer:
     invert: Callable[[Pixels], Films]
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
     walk: Walker | Callable
+    felt_share: Callable[[Image, Image, np.ndarray], np.ndarray]
     unit_gradient: Callable[[Films], np.ndarray]
     traced_maps: Mapping[str, Callable[[Any], np.ndarray]]
     find_lungs: Callable[[Image], np.ndarray] | None
@@ -66,6 +69,11 @@ def bind_evaluators(
     }
 
 
+def _felt_share(models: TrainedModels, batch: tuple[Image, Image, Margin]) -> Margin:
+    image, change, towards = batch
+    return necessity.felt_share(models.classify, image, change, towards=towards)
+
+
 def make_explainer(
     models: TrainedModels,
     section: ml_collections.ConfigDict,
@@ -85,6 +93,7 @@ def make_explainer(
     ask_f, ask_h = make_margins(models.classifier.network), make_margins(models.judge.network)
     invert = films.make_invert(inversion.make_settings(section.inversion))
     draw = bind(lambda generator, latents: generator(*latents), models.generator, size)
+    feel = bind(_felt_share, models, size)
     return Explainer(
         margins=lambda pixels: (
             ask_f(models.classifier.params, pixels),
@@ -94,6 +103,7 @@ def make_explainer(
         invert=bind(invert, models, size),
         draw=lambda *latents: draw(latents),
         walk=paths.make_walker(models, section, seed),
+        felt_share=lambda *batch: feel(batch),
         unit_gradient=bind(paths.unit_gradient, models, size),
         traced_maps=maps.compile_maps(models, section, seed),
         reasons={"segmenter": "", "regressor": ""} | dict(reasons),

@@ -15,10 +15,13 @@ import numpy as np
 
 from cxr_jax.explain import attribution, inversion
 from cxr_jax.explain.films import Films, first_latents
+from cxr_jax.explain.healthy_subspace import fit_subspace
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.runtime import parallel
 from cxr_jax.types import Image, Margin
+
+REFERENCES = 128  # healthy films, from which expected gradients are taken
 
 # Traced: (models, a batch of arrays) to maps.
 Traced = Callable[[TrainedModels, Any], Image]
@@ -36,6 +39,8 @@ class MapInputs:
       walks: of every path, the first of each.
       stopped: the walk of the path that map `latent` is read from.
       train_lesions: masks of the training films [M, h, w, 1] uint8; None where nobody knows them.
+      healthy: training films that f calls negative [H, h, w, 1] in [-1, 1].
+      seed: of what is drawn at random, the same for every film.
       traced: the map's own compiled function, of NumPy arrays.
     """
 
@@ -44,6 +49,8 @@ class MapInputs:
     walks: Mapping[str, StoppedWalk]
     stopped: StoppedWalk
     train_lesions: np.ndarray | None
+    healthy: Image
+    seed: int
     traced: Callable[[Any], np.ndarray] | None = None
 
 
@@ -210,7 +217,125 @@ register(
 )
 
 
-# 4. Controls, some of which know the truth.
+# 4. Rivals that know healthy films.
+
+
+def _from_mean(section: ml_collections.ConfigDict, seed: int) -> Traced:
+    del seed
+    steps = section.integrated_gradients_steps
+
+    def integrate(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
+        image, baseline = batch
+        return attribution.integrated_gradients(models.classify, image, baseline, num_steps=steps)
+
+    return integrate
+
+
+def _between(inputs: MapInputs, change: np.ndarray) -> np.ndarray:
+    """Integrated gradients of the films from what they would be with a change."""
+    image = inputs.films.image
+    return inputs.traced((image, image + change))
+
+
+def _mean_healthy(inputs: MapInputs) -> np.ndarray:
+    return inputs.healthy.mean(axis=0) - inputs.films.image
+
+
+def _expected(section: ml_collections.ConfigDict, seed: int) -> Traced:
+    del section, seed
+
+    def expect(models: TrainedModels, batch: tuple) -> Image:
+        return attribution.expected_gradients(models.classify, *batch)
+
+    return expect
+
+
+def _draw_references(inputs: MapInputs) -> np.ndarray:
+    """Expected gradients from REFERENCES healthy films, drawn anew for each film."""
+    rng = np.random.Generator(np.random.Philox(inputs.seed))
+    shape = len(inputs.films.image), REFERENCES
+    rows, shares = rng.integers(len(inputs.healthy), size=shape), rng.random(shape, np.float32)
+    return inputs.traced((inputs.films.image, inputs.healthy[rows], shares))
+
+
+def _occlude(section: ml_collections.ConfigDict, seed: int) -> Traced:
+    del seed
+
+    def cover(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
+        image, healthy = batch
+        return attribution.occlude(
+            models.classify, image, healthy, num_windows=section.occlusion_windows
+        )
+
+    return cover
+
+
+def _cover_with_mean(inputs: MapInputs) -> np.ndarray:
+    image = inputs.films.image
+    return inputs.traced((image, np.broadcast_to(inputs.healthy.mean(axis=0), image.shape)))
+
+
+def _subspace_change(inputs: MapInputs) -> np.ndarray:
+    return fit_subspace(inputs.healthy).change(inputs.films.image)
+
+
+def _layer_cam(section: ml_collections.ConfigDict, seed: int) -> Traced:
+    del seed
+    return lambda models, image: attribution.layer_cam(
+        models.classifier, image, section.layer_cam_stage
+    )
+
+
+register(
+    Map(
+        name="integrated_gradients_mean",
+        title="Integrated Gradients from the mean negative",
+        of=lambda inputs: _between(inputs, _mean_healthy(inputs)),
+        traced=_from_mean,
+        is_published=True,
+    )
+)
+register(
+    Map(
+        name="expected_gradients",
+        title="Expected Gradients",
+        of=_draw_references,
+        traced=_expected,
+        is_published=True,
+    )
+)
+register(
+    Map(
+        name="layer_cam",
+        title="LayerCAM",
+        of=_of_image,
+        traced=_layer_cam,
+        is_published=True,
+        needs_features=True,
+    )
+)
+register(Map(name="occlusion", of=_cover_with_mean, traced=_occlude, is_published=True))
+register(
+    Map(
+        name="latent_shift",
+        title="Latent Shift",
+        of=lambda inputs: inputs.walks["ray"].change,
+        paths=("ray",),
+        is_published=True,
+    )
+)
+register(Map(name="healthy_subspace", title="healthy subspace", of=_subspace_change))
+register(
+    Map(
+        name="healthy_subspace_gradients",
+        title="integrated gradients from the healthy subspace",
+        of=lambda inputs: _between(inputs, _subspace_change(inputs)),
+        traced=_from_mean,
+    )
+)
+
+
+# 5. Controls, some of which know the truth.
 
 
 def _anogan(section: ml_collections.ConfigDict, seed: int) -> Traced:
@@ -279,7 +404,7 @@ register(
 )
 
 
-# 5. Making them.
+# 6. Making them.
 
 
 NO_FEATURES = "the classifier is a function that shows no feature maps"

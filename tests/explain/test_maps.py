@@ -33,10 +33,17 @@ N, K = 3, 4
 NAMES = (
     *("latent", "latent_occlusion", "residual", "latent_integrated_gradients"),
     *("gradient", "integrated_gradients", "smoothgrad", "grad_cam"),
+    *("integrated_gradients_mean", "expected_gradients", "layer_cam", "occlusion"),
+    *("latent_shift", "healthy_subspace", "healthy_subspace_gradients"),
     *("prior", "lungs", "shuffled", "anogan", "pixel", "oracle"),
 )
-PUBLISHED = ("gradient", "integrated_gradients", "smoothgrad", "grad_cam")
-COMPILED = {*PUBLISHED, "latent_occlusion", "latent_integrated_gradients", "anogan"}
+PUBLISHED = ("gradient", "integrated_gradients", "smoothgrad", "grad_cam", "layer_cam")
+# Published methods that know healthy films, or walk.
+BESIDE = ("integrated_gradients_mean", "expected_gradients", "occlusion", "latent_shift")
+COMPILED = {
+    *(*PUBLISHED, *BESIDE[:-1], "healthy_subspace_gradients"),
+    *("latent_occlusion", "latent_integrated_gradients", "anogan"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +55,7 @@ def section() -> ml_collections.ConfigDict:
             integrated_gradients_steps=8,
             smoothgrad_samples=3,
             occlusion_windows=4,
+            layer_cam_stage="stage_1",
         )
     )
     # An encoder that has learned nothing is no inverse: what it would correct goes anywhere.
@@ -67,7 +75,7 @@ def films(gan) -> Films:
 
 def test_every_map_has_its_name_in_this_order():
     assert tuple(MAPS) == NAMES == tuple(map_.name for map_ in MAPS.values())
-    assert {name for name, map_ in MAPS.items() if map_.is_published} == set(PUBLISHED)
+    assert {name for name, map_ in MAPS.items() if map_.is_published} == {*PUBLISHED, *BESIDE}
 
 
 def test_only_maps_that_are_asked_for_are_compiled(gan, section):
@@ -143,10 +151,10 @@ def test_a_classifier_that_shows_no_feature_maps_has_no_grad_cam(gan, films, sec
         threshold=0.5,
     )
     models = gan.models.replace(classifier=Model(network, {}))
-    assert maps.reasons(models, NAMES) == {"grad_cam": maps.NO_FEATURES}
+    assert maps.reasons(models, NAMES) == dict.fromkeys(("grad_cam", "layer_cam"), maps.NO_FEATURES)
     assert maps.reasons(gan.models, NAMES) == maps.reasons(models, ("latent",)) == {}
     traced = maps.compile_maps(models, section, 0)
-    assert traced.keys() == COMPILED - {"grad_cam"}
+    assert traced.keys() == COMPILED - {"grad_cam", "layer_cam"}
     found = maps.make_maps(make_inputs(films), ("gradient", "grad_cam"), traced)
     assert list(found) == ["gradient"]
     np.testing.assert_allclose(found["gradient"], np.full(films.image.shape, 1 / SIDE**2))
@@ -263,18 +271,26 @@ def make_inputs(films: Films) -> MapInputs:
     lesions[:3, 2, 2] = 255
     lesions[0, 5, 5] = 255
     walks = {"linear": make_stops(films, seed=3), "pixel": make_stops(films, seed=4)}
+    walks["ray"] = make_stops(films, seed=5)
     return MapInputs(
         films=films,
         truth=make_truth(films),
         walks=walks,
         stopped=walks["linear"],
         train_lesions=lesions,
+        healthy=np.random.default_rng(0).uniform(-1, 1, (5, SIDE, SIDE, 1)).astype(np.float32),
+        seed=0,
     )
 
 
 TRACED = {
     "gradient": lambda image: 0 * image + 1,
     "grad_cam": lambda image: 0 * image + 2,
+    "layer_cam": lambda image: 0 * image + 6,
+    "integrated_gradients_mean": lambda batch: batch[1],
+    "expected_gradients": lambda batch: batch[1].mean(axis=1),
+    "occlusion": lambda batch: batch[1] + 0 * batch[0],
+    "healthy_subspace_gradients": lambda batch: batch[1],
     "anogan": lambda films: films.image - 3,
     "latent_occlusion": lambda batch: 4 + 3 * batch[0] + batch[1],
     "latent_integrated_gradients": lambda batch: batch[0][np.arange(N), batch[1]] - 5,
