@@ -344,6 +344,12 @@ def walk_squares(films, guide, thresholds, *, towards: int) -> dict[str, list[St
     }
 
 
+def share_on_square(image, change, towards) -> np.ndarray:
+    """The share of each change that lies on the square, all that f looks at."""
+    size = np.abs(change)
+    return size[SQUARE].sum(axis=(1, 2, 3)) / np.maximum(size.sum(axis=(1, 2, 3)), 1e-9)
+
+
 def make_square_explainer(**fields) -> Explainer:
     """Every function is NumPy's; `fields` replace some."""
     plain = dict(
@@ -357,6 +363,7 @@ def make_square_explainer(**fields) -> Explainer:
             np.tanh(z_class[:, :1])[:, :, None, None] * np.ones((1, SIDE, SIDE, 1), np.float32)
         ),
         walk=walk_squares,
+        felt_share=share_on_square,
         unit_gradient=lambda films: np.ones_like(films.z_class),
         traced_maps={"gradient": lambda image: 0 * image + 1.0},
         find_lungs=None,

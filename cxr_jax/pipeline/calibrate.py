@@ -24,6 +24,7 @@ from cxr_jax.runtime.workdir import read_json, write_json
 logger = logging.getLogger(__name__)
 
 NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
+NEARLY = 0.95  # of the best path's flips: a path that flips fewer is not chosen
 NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
 SCALARS, ARRAYS = "calibration.json", "calibration.npz"
@@ -31,7 +32,7 @@ SCALARS, ARRAYS = "calibration.json", "calibration.npz"
 # what is told of them.
 FREE_FIELDS = (
     "num_images", "films", "dir", "num_skipped", "maps", "bootstrap", "num_figure_rows",
-    "occlusion_windows", "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise",
+    "occlusion_windows", "layer_cam_stage", "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise",
 )  # fmt: skip
 PACKAGES = ("jax", "flax", "numpy")  # whose versions are recorded
 
@@ -52,18 +53,19 @@ def calibrate(
     for name, values in (("f", margin), ("h", judge_margin)):
         if not metrics.class_gap(values, arrays["label"]) > 0:
             logger.warning("%s says of validation films the opposite of their labels", name)
-    rows = choose(margin, section.num_validation_images)
-    inverted = explainer.invert(arrays["image"][rows])
-    lungs = lungs_of(explainer, arrays, rows)
-    film_errors = films.rms(inverted.drawn - inverted.image)
+    everything = explainer.invert(arrays["image"])
+    lungs = lungs_of(explainer, arrays, np.arange(len(margin)))
+    film_errors = films.rms(everything.drawn - everything.image)
     thresholds = films.set_thresholds(
         margin,
         judge_margin,
         arrays["label"],
-        lung_errors=film_errors if lungs is None else films.lung_error(inverted, lungs),
+        lung_errors=film_errors if lungs is None else films.lung_error(everything, lungs),
         film_errors=film_errors,
         percentile=section.gate_percentile,
     )
+    rows = choose(margin, section.num_validation_images)
+    inverted, lungs = everything.rows(rows), None if lungs is None else lungs[rows]
     reasons = films.reasons_to_reject(inverted, thresholds, section.gate_margin, lungs=lungs)
     picked = inverted.margin > 0
     if (picked & accepted(reasons)).any():
@@ -78,7 +80,7 @@ def calibrate(
     towards = DIRECTIONS["pos_to_neg"]
     walks = explainer.walk(positives, guide, thresholds, towards=towards)
     group = Group(towards=towards, films=positives, truth=truth, walks=walks)
-    path = best_path(group, thresholds, reach)
+    path = best_path(explainer, group, thresholds, reach)
     logger.info("linear walks are %.3f long; map `latent` is path %s", reach, path)
     return Calibration(thresholds=thresholds, guide=guide, reach=reach, path=path)
 
@@ -102,13 +104,22 @@ def guide_films(explainer: Explainer, train: Arrays, seed: int) -> tuple[np.ndar
     return ends, np.concatenate(gradients).mean(axis=0)
 
 
-def best_path(group: Group, thresholds: Thresholds, reach: float) -> str:
-    """The path of map `latent`: least `twin_error`, or most flips where there is no twin."""
+def best_path(explainer: Explainer, group: Group, thresholds: Thresholds, reach: float) -> str:
+    """The path of map `latent`: of those that flip nearly as often as the best, the most felt.
+
+    What f feels of a change is all that anyone can ask of a film whose truth nobody knows. Of equals
+    the shorter is taken.
+    """
     scores = tables.path_scores(group, thresholds, reach)
     latent = {name: each for name, each in scores.items() if PATHS[name].is_latent}
-    if "twin_error" in latent["linear"]:
-        return min(latent, key=lambda path: np.nanmean(latent[path]["twin_error"]))
-    return max(latent, key=lambda path: latent[path]["flip_rate"].mean())
+    flips = {name: each["flip_rate"].mean() for name, each in latent.items()}
+    enough = [name for name, rate in flips.items() if rate >= NEARLY * max(flips.values())]
+
+    def merit(name: str) -> tuple[float, float]:
+        felt = tables.felt_shares(explainer, group, name).mean()
+        return round(float(felt), 2), -float(latent[name]["length"].mean())
+
+    return max(enough, key=merit)
 
 
 # 2. Keeping, so that films can be explained where the training set is not.

@@ -9,8 +9,9 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.data.arrays import Arrays
-from cxr_jax.evaluate import scores
+from cxr_jax.data.arrays import Arrays, phantom_spec, to_unit_range
+from cxr_jax.errors import InputError
+from cxr_jax.evaluate import blind, scores
 from cxr_jax.explain import films, maps
 from cxr_jax.explain.explained import Calibration, Explained, Group
 from cxr_jax.explain.explainer import Explainer, make_explainer
@@ -33,6 +34,7 @@ from cxr_jax.runtime.workdir import is_done, mark_done, read_contents, read_json
 
 logger = logging.getLogger(__name__)
 
+NUM_HEALTHY = 1000  # training films that f calls negative, which some maps know
 INTERPOLATED = 11  # frames of the paper's figure
 
 
@@ -118,9 +120,28 @@ def explain_test(
     )
 
 
-def map_inputs(group: Group, calibration: Calibration, train: Arrays) -> MapInputs:
+def healthy_films(explainer: Explainer, train: Arrays, seed: int) -> np.ndarray:
+    """Some training films that f calls negative [n, h, w, 1] in [-1, 1].
+
+    Raises:
+      InputError: if f calls none so.
+    """
+    shuffle = np.random.Generator(np.random.Philox(seed)).permutation
+    rows = shuffle(len(train["image"]))[: 2 * NUM_HEALTHY]
+    margin, _ = explainer.margins(train["image"][rows])
+    rows = rows[margin <= 0][:NUM_HEALTHY]
+    if len(rows) == 0:
+        raise InputError("the classifier calls no training film negative: see its test figures")
+    return to_unit_range(train["image"][rows])
+
+
+def map_inputs(
+    explainer: Explainer, group: Group, calibration: Calibration, *, train: Arrays, seed: int
+) -> MapInputs:
     """What maps of the positives are made of."""
     return MapInputs(
+        healthy=healthy_films(explainer, train, seed),
+        seed=seed,
         films=group.films,
         truth=group.truth,
         walks=group.first_walks,
@@ -179,7 +200,7 @@ def measure(
     section = config.explain
     bootstrap = Bootstrap(resamples=section.bootstrap, seed=config.seed)
     positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
-    inputs = map_inputs(positives, calibration, splits["train"])
+    inputs = map_inputs(explainer, positives, calibration, train=splits["train"], seed=config.seed)
     made = maps.make_maps(inputs, section.maps, explainer.traced_maps)
     real = ()
     if explainer.features:
@@ -190,9 +211,23 @@ def measure(
     map_scores, map_table = tables.score_maps(
         made, positives, calibration, share_covered=share, bootstrap=bootstrap
     )
-    audited = tables.audit_films(
-        explainer, positives, calibration, maps=made, share_covered=share, bootstrap=bootstrap
+    audited, audited_by_truth = (
+        tables.audit_films(
+            explainer,
+            positives,
+            calibration,
+            maps=made,
+            share_covered=share,
+            bootstrap=bootstrap,
+            by_truth=by_truth,
+        )
+        for by_truth in (False, True)
     )
+    faithful_scores, faithful_table = tables.score_faithfulness(
+        explainer, positives, made, spec=phantom_spec(config.data), bootstrap=bootstrap
+    )
+    half = blind.used_half(config)
+    blind_shares = blind.score_blind(made, explained.groups, half) if half else {}
     for name in section.maps:
         if name not in map_table:
             reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
@@ -205,17 +240,31 @@ def measure(
         "rejected": list_rejected(splits["test"], explained.rows, explained.reasons),
         "classifier": classifier_figures["classifier"],
         "judge": classifier_figures["judge"],
+        "errors": classifier_figures["errors"],
         "thresholds": dataclasses.asdict(calibration.thresholds),
         "latent_path": calibration.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, bootstrap),
         "paths": path_table,
         "maps": map_table,
+        "faithfulness": faithful_table,
+        "blind": blind.summarise(blind_shares, half, bootstrap) if half else {"used": ""},
         "disentanglement": tables.disentangle(explainer, explained),
         "audit": audited.table,
+        "audit_true_masks": audited_by_truth.table,
     }
     return Report(
         metrics=report,
-        scores={**path_scores, "maps": map_scores, "audit": audited.each},
+        scores={
+            **path_scores,
+            "maps": map_scores,
+            "audit": audited.each,
+            "audit_true_masks": audited_by_truth.each,
+            "faithfulness": faithful_scores,
+            **{
+                f"blind_{group}": {name: {"share": values} for name, values in each.items()}
+                for group, each in blind_shares.items()
+            },
+        },
         maps=made,
         audited=audited,
         interpolated=interpolate(explainer, positives.films.rows(slice(section.num_figure_rows))),
@@ -241,7 +290,13 @@ def write(
     write_json(directory / "metrics.json", report.metrics)
     save_scores(directory / "scores.npz", report.scores)
     covered = accepted(explained.reasons)
-    save_walks(directory / "walks.npz", groups, rows=explained.rows, covered=covered)
+    save_walks(
+        directory / "walks.npz",
+        groups,
+        rows=explained.rows,
+        covered=covered,
+        reach=calibration.reach,
+    )
     positives = groups["pos_to_neg"]
     save_maps(directory / "maps.npz", report.maps, positives.truth["row"])
     save_figures(figures, groups, calibration, maps=report.maps, num_rows=num_rows)

@@ -61,14 +61,11 @@ def choose(
 def lungs_of(explainer: Explainer, arrays: Arrays, rows: np.ndarray) -> np.ndarray | None:
     """Lung masks [N, h, w, 1] bool; a whole image where none are found, None where nobody looks.
 
-    Where only some films have masks, or by other hands, the segmenter's are taken for all.
+    They are the segmenter's, as of a user's film; those that a data set knows explain nothing.
     """
-    if explainer.find_lungs is not None and "has_lung_mask" in arrays:
-        masks = explainer.find_lungs(to_unit_range(arrays["image"][rows]))
-    elif "lung_mask" in arrays:
-        masks = arrays["lung_mask"][rows] > 0
-    else:
+    if explainer.find_lungs is None:
         return None
+    masks = explainer.find_lungs(to_unit_range(arrays["image"][rows]))
     return masks | ~masks.any(axis=(1, 2, 3), keepdims=True)
 
 

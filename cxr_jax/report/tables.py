@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.evaluate import audit, realism, scores
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
+from cxr_jax.evaluate import audit, faithfulness, realism, scores
 from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
 from cxr_jax.explain.explained import Calibration, Explained, Group
 from cxr_jax.explain.explainer import Explainer
@@ -44,6 +45,14 @@ def path_scores(group: Group, thresholds: Thresholds, reach: float) -> dict[str,
     if group.towards > 0:
         table["linear_best"] = scores.shortest_flip(table["linear"])
     return table
+
+
+def felt_shares(explainer: Explainer, group: Group, name: str) -> np.ndarray:
+    """Of every walk of a path [N, walks], which share of its change f feels: `necessity`."""
+    towards = np.full(len(group.films.margin), group.towards, np.float32)
+    image = group.films.image
+    each = [explainer.felt_share(image, walk.change, towards) for walk in group.walks[name]]
+    return np.stack(each, axis=1)
 
 
 def length_gain(group: Group, name: str) -> np.ndarray:
@@ -89,6 +98,8 @@ def score_paths(
         each[direction] = path_scores(group, calibration.thresholds, calibration.reach)
         steady, real_table = judge_walks(explainer, group, real, bootstrap=bootstrap)
         for path, values in each[direction].items():
+            if path in group.walks:
+                values["necessity"] = felt_shares(explainer, group, path)
             if path in steady:
                 values["structure"] = steady[path]
             entry = scores.summarise_paths(values, share, bootstrap)
@@ -96,6 +107,7 @@ def score_paths(
             entry["realism"] = real_table.get(path, _none(reasons["regressor"] or FIRST_WALK))
             entry.setdefault("structure", _none(reasons["segmenter"] or FIRST_WALK))
             entry.setdefault("length_gain", _none(NO_STRAIGHT))
+            entry.setdefault("necessity", _none(FIRST_WALK))
             if share == 0:
                 unflipped = np.zeros(len(values["flip_rate"]))
                 entry = dict.fromkeys(entry, _none(NONE_COVERED))
@@ -152,6 +164,47 @@ def walk_completeness(signed: np.ndarray, group: Group, calibration: Calibration
     moved = stopped.at_stop(margin) - margin[:, 0]
     pairs = zip(signed, moved, strict=True)
     return np.array([metrics.completeness(*pair) for pair in pairs])
+
+
+# What f uses.
+
+
+NO_COMPONENTS = "the data set cannot be rendered without what is on its films"
+
+
+def score_faithfulness(
+    explainer: Explainer,
+    group: Group,
+    maps: Mapping[str, np.ndarray],
+    *,
+    spec: PhantomSpec | None,
+    bootstrap: Bootstrap,
+) -> tuple[dict[str, Scores], dict]:
+    """Of every map and every walk's change, film by film, and the `faithfulness` of metrics.json.
+
+    Args:
+      spec: of the phantoms; None for other films, of which nobody knows what f values.
+    """
+    if spec is None:
+        return {}, {"maps": {}, "paths": {}, "reason": NO_COMPONENTS}
+    valued = [
+        faithfulness.value_film(name.decode(), spec, explainer.classify)
+        for name in group.truth["patient_id"]
+    ]
+    changes = {name: stopped.change for name, stopped in group.first_walks.items()}
+    each = {
+        kind: faithfulness.score_maps(saliency, valued)
+        for kind, saliency in (("maps", maps), ("paths", changes))
+    }
+    table = {
+        "films": len(valued),
+        "components": sum(len(film.names) for film in valued),
+        "hidden": sum(film.hidden for film in valued),
+        "maps": faithfulness.summarise(each["maps"], bootstrap, ours="latent"),
+        "paths": faithfulness.summarise(each["paths"], bootstrap),
+    }
+    flat = {f"{kind}.{name}": values for kind, e in each.items() for name, values in e.items()}
+    return flat, table
 
 
 # Latents.
@@ -219,21 +272,29 @@ def audit_films(
     maps: Mapping[str, np.ndarray],
     share_covered: float,
     bootstrap: Bootstrap,
+    by_truth: bool = False,
 ) -> AuditResult:
-    """Which regions f's answers come from; the maps are judged as auditors too."""
+    """Which regions f's answers come from; the maps are judged as auditors too.
+
+    Args:
+      by_truth: whether the regions are the masks of a phantom, which no user has, instead of the
+        segmenter's.
+    """
     image, truth = group.films.image, group.truth
     other = image + group.first_walks[calibration.path].change
-    if {"lesion_mask", "marker_mask", "lung_mask"} <= truth.keys():
+    if by_truth:
+        if not {"lesion_mask", "marker_mask", "lung_mask"} <= truth.keys():
+            return _no_audit(other, scores.NO_MASK)
         regions = audit.phantom_regions(truth)
-    elif explainer.find_lungs is not None:
-        regions = audit.film_regions(explainer.find_lungs(image))
-    else:
+    elif explainer.find_lungs is None:
         return _no_audit(other, NO_LUNGS)
+    else:
+        regions = audit.film_regions(explainer.find_lungs(image))
     if share_covered == 0:
         return _no_audit(other, NONE_COVERED)
     found = audit.evidence(explainer.classify, image, other, regions=regions)
     each = {name: {"evidence": values} for name, values in found.items()}
-    if "without_both" in truth:
+    if by_truth and "without_both" in truth:
         pictures = {name: truth[name] for name in ("twin", "without_marker", "without_both")}
         margins = {name: explainer.classify(picture) for name, picture in pictures.items()}
         for name, values in audit.true_evidence(explainer.classify(image), **margins).items():

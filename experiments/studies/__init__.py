@@ -3,7 +3,9 @@
 from experiments.studies import (
     ablations,
     audit,
+    faithfulness,
     fidelity,
+    half_blind,
     intervention,
     inversion,
     lookalikes,
@@ -13,6 +15,6 @@ from experiments.studies import (
 
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
-    validation,
+    *(validation, faithfulness, half_blind),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

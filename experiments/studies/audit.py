@@ -53,12 +53,14 @@ def configs(options: Options) -> dict[str, object]:
 def pool(workdirs: Sequence[Path]) -> dict:
     """One config's entry: how many runs were flagged, and the evidence of all their films."""
     reports = [read_report(workdir) for workdir in workdirs]
-    found = audit.summarise(load_group(workdirs, "audit"), BOOTSTRAP)
+    found = audit.summarise(load_group(workdirs, "audit_true_masks"), BOOTSTRAP)
     kept = ("evidence", "truth", "outside_share", "map_shares", "agreement", "rule")
     return {
         "seeds": len(reports),
-        "flagged": sum(report["audit"]["flagged"] for report in reports),
-        "each_outside_share": [report["audit"]["outside_share"]["mean"] for report in reports],
+        "flagged": sum(report["audit_true_masks"]["flagged"] for report in reports),
+        "each_outside_share": [
+            report["audit_true_masks"]["outside_share"]["mean"] for report in reports
+        ],
         "classifier_auroc": [report["classifier"]["auroc"] for report in reports],
         "coverage": float(np.mean([report["coverage"] for report in reports])),
         "rank_correlation": found["agreement"]["rank_correlation"],

@@ -108,7 +108,7 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
         for direction in DIRECTIONS:
             nothing = {"mean": None, "reason": tables.NOT_WALKED}
             entry.setdefault(direction, dict.fromkeys(paths["linear"][direction], nothing))
-    by_map, by_region = load_group(workdirs, "maps"), load_group(workdirs, "audit")
+    by_map, by_region = load_group(workdirs, "maps"), load_group(workdirs, "audit_true_masks")
     return {
         "paths": paths,
         "comparisons": comparisons,
@@ -119,7 +119,9 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
         "classifier": reports[0]["classifier"],
         "reconstruction_rmse": average(reports, "reconstruction_rmse"),
         "maps": scores.summarise_maps(by_map, bootstrap) if by_map else reports[0]["maps"],
-        "audit": audit.summarise(by_region, bootstrap) if by_region else reports[0]["audit"],
+        "audit": audit.summarise(by_region, bootstrap)
+        if by_region
+        else reports[0]["audit_true_masks"],
         "disentanglement": mean_tree([report["disentanglement"] for report in reports]),
         "each_seed": {
             name: [report["maps"]["latent"][name]["mean"] for report in reports]

@@ -18,6 +18,7 @@ from builders import (
     make_guide,
     make_square_explainer,
     make_square_split,
+    share_on_square,
     make_stopped,
     make_thresholds,
     spoil_squares,
@@ -73,7 +74,7 @@ def test_calibration_by_hand(splits, section):
     thresholds = calibration.thresholds
     margin = classify_squares(splits["validation"]["image"] / 127.5 - 1)
     label = splits["validation"]["label"]
-    # All films set the margins; eight of them, four of each, are inverted.
+    # All films set the margins and the gate's errors; four positives set the lengths.
     assert thresholds.gap == pytest.approx(margin[label == 1].mean() - margin[label == 0].mean())
     assert thresholds.judge_gap == pytest.approx(thresholds.gap / 2)
     assert thresholds.positive == pytest.approx(np.median(margin[label == 1]))
@@ -87,7 +88,7 @@ def test_calibration_by_hand(splits, section):
     assert calibration.reach == pytest.approx(reach, rel=1e-5)
     step_length = section.aligned_reach * reach / NUM_SQUARE_STEPS
     assert calibration.guide.step_length == pytest.approx(step_length, rel=1e-5)
-    # `linear` harms a corner; `pixel` is better than `aligned` but no path of the latent space.
+    # `linear` changes a corner too, which f does not feel; `pixel` is no path of the latent space.
     assert calibration.path == "aligned"
 
 
@@ -104,9 +105,11 @@ def test_rejected_validation_films_set_no_lengths(splits, section):
 
 def test_errors_are_of_the_lungs_and_of_the_whole_film(splits, section):
     """By hand: every film is drawn too bright by 1 in the upper half, where its lungs are."""
-    validation = splits["validation"]
-    validation["lung_mask"] = validation["lung_mask"].copy()
-    validation["lung_mask"][:, 4:] = 0
+
+    def find_lungs(image) -> np.ndarray:
+        lungs = np.zeros(image.shape, bool)
+        lungs[:, :4] = True
+        return lungs
 
     def invert(pixels) -> Films:
         films = invert_squares(pixels)
@@ -115,10 +118,10 @@ def test_errors_are_of_the_lungs_and_of_the_whole_film(splits, section):
         return films.replace(drawn=drawn)
 
     section.gate_percentile = 50.0
-    thresholds = calibrate(make_square_explainer(invert=invert), splits, section, seed=0).thresholds
+    explainer = make_square_explainer(invert=invert, find_lungs=find_lungs)
+    thresholds = calibrate(explainer, splits, section, seed=0).thresholds
     assert thresholds.lung_error == pytest.approx(1.0)
     assert thresholds.film_error == pytest.approx(0.5**0.5)
-    del validation["lung_mask"]
     thresholds = calibrate(make_square_explainer(invert=invert), splits, section, seed=0).thresholds
     assert thresholds.lung_error == thresholds.film_error == pytest.approx(0.5**0.5)
 
@@ -172,14 +175,30 @@ def test_no_training_positive_is_left_to_walk_to(splits):
         guide_films(make_square_explainer(), train, 0)
 
 
-def test_without_twins_the_path_that_flips_most_is_taken(splits):
+def test_a_path_that_does_not_flip_is_not_taken_however_well_it_is_felt(splits):
     films = invert_squares(make_square_split([1, 1, 1], seed=2)["image"])
     walks = walk_squares(films, None, THRESHOLDS, towards=-1)
     idle = [make_stopped(follow_squares(films.image, films.image))]
-    for name, other in (("linear", "aligned"), ("aligned", "linear")):
-        found = walks | {other: idle}
-        group = Group(towards=-1, films=films, truth={}, walks=found)
-        assert best_path(group, THRESHOLDS, 1.0) == name
+    # `aligned` is felt more; neither the twin nor any mask is asked for.
+    for other, name in (("pixel", "aligned"), ("aligned", "linear")):
+        group = Group(towards=-1, films=films, truth={}, walks=walks | {other: idle})
+        explainer = make_square_explainer(
+            felt_share=lambda image, change, towards: np.where(
+                np.abs(change).max(axis=(1, 2, 3)) > 0, share_on_square(image, change, 0), 1
+            )
+        )
+        assert best_path(explainer, group, THRESHOLDS, 1.0) == name
+
+
+def test_of_paths_that_are_felt_alike_the_shorter_is_taken(splits):
+    films = invert_squares(make_square_split([1, 1, 1], seed=2)["image"])
+    walks = walk_squares(films, None, THRESHOLDS, towards=-1)
+    alike = make_square_explainer(felt_share=lambda image, change, towards: np.ones(len(image)))
+    group = Group(towards=-1, films=films, truth={}, walks=walks)
+    lengths = {name: w[0].at_stop(w[0].walk.distance).mean() for name, w in walks.items()}
+    shorter = min(("linear", "aligned"), key=lengths.get)
+    assert lengths["linear"] != lengths["aligned"]
+    assert best_path(alike, group, THRESHOLDS, 1.0) == shorter
 
 
 # 2. Keeping.
@@ -197,6 +216,7 @@ FREE = {
     "bootstrap": 7,
     "num_figure_rows": 3,
     "occlusion_windows": 4,
+    "layer_cam_stage": "stage_1",
     "integrated_gradients_steps": 2,
     "smoothgrad_samples": 5,
     "smoothgrad_noise": 0.1,
@@ -220,6 +240,7 @@ FIXED = {
     "inversion.weights.prior": 0.0,
     "paths": ("linear",),
     "walk_steps": 3,
+    "least_felt": 0.5,
     "geodesic.num_points": 3,
     "geodesic.num_steps": 3,
     "geodesic.learning_rate": 0.1,

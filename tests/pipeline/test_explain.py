@@ -132,12 +132,16 @@ def test_named_films_are_explained_first(splits, section):
 
 def test_maps_are_made_of_the_positives_and_the_chosen_path(splits, section):
     group = explain_test(splits, section).groups["pos_to_neg"]
-    inputs = explain.map_inputs(group, CALIBRATION, splits["train"])
+    explainer, train = make_square_explainer(), splits["train"]
+    inputs = explain.map_inputs(explainer, group, CALIBRATION, train=train, seed=0)
     assert inputs.stopped is group.walks["linear"][0] and inputs.films is group.films
     assert inputs.walks.keys() == {"linear", "aligned", "pixel"}
     np.testing.assert_array_equal(inputs.train_lesions, splits["train"]["lesion_mask"])
-    unknown = {"image": splits["train"]["image"]}
-    assert explain.map_inputs(group, CALIBRATION, unknown).train_lesions is None
+    unknown = {"image": train["image"]}
+    inputs = explain.map_inputs(explainer, group, CALIBRATION, train=unknown, seed=0)
+    assert inputs.train_lesions is None
+    margin, _ = explainer.margins((inputs.healthy + 1) * 127.5)
+    assert 0 < len(margin) < len(train["image"]) and (margin <= 0).all()
 
 
 def test_the_papers_figure_goes_from_no_class_latent_to_the_whole():
@@ -165,6 +169,7 @@ class Run:
     def __init__(self, directory: Path, splits, monkeypatch):
         self.directory, self.splits = directory, splits
         self.config = phantom.get_config("tiny")
+        self.config.data.name = "cxr_folder"  # squares cannot be rendered without what is on them
         self.config.explain.update(
             dict(
                 paths=("linear", "aligned", "pixel"),

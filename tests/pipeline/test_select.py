@@ -71,31 +71,18 @@ def masks() -> np.ndarray:
     return masks
 
 
-def test_lungs_are_the_whole_film_where_none_are_known(masks):
-    arrays = {"image": masks, "lung_mask": masks}
-    lungs = lungs_of(make_square_explainer(), arrays, np.array([2, 1]))
+def test_lungs_are_those_that_the_segmenter_finds_and_the_whole_film_where_it_finds_none(masks):
+    """Whatever the data set knows: a user's film comes without a mask."""
+    arrays = {"image": masks, "lung_mask": 255 - masks}
+    explainer = make_square_explainer(find_lungs=lambda image: image > 0)
+    lungs = lungs_of(explainer, arrays, np.array([2, 1]))
     assert lungs.dtype == bool and lungs[0].all()
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
 
 
-def test_nobody_knows_the_lungs_without_masks_and_segmenter(masks):
-    assert lungs_of(make_square_explainer(), {"image": masks}, np.array([0, 1])) is None
-
-
-def test_a_film_in_which_the_segmenter_finds_no_lungs_is_judged_whole(masks):
-    arrays = {"image": masks, "has_lung_mask": np.zeros(3, bool)}
-    explainer = make_square_explainer(find_lungs=lambda image: image > 0)
-    lungs = lungs_of(explainer, arrays, np.arange(2))
-    assert lungs[0].all()
-    np.testing.assert_array_equal(lungs[1], masks[1] > 0)
-
-
-def test_where_only_some_films_have_masks_one_segmenter_finds_all_lungs(masks):
-    arrays = {"image": 255 - masks, "lung_mask": masks}
-    mixed = arrays | {"has_lung_mask": np.array([False, True, False])}
-    rows, explainer = np.array([1, 2]), make_square_explainer(find_lungs=lambda image: image > 0)
-    np.testing.assert_array_equal(lungs_of(explainer, mixed, rows), arrays["image"][rows] > 0)
-    np.testing.assert_array_equal(lungs_of(explainer, arrays, rows)[0], masks[1] > 0)
+def test_nobody_knows_the_lungs_without_a_segmenter(masks):
+    arrays = {"image": masks, "lung_mask": masks}
+    assert lungs_of(make_square_explainer(), arrays, np.array([0, 1])) is None
 
 
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():

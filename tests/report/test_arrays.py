@@ -108,14 +108,16 @@ def test_walks_are_kept_by_direction_and_path(group, tmp_path):
         {"pos_to_neg": group},
         rows=np.array([1, 2, 5]),
         covered=np.array([True, False, True]),
+        reach=0.5,
     )
     with np.load(tmp_path / "walks.npz") as arrays:
         kept = {name.removeprefix("pos_to_neg/"): array for name, array in arrays.items()}
     walked = ("z_class", "margin", "judge_margin", "frame", "carried")
     assert kept.keys() == {
-        *("rows", "covered", "row", "name", "image", "z_structure", "lesion_mask"),
-        *(f"{path}/{name}" for path in ("linear", "pixel") for name in walked),
+        *("rows", "covered", "reach", "row", "name", "image", "z_structure", "lesion_mask"),
+        *(f"{path}/{name}" for path in ("linear", "linear.1", "pixel") for name in walked),
     }
+    assert kept["reach"] == 0.5
     np.testing.assert_array_equal(kept["rows"], [1, 2, 5])
     np.testing.assert_array_equal(kept["covered"], [True, False, True])
     np.testing.assert_array_equal(kept["row"], [5, 1])
@@ -123,7 +125,8 @@ def test_walks_are_kept_by_direction_and_path(group, tmp_path):
     np.testing.assert_array_equal(kept["image"], group.films.image)
     np.testing.assert_array_equal(kept["z_structure"], group.films.z_structure)
     np.testing.assert_array_equal(kept["lesion_mask"], group.truth["lesion_mask"])
-    # Of several walks of a film the first.
+    # Of several walks of a film the first has the path's name, and the others are numbered.
+    np.testing.assert_array_equal(kept["linear.1/frame"], [0, 0])
     first = group.walks["linear"][0].walk
     np.testing.assert_array_equal(kept["linear/z_class"], first.points)
     np.testing.assert_array_equal(kept["linear/margin"], [[1, 0, -1]] * 2)

@@ -99,6 +99,7 @@ def make_explainer(**fields) -> Explainer:
         pytest.fail("the tables do not ask this")
 
     rest = {field.name: unasked for field in dataclasses.fields(Explainer)}
+    rest["felt_share"] = lambda image, change, towards: np.full(len(image), 0.5)
     empty = dict(find_lungs=None, features=None, traced_maps={}, missing_maps={}, reasons=EMPTY)
     return Explainer(**rest | empty | fields)
 
@@ -138,7 +139,15 @@ def test_every_path_has_every_metric_in_both_directions():
     each, table = score()
     assert table.keys() == {*each["pos_to_neg"], *each["neg_to_pos"]}
     expected = {
-        *("flip_rate", "flip_rate_f", "flip_rate_all", "flip_auc", "flip_distance", "reached"),
+        *(
+            "necessity",
+            "flip_rate",
+            "flip_rate_f",
+            "flip_rate_all",
+            "flip_auc",
+            "flip_distance",
+            "reached",
+        ),
         *("transfer", "length", "monotonicity", "twin_error"),
         *("structure", "realism", "length_gain"),
     }
@@ -415,7 +424,7 @@ def test_where_no_film_is_covered_it_is_said_only_that_none_flips():
     assert kept == {} and maps["latent"]["on_target"]["reason"] == tables.NONE_COVERED
 
 
-def audit(group, share_covered=1.0, **fields):
+def audit(group, share_covered=1.0, by_truth=False, **fields):
     return tables.audit_films(
         make_explainer(classify=lambda image: image.sum(axis=(1, 2, 3)), **fields),
         group,
@@ -423,20 +432,21 @@ def audit(group, share_covered=1.0, **fields):
         maps={"latent": group.films.image - group.films.origin},
         share_covered=share_covered,
         bootstrap=BOOTSTRAP,
+        by_truth=by_truth,
     )
 
 
 def test_the_audit_is_of_a_phantoms_regions_and_of_a_real_films():
     group = make_groups()["pos_to_neg"]
     truth = group.truth | {"marker_mask": 0 * group.truth["lesion_mask"]}
-    phantom = audit(dataclasses.replace(group, truth=truth))
+    phantom = audit(dataclasses.replace(group, truth=truth), by_truth=True)
     assert list(phantom.each) == ["lesions", "marker", "lungs", "elsewhere"]
     # f is a sum, and the walk takes LESION from each of four pixels.
     np.testing.assert_allclose(phantom.each["lesions"]["evidence"], 4 * LESION, rtol=1e-5)
     np.testing.assert_allclose(phantom.each["lesions"]["latent"], 1.0)
     np.testing.assert_allclose(phantom.other, group.films.origin, atol=1e-6)
     assert not phantom.table["flagged"]
-    film = audit(dataclasses.replace(group, truth={}), find_lungs=bright)
+    film = audit(dataclasses.replace(group, truth=truth), find_lungs=bright)
     assert list(film.each) == ["lungs", "border", "rest"]
     np.testing.assert_allclose(film.each["lungs"]["evidence"], 4 * LESION, rtol=1e-5)
 
@@ -446,6 +456,8 @@ def test_without_lungs_or_covered_films_there_is_no_verdict():
     unknown = audit(dataclasses.replace(group, truth={}))
     assert unknown.regions is None and unknown.each == {}
     assert unknown.table["verdict"] == f"No verdict: {tables.NO_LUNGS}."
+    unmasked = audit(dataclasses.replace(group, truth={}), by_truth=True, find_lungs=bright)
+    assert unmasked.table["verdict"] == f"No verdict: {scores.NO_MASK}."
     rejected = audit(group, share_covered=0.0, find_lungs=bright)
     assert rejected.regions is None
     assert rejected.table["verdict"] == f"No verdict: {tables.NONE_COVERED}."

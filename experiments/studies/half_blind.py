@@ -1,0 +1,124 @@
+"""Does a walk change what the classifier cannot see, or does not use?
+
+f and h are shown one half of the picture and its mirror image (`left`, ...), or see all of it but
+were taught a label that is about one half alone (`left_alone`, ...). Whatever changes in the other
+half is false, and no annotator is needed to say so. Reads finished runs of configs/half_blind.py,
+one folder for each variant.
+
+  share     of the change that lies in that half; of a walk the largest of any frame to its stop
+  kept      flips of f, and of f and h, by the walk of map `latent` over those by `linear`
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.errors import InputError
+from experiments.markdown import entry_table
+from experiments.reading import BOOTSTRAP, check_done, load_group, read_report
+from experiments.study import Options, Study
+
+
+def shares(workdirs: Sequence[Path], group: str) -> dict[str, dict]:
+    """Of every map or path of some runs, its share in the blind half over all films."""
+    return {
+        name: metrics.summarise(columns["share"], BOOTSTRAP)
+        for name, columns in load_group(workdirs, group).items()
+    }
+
+
+def flips_kept(workdirs: Sequence[Path], direction: str, path: str) -> dict[str, dict]:
+    """By metric, the flips along a path over those along `linear`; a ratio of means over films."""
+    found = load_group(workdirs, direction)
+    kept = {}
+    for metric in ("flip_rate_f", "flip_rate"):
+        one, other = (found[name][metric].mean(axis=1) for name in (path, "linear"))
+        picks = BOOTSTRAP.rows(len(one))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = one[picks].mean(axis=1) / other[picks].mean(axis=1)
+        whole = other.mean()
+        kept[metric] = (
+            {
+                "mean": float(one.mean() / whole),
+                "ci95": metrics.interval(ratios),
+                "images": len(one),
+            }
+            if whole > 0
+            else {"mean": None, "reason": "no linear walk flips"}
+        )
+    return kept
+
+
+def measure(workdirs: Sequence[Path]) -> dict:
+    """One variant, over its runs."""
+    reports = [read_report(workdir) for workdir in workdirs]
+    if not all(report["blind"]["used"] for report in reports):
+        raise InputError(f"{workdirs[0]} is no run of configs/half_blind.py")
+    paths = {report["latent_path"] for report in reports}
+    (path,) = paths if len(paths) == 1 else ("linear",)
+    directions = ("pos_to_neg", "neg_to_pos")
+    return {
+        "latent_path": path,
+        "auroc": float(np.mean([report["classifier"]["auroc"] for report in reports])),
+        "maps": shares(workdirs, "blind_maps"),
+        "frames": {name: shares(workdirs, f"blind_{name}") for name in directions},
+        "flips": {
+            name: {
+                metric: [report["paths"][path][name][metric]["mean"] for report in reports]
+                for metric in ("flip_rate_f", "flip_rate")
+            }
+            for name in directions
+        },
+        "kept": {name: flips_kept(workdirs, name, path) for name in directions},
+    }
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """A table of maps and one of walks, variants side by side."""
+    lines = ["## Half-blind classifiers", ""]
+    for kind, pick in (
+        ("map", lambda result: result["maps"]),
+        ("walk from positive, worst frame", lambda result: result["frames"]["pos_to_neg"]),
+        ("walk from negative, worst frame", lambda result: result["frames"]["neg_to_pos"]),
+        ("flips kept, from positive", lambda result: result["kept"]["pos_to_neg"]),
+        ("flips kept, from negative", lambda result: result["kept"]["neg_to_pos"]),
+    ):
+        names = dict.fromkeys(name for result in results.values() for name in pick(result))
+        rows = {
+            name: {variant: pick(result).get(name) for variant, result in results.items()}
+            for name in names
+        }
+        lines += [entry_table(rows, list(results), kind), ""]
+    chosen = ", ".join(f"{name} `{result['latent_path']}`" for name, result in results.items())
+    return "\n".join([*lines, f"Map `latent` is the change along: {chosen}."]) + "\n"
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Reads every variant's runs."""
+    folders = sorted(path for path in options.workdir.iterdir() if path.is_dir())
+    found = dict(options.known)
+    for folder in folders:
+        runs = [folder / f"seed{seed}" for seed in range(options.seeds or 0)] or [folder]
+        for each in runs:
+            check_done(each, "explain")
+        found[folder.name] = measure(runs)
+    found["all"] = overall({name: one for name, one in found.items() if name != "all"})
+    yield found
+
+
+def overall(found: Mapping[str, Mapping]) -> dict:
+    """The worst variant of each figure that is a target."""
+    worst = max(found, key=lambda name: found[name]["maps"]["latent"]["ci95"][1])
+    return found[worst] | {"variant": worst}
+
+
+STUDY = Study(
+    name="half_blind",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    workdir="runs/half_blind",
+    seeds=0,
+)
