@@ -1,4 +1,4 @@
-"""Classifiers that cannot see, or do not use, one half of the picture: what is drawn there is wrong.
+"""Classifiers that cannot see, or do not use, half of the picture: what is drawn there is wrong.
 
 python main.py --config=configs/half_blind.py:left --workdir=runs/half_blind_left
 """

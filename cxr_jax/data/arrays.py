@@ -117,7 +117,7 @@ def train_batches(
 
 
 def patient_half(patient_id: np.ndarray) -> np.ndarray:
-    """0 or 1 for each patient [N], by a hash of the name: the same in every data set and process."""
+    """0 or 1 for each patient [N], by a hash of the name: the same in every data set."""
     return np.array([hashlib.sha256(name).digest()[0] % 2 for name in patient_id], int)
 
 
@@ -217,7 +217,8 @@ def load_splits(
     """Prepares the data set if need be and reads what training and explaining use of it.
 
     Every split has `image` and `label`; validation and test also have the truths that the data set
-    knows (masks, twins, severity), and train the patients, and the lesion masks that the control `prior` is made of.
+    knows (masks, twins, severity), and train the patients, and the lesion masks that the control
+    `prior` is made of.
 
     Args:
       config: the section `data`.

@@ -1,7 +1,7 @@
-"""Does a map show what this classifier uses? Against what it answers without each thing on the film.
+"""Does a map show what this classifier uses? Against its answers without each thing on the film.
 
-A lesion mask tells whether an explanation is plausible. Whether it is faithful to f, this tells: of
-every lesion, look-alike and marker of a phantom f's Shapley value is known, by rendering the patient
+A lesion mask tells whether an explanation is plausible; whether it is faithful to f, this: the
+Shapley value of every lesion, look-alike and marker of a phantom is known, by rendering the patient
 with every subset of them, and the mass of a map on each is held against it, within films.
 """
 
@@ -125,7 +125,7 @@ def products(saliency: np.ndarray, film: Valued) -> np.ndarray:
 def partial_correlation(
     moments: Float[np.ndarray, "*batch 3 3"],
 ) -> Float[np.ndarray | np.floating, "*batch"]:
-    """The correlation of masses and values given the visibility, from summed `products` [..., 3, 3].
+    """The correlation of masses and values given the visibility, from summed `products`.
 
     Of the residuals of both after regression on the third; NaN where there are none.
     """

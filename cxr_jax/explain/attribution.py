@@ -60,6 +60,7 @@ def expected_gradients(
     classify: Classify,
     image: Image,
     references: Float[AnyArray, "b m h w 1"],
+    *,
     shares: Float[AnyArray, "b m"],
 ) -> Image:
     """Signed shares of f(image) - mean f(reference) (Erion et al., 2021).

@@ -245,7 +245,8 @@ def _expected(section: ml_collections.ConfigDict, seed: int) -> Traced:
     del section, seed
 
     def expect(models: TrainedModels, batch: tuple) -> Image:
-        return attribution.expected_gradients(models.classify, *batch)
+        image, references, shares = batch
+        return attribution.expected_gradients(models.classify, image, references, shares=shares)
 
     return expect
 

@@ -1,4 +1,4 @@
-"""A plain classifier of another kind than `classifier.Classifier`: a judge with habits of its own."""
+"""A plain classifier of another kind than `classifier.Classifier`: a judge of its own mind."""
 
 from collections.abc import Sequence
 

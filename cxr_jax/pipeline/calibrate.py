@@ -32,7 +32,8 @@ SCALARS, ARRAYS = "calibration.json", "calibration.npz"
 # what is told of them.
 FREE_FIELDS = (
     "num_images", "films", "dir", "num_skipped", "maps", "bootstrap", "num_figure_rows",
-    "occlusion_windows", "layer_cam_stage", "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise",
+    "occlusion_windows", "layer_cam_stage", "integrated_gradients_steps",
+    "smoothgrad_samples", "smoothgrad_noise",
 )  # fmt: skip
 PACKAGES = ("jax", "flax", "numpy")  # whose versions are recorded
 
@@ -80,7 +81,7 @@ def calibrate(
     towards = DIRECTIONS["pos_to_neg"]
     walks = explainer.walk(positives, guide, thresholds, towards=towards)
     group = Group(towards=towards, films=positives, truth=truth, walks=walks)
-    path = best_path(explainer, group, thresholds, reach)
+    path = best_path(explainer, group, thresholds, reach=reach)
     logger.info("linear walks are %.3f long; map `latent` is path %s", reach, path)
     return Calibration(thresholds=thresholds, guide=guide, reach=reach, path=path)
 
@@ -104,10 +105,10 @@ def guide_films(explainer: Explainer, train: Arrays, seed: int) -> tuple[np.ndar
     return ends, np.concatenate(gradients).mean(axis=0)
 
 
-def best_path(explainer: Explainer, group: Group, thresholds: Thresholds, reach: float) -> str:
+def best_path(explainer: Explainer, group: Group, thresholds: Thresholds, *, reach: float) -> str:
     """The path of map `latent`: of those that flip nearly as often as the best, the most felt.
 
-    What f feels of a change is all that anyone can ask of a film whose truth nobody knows. Of equals
+    What f feels of a change is all that can be asked of a film whose truth nobody knows. Of equals
     the shorter is taken.
     """
     scores = tables.path_scores(group, thresholds, reach)

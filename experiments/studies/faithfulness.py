@@ -76,7 +76,7 @@ class Seen:
 def walk_positives(
     explainer: Explainer, arrays: Arrays, calibration: Calibration, *, count: int, gate: float
 ) -> tuple[Group, float]:
-    """The first `count` films that f calls positive, those of them that pass, and which part did."""
+    """The first `count` films that f calls positive, those that pass, and which part did."""
     margin, _ = explainer.margins(arrays["image"])
     rows = np.flatnonzero(margin > 0)[:count]
     inverted = explainer.invert(arrays["image"][rows])

@@ -18,9 +18,9 @@ from builders import (
     make_guide,
     make_square_explainer,
     make_square_split,
-    share_on_square,
     make_stopped,
     make_thresholds,
+    share_on_square,
     spoil_squares,
     walk_squares,
 )
@@ -187,7 +187,7 @@ def test_a_path_that_does_not_flip_is_not_taken_however_well_it_is_felt(splits):
                 np.abs(change).max(axis=(1, 2, 3)) > 0, share_on_square(image, change, 0), 1
             )
         )
-        assert best_path(explainer, group, THRESHOLDS, 1.0) == name
+        assert best_path(explainer, group, THRESHOLDS, reach=1.0) == name
 
 
 def test_of_paths_that_are_felt_alike_the_shorter_is_taken(splits):
@@ -198,7 +198,7 @@ def test_of_paths_that_are_felt_alike_the_shorter_is_taken(splits):
     lengths = {name: w[0].at_stop(w[0].walk.distance).mean() for name, w in walks.items()}
     shorter = min(("linear", "aligned"), key=lengths.get)
     assert lengths["linear"] != lengths["aligned"]
-    assert best_path(alike, group, THRESHOLDS, 1.0) == shorter
+    assert best_path(alike, group, THRESHOLDS, reach=1.0) == shorter
 
 
 # 2. Keeping.
