@@ -378,3 +378,40 @@ def test_memory_does_not_grow_with_the_steps(classify, image):
     for scratch in (integrated, smoothed, walked):
         few, many = scratch(8), scratch(264)
         assert many - few < 256 * image.nbytes / 8, scratch.__name__
+
+
+def test_expected_gradients_of_a_linear_f_are_exact(linear, image, weights, key):
+    references = jax.random.uniform(key, (B, 5, SIDE, SIDE, 1), minval=-1)
+    shares = jax.random.uniform(jax.random.fold_in(key, 3), (B, 5))
+    found = attribution.expected_gradients(linear, image, references, shares=shares)
+    mean = references.mean(axis=1)
+    np.testing.assert_allclose(found, weights[None] * (image - mean), rtol=1e-4, atol=1e-5)
+
+
+def test_occlusion_is_what_f_falls_by_without_a_window(image, weights):
+    # f counts one pixel alone; a healthy film is darker there, in the windows that hold it.
+    classify = lambda x: 3.0 * x[:, 5, 6, 0]
+    healthy = image - 0.5
+    found = np.asarray(attribution.occlude(classify, image, healthy, num_windows=4))
+    assert found[:, 5, 6, 0] == pytest.approx(1.5, rel=1e-4)
+    assert (found >= 0).all() and not found[:, 12:].any()
+    # Where a film is darker than the healthy one nothing speaks for a positive.
+    assert not np.asarray(attribution.occlude(classify, image, image + 0.5, num_windows=4)).any()
+
+
+def test_layer_cam_weighs_each_place_by_its_own_gradient(network, params, image):
+    model = Model(network, params)
+    _, features = model(image)
+    maps = features["stage_1"]
+
+    def margin(perturbation):
+        zeros = model(image, mutable=["perturbations"])[1]["perturbations"]
+        moved = {"perturbations": zeros | {"stage_1": perturbation}}
+        return network.apply({"params": params, **moved}, image)[0].sum()
+
+    gradient = jax.grad(margin)(jnp.zeros_like(maps))
+    coarse = jax.nn.relu((jax.nn.relu(gradient) * maps).sum(axis=-1, keepdims=True))
+    expected = jax.image.resize(coarse, image.shape, "bilinear")
+    np.testing.assert_allclose(
+        attribution.layer_cam(model, image, "stage_1"), expected, rtol=1e-4, atol=1e-6
+    )

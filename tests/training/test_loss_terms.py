@@ -33,6 +33,7 @@ def answers() -> StepAnswers:
     images = StepImages(
         reconstruction=flat(0.1, 0.6),
         swap=flat(0.3, 0.5),
+        felt=flat(0.25, 1.0),
         sample=flat(0.0),
         swap_target=jnp.array([2.0, -2.0]),
         sample_target=jnp.array([6.0]),
@@ -76,6 +77,7 @@ BY_HAND = {
     "margin": (0.25**2 + 0 + 0.25**2 + 0 + 0.5**2) / 5,
     "locality": (0.2 + 0.1) / 2,
     "smoothness": 0.0,
+    "necessity": (0.75 * 0.2 + 0.0) / 2,
     "removal": 0.2**2,
     "transplant": 0.3,
     "null_change": 0.25,
