@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from cxr_jax import metrics
 from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.datasets.cxr_phantom.canvas import one_thread
 from cxr_jax.datasets.cxr_phantom.components import Components, draw_components, find_regions
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.evaluate.shapley import shapley_values
@@ -72,7 +73,8 @@ def _ask(
 ) -> np.ndarray:
     """f on the patient with the members of each coalition [m, k]; each is rendered once."""
     coalitions, which = np.unique(members, axis=0, return_inverse=True)
-    films = np.stack([components.render(one) for one in coalitions])
+    with one_thread():
+        films = np.stack([components.render(one) for one in coalitions])
     return classify(to_unit_range(films))[which.ravel()]
 
 

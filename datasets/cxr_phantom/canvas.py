@@ -8,8 +8,18 @@ import dataclasses
 import functools
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 SMALLEST_SIZE = 32  # pixels; grain is refined from this size upwards by doubling
+
+
+def one_thread() -> threadpool_limits:
+    """While it is entered, NumPy's matrix products use one thread.
+
+    Matrices as small as a drawing's are not worth a second, and on a busy machine wait for it: ten
+    times as long where other programs kept two cores busy.
+    """
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 @dataclasses.dataclass(frozen=True)

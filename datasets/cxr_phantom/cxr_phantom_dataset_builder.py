@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from cxr_jax.datasets.cxr_phantom.canvas import one_thread
 from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
 from cxr_jax.datasets.cxr_phantom.phantom import (
     IMAGE_NAMES,
@@ -145,8 +146,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
         config = self.builder_config
         first = SPLIT_STRIDE * ("train", "validation", "test").index(split)
-        for index in range(first, first + getattr(config, split)):
-            example = draw(config.seed, index, config.spec(split))
-            for name in IMAGE_NAMES + MASK_NAMES:
-                example[name] = encode_png(example[name].tobytes(), config.size)
-            yield index, example
+        with one_thread():
+            for index in range(first, first + getattr(config, split)):
+                example = draw(config.seed, index, config.spec(split))
+                for name in IMAGE_NAMES + MASK_NAMES:
+                    example[name] = encode_png(example[name].tobytes(), config.size)
+                yield index, example
