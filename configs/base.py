@@ -256,7 +256,9 @@ def get_explain() -> ConfigDict:
             smoothgrad_samples=32,
             smoothgrad_noise=0.2,  # standard deviation on the [-1, 1] scale
             walk_steps=24,
-            least_felt=0.25,  # of path necessary: what f owes to a unit of change, in the mean's
+            # By how much of the mean a unit of change must move f to be kept whole; and how far the
+            # walk goes, in the length of its linear one.
+            necessary=dict(least_felt=0.5, gain=1.5),
             geodesic=dict(num_points=7, num_steps=20, learning_rate=0.05),
             natural=dict(damping=0.1, num_products=4),
             aligned_reach=1.5,  # length of aligned walks, in linear walks' median length

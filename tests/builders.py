@@ -344,7 +344,7 @@ def walk_squares(films, guide, thresholds, *, towards: int) -> dict[str, list[St
     }
 
 
-def share_on_square(image, change, towards) -> np.ndarray:
+def share_on_square(image, change) -> np.ndarray:
     """The share of each change that lies on the square, all that f looks at."""
     size = np.abs(change)
     return size[SQUARE].sum(axis=(1, 2, 3)) / np.maximum(size.sum(axis=(1, 2, 3)), 1e-9)

@@ -28,7 +28,7 @@ class Explainer:
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
       walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
-      felt_share: (images, changes, towards [N]) to the share of each change that f feels [N].
+      felt_share: (images, changes) to the share of each change that f feels [N].
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
       traced_maps: of `maps.compile_maps`.
       find_lungs, features: images to lung masks, and to the regressor's features; None where the
@@ -42,7 +42,7 @@ class Explainer:
     invert: Callable[[Pixels], Films]
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
     walk: Walker | Callable
-    felt_share: Callable[[Image, Image, np.ndarray], np.ndarray]
+    felt_share: Callable[[Image, Image], np.ndarray]
     unit_gradient: Callable[[Films], np.ndarray]
     traced_maps: Mapping[str, Callable[[Any], np.ndarray]]
     find_lungs: Callable[[Image], np.ndarray] | None
@@ -69,9 +69,8 @@ def bind_evaluators(
     }
 
 
-def _felt_share(models: TrainedModels, batch: tuple[Image, Image, Margin]) -> Margin:
-    image, change, towards = batch
-    return necessity.felt_share(models.classify, image, change, towards=towards)
+def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Margin:
+    return necessity.felt_share(models.classify, *batch)
 
 
 def make_explainer(

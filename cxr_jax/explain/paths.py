@@ -185,12 +185,16 @@ def _natural(inputs: PathInputs) -> Points:
 
 
 def _felt_frames(inputs: PathInputs, points: Points) -> Frames:
-    """The generator's, less what f does not feel of the whole walk's change."""
+    """The generator's, with the part of the walk's change that f feels, and more of that.
+
+    The generator draws a finding weaker than it is: by a gain the walk goes on where it would end.
+    """
     drawn = traversal.each_frame(inputs.draw, points)
     carried = traversal.carry(inputs.films.image, drawn)
     change = carried[-1] - carried[0]
     found = necessity.evidence_on_the_way(inputs.models.classify, carried[0], change)
-    kept = necessity.felt(found, change, towards=inputs.towards, least=inputs.section.least_felt)
+    section = inputs.section.necessary
+    kept = section.gain * necessity.felt(found, change, least=section.least_felt)
     return drawn[:1] + kept[None] * (drawn - drawn[:1])
 
 

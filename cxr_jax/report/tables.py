@@ -49,9 +49,8 @@ def path_scores(group: Group, thresholds: Thresholds, reach: float) -> dict[str,
 
 def felt_shares(explainer: Explainer, group: Group, name: str) -> np.ndarray:
     """Of every walk of a path [N, walks], which share of its change f feels: `necessity`."""
-    towards = np.full(len(group.films.margin), group.towards, np.float32)
     image = group.films.image
-    each = [explainer.felt_share(image, walk.change, towards) for walk in group.walks[name]]
+    each = [explainer.felt_share(image, walk.change) for walk in group.walks[name]]
     return np.stack(each, axis=1)
 
 

@@ -41,9 +41,8 @@ from cxr_jax.types import AnyArray, Classify, Image, Label, Margin, Params, ZCla
 
 # At first a class latent takes away less than the whole finding, so grafts are made stronger.
 GRAFT_GAIN = 2.5
-# Of what f owes to a unit of change on average: where it owes less, a change is not all felt. At 1
-# half of every finding was taxed, and the changes came out half as large.
-LEAST_FELT = 0.25
+# By how much of the mean a unit of change must move f to be felt whole; see cxr_jax/necessity.py.
+LEAST_FELT = 0.5
 
 
 # 1. What a step draws.
@@ -133,9 +132,7 @@ def draw_images(
     )
     reconstruction, swap, sample = jnp.split(drawn, [rows, 2 * rows])
     still, moved = jax.lax.stop_gradient((reconstruction, swap - reconstruction))
-    felt = feel(
-        classify, still, moved, towards=jnp.sign(partner(target) - target), share=noise.share
-    )
+    felt = feel(classify, still, moved, share=noise.share)
     change = (felt * moved)[negative]
     is_negative = film_margin[negative] <= 0
     is_pair = is_negative & (film_margin[positive] > 0)
@@ -166,16 +163,14 @@ def draw_images(
     )
 
 
-def feel(
-    classify: Classify, image: Image, change: Image, *, towards: Margin, share: Margin
-) -> Image:
+def feel(classify: Classify, image: Image, change: Image, *, share: Margin) -> Image:
     """How much of a change f feels at each place, by one gradient on the way: `necessity.felt`.
 
     Args:
       share: where on the way.
     """
     found = necessity.evidence(classify, image, change, shares=share[:, None])
-    return necessity.felt(found, change, towards=towards, least=LEAST_FELT)
+    return necessity.felt(found, change, least=LEAST_FELT)
 
 
 def draw_grafts(

@@ -183,8 +183,8 @@ def test_a_path_that_does_not_flip_is_not_taken_however_well_it_is_felt(splits):
     for other, name in (("pixel", "aligned"), ("aligned", "linear")):
         group = Group(towards=-1, films=films, truth={}, walks=walks | {other: idle})
         explainer = make_square_explainer(
-            felt_share=lambda image, change, towards: np.where(
-                np.abs(change).max(axis=(1, 2, 3)) > 0, share_on_square(image, change, 0), 1
+            felt_share=lambda image, change: np.where(
+                np.abs(change).max(axis=(1, 2, 3)) > 0, share_on_square(image, change), 1
             )
         )
         assert best_path(explainer, group, THRESHOLDS, reach=1.0) == name
@@ -193,7 +193,7 @@ def test_a_path_that_does_not_flip_is_not_taken_however_well_it_is_felt(splits):
 def test_of_paths_that_are_felt_alike_the_shorter_is_taken(splits):
     films = invert_squares(make_square_split([1, 1, 1], seed=2)["image"])
     walks = walk_squares(films, None, THRESHOLDS, towards=-1)
-    alike = make_square_explainer(felt_share=lambda image, change, towards: np.ones(len(image)))
+    alike = make_square_explainer(felt_share=lambda image, change: np.ones(len(image)))
     group = Group(towards=-1, films=films, truth={}, walks=walks)
     lengths = {name: w[0].at_stop(w[0].walk.distance).mean() for name, w in walks.items()}
     shorter = min(("linear", "aligned"), key=lengths.get)
@@ -240,7 +240,8 @@ FIXED = {
     "inversion.weights.prior": 0.0,
     "paths": ("linear",),
     "walk_steps": 3,
-    "least_felt": 0.5,
+    "necessary.least_felt": 0.25,
+    "necessary.gain": 1.0,
     "geodesic.num_points": 3,
     "geodesic.num_steps": 3,
     "geodesic.learning_rate": 0.1,

@@ -99,7 +99,7 @@ def make_explainer(**fields) -> Explainer:
         pytest.fail("the tables do not ask this")
 
     rest = {field.name: unasked for field in dataclasses.fields(Explainer)}
-    rest["felt_share"] = lambda image, change, towards: np.full(len(image), 0.5)
+    rest["felt_share"] = lambda image, change: np.full(len(image), 0.5)
     empty = dict(find_lungs=None, features=None, traced_maps={}, missing_maps={}, reasons=EMPTY)
     return Explainer(**rest | empty | fields)
 
