@@ -1,27 +1,42 @@
 """Classifiers that cannot see, or do not use, half of the picture: what is drawn there is wrong.
 
-python main.py --config=configs/half_blind.py:left --workdir=runs/half_blind_left
+python main.py --config=configs/half_blind.py --workdir=runs/half_blind/left
 """
+
+from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from cxr_jax.configs import phantom
+from cxr_jax.configs import base, phantom
 from cxr_jax.models.half_view import HALVES
 
 
-def get_config(variant: str = "left") -> ConfigDict:
-    """`left`, ...: f and h are shown that half and its mirror image.
+def get_config(variant: str = "") -> ConfigDict:
+    """f and h are shown the left half of the picture and its mirror image, or that of the variant.
 
-    `left_alone`, ...: they see all, but lesions in the other half say nothing of the label. With
-    `_tiny` after either: see configs/base.py.
+    `left_alone`, ...: they see all of it, but lesions in the other half say nothing of the label.
     """
-    half, *others = variant.split("_")
-    if half not in HALVES or not set(others) <= {"alone", "tiny"}:
-        raise ValueError(f"unknown variant {variant!r}; choose {', '.join(HALVES)}, or one _alone")
-    config = phantom.get_config("tiny" if "tiny" in others else "")
-    if "alone" in others:
+    config = phantom.get_config()
+    show("left")(config)
+    variants = {half: show(half) for half in HALVES[1:]}
+    variants |= {f"{half}_alone": label(half) for half in HALVES}
+    return base.apply_variant(config, variant, variants | {"tiny": base.shrink})
+
+
+def show(half: str) -> Callable[[ConfigDict], None]:
+    """Shows f and h one half alone."""
+
+    def change(config: ConfigDict) -> None:
+        config.classifier.visible = config.judge.visible = half
+
+    return change
+
+
+def label(half: str) -> Callable[[ConfigDict], None]:
+    """Shows them everything, and makes the label be about one half alone."""
+
+    def change(config: ConfigDict) -> None:
+        config.classifier.visible = config.judge.visible = ""
         config.data.finding_half = half
-    else:
-        for section in (config.classifier, config.judge):
-            section.visible = half
-    return config
+
+    return change

@@ -1,9 +1,9 @@
 """Does a walk change what the classifier cannot see, or does not use?
 
-f and h are shown one half of the picture and its mirror image (`left`, ...), or see all of it but
-were taught a label that is about one half alone (`left_alone`, ...). Whatever changes in the other
-half is false, and no annotator is needed to say so. Reads finished runs of configs/half_blind.py,
-one folder for each variant.
+f and h are shown one half of the picture and its mirror image, or see all of it but were taught a
+label that is about one half alone (`left_alone`, ...). Whatever changes in the other half is false,
+and no annotator is needed to say so. Reads finished runs of configs/half_blind.py, one folder for
+each variant.
 
   share     of the change that lies in that half; of a walk the largest of any frame to its stop
   kept      flips of f, and of f and h, by the walk of map `latent` over those by `linear`

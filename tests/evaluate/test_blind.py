@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr_jax.configs import half_blind
+from cxr_jax.configs import base, half_blind
 from cxr_jax.evaluate import blind
 
 SIDE = 4
@@ -33,6 +33,6 @@ def test_the_worst_frame_up_to_the_stop_counts():
 
 def test_what_is_used_is_read_off_the_config():
     assert blind.used_half(half_blind.get_config("upper")) == "upper"
-    assert blind.used_half(half_blind.get_config("right_alone_tiny")) == "right"
-    with pytest.raises(ValueError, match="unknown variant 'middle'"):
-        half_blind.get_config("middle")
+    assert blind.used_half(half_blind.get_config("right_alone")) == "right"
+    assert blind.used_half(half_blind.get_config()) == "left"
+    assert blind.used_half(base.get_config()) == ""
