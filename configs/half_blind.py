@@ -8,7 +8,8 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base, phantom
-from cxr_jax.models.half_view import HALVES
+
+HALVES = ("left", "right", "upper", "lower")  # as cxr_jax/models/half_view.py names them
 
 
 def get_config(variant: str = "") -> ConfigDict:

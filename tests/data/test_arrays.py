@@ -81,7 +81,7 @@ def test_the_phantom_is_prepared_once_and_read_back(tmp_path):
         assert not lesioned[arrays["label"] == 0].any(), name
     for name in ("twin", "lesion_mask", "lung_mask", "lookalike_mask", "severity"):
         assert name in splits["test"] and name in splits["validation"]
-    assert splits["train"].keys() == {"image", "label", "lesion_mask"}
+    assert splits["train"].keys() == {"image", "label", "lesion_mask", "patient_id"}
     again, same = load_splits(section, seed=0)
     assert same == contents
     for name, arrays in splits.items():
@@ -94,7 +94,7 @@ def test_train_has_the_truths_that_are_asked_for(tmp_path):
     section = make_section(tmp_path, num_train=4, num_validation=4, num_test=4)
     splits, _ = load_splits(section, 0, ("lung_mask", "severity", "has_lung_mask", "parameters"))
     asked = {"lung_mask", "severity", "parameters"}  # a phantom's lungs are always known
-    assert splits["train"].keys() == {"image", "label", "lesion_mask"} | asked
+    assert splits["train"].keys() == {"image", "label", "lesion_mask", "patient_id"} | asked
     assert (splits["train"]["severity"] > 0).tolist() == splits["train"]["label"].tolist()
     assert 0.05 < (splits["train"]["lung_mask"] > 0).mean() < 0.6
 

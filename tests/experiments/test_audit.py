@@ -29,14 +29,14 @@ def make_run(workdir, marker: float, seed: int, films: int = 20):
         for name in REGIONS
     }
     report = {
-        "audit": audit.summarise(each, Bootstrap(resamples=50, seed=0)),
+        "audit_true_masks": audit.summarise(each, Bootstrap(resamples=50, seed=0)),
         "classifier": {"auroc": 0.9 + seed / 100},
         "coverage": 0.5 + seed / 10,
     }
     directory = workdir / "explain"
     directory.mkdir(parents=True)
     (directory / "metrics.json").write_text(json.dumps(report))
-    save_scores(directory / "scores.npz", {"audit": each, "maps": {}})
+    save_scores(directory / "scores.npz", {"audit_true_masks": each, "maps": {}})
     return workdir
 
 

@@ -49,7 +49,7 @@ def make_scores(seed: int) -> dict:
         "pos_to_neg": down,
         "neg_to_pos": up,
         "maps": {name: map_scores(rng, rows - 1) for name in ("latent", "prior")},
-        "audit": {
+        "audit_true_masks": {
             region: {"evidence": rng.uniform(1, 2, rows)} for region in ("lesions", "elsewhere")
         },
     }
@@ -65,9 +65,9 @@ def make_report(seed: int, each: dict) -> dict:
             entry |= scores.summarise_paths(each[direction][path], 1.0, BOOTSTRAP)
             paths.setdefault(path, {})[direction] = entry
     paths["linear_best"]["neg_to_pos"]["realism"] = NULL
-    audited = audit.summarise(each["audit"], BOOTSTRAP)
+    audited = audit.summarise(each["audit_true_masks"], BOOTSTRAP)
     return {
-        "audit": audited,
+        "audit_true_masks": audited,
         "config": {"explain": {"bootstrap": BOOTSTRAP.resamples}},
         "coverage": 0.5 + 0.1 * seed,
         "coverage_by_direction": {"pos_to_neg": 0.25 + 0.5 * seed, "neg_to_pos": 1.0},
@@ -149,7 +149,7 @@ def test_what_is_known_for_whole_runs_is_averaged_over_them(finished):
 def test_the_audit_is_of_all_films_together(finished):
     workdirs, every = finished
     table = fidelity.pool(workdirs)["audit"]
-    both = {name: joined(every, "audit", name) for name in ("lesions", "elsewhere")}
+    both = {name: joined(every, "audit_true_masks", name) for name in ("lesions", "elsewhere")}
     assert table == audit.summarise(both, BOOTSTRAP)
     assert table["evidence"]["lesions"]["images"] == sum(FILMS) and table["flagged"]
 

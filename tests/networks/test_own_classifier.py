@@ -157,8 +157,9 @@ def test_grad_cam_is_left_out_with_a_reason(mine, section):
     compact = trained.replace(classifier=Model(build.make_classifier(base.get_classifier()), {}))
     explain = base.get_explain()
     assert "grad_cam" in explain.maps
-    assert maps.compile_maps(own, explain, seed=0).keys() == {"gradient"}
-    assert maps.compile_maps(compact, explain, seed=0).keys() == {"gradient", "grad_cam"}
+    others = {"gradient", "expected_gradients", "latent_integrated_gradients"}
+    assert maps.compile_maps(own, explain, seed=0).keys() == others
+    assert maps.compile_maps(compact, explain, seed=0).keys() == {*others, "grad_cam"}
     assert maps.reasons(own, explain.maps).keys() == {"grad_cam"}
     assert "no feature maps" in maps.reasons(own, explain.maps)["grad_cam"]
     assert not maps.reasons(own, ["gradient"])

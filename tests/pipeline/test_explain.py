@@ -195,7 +195,7 @@ class Run:
         monkeypatch.setattr(explain, "calibrate", count)
         monkeypatch.setattr(restore, "digests", lambda config, workdir: dict(self.digests))
         workdir.claim_workdir(directory, self.config, "made_up/1.0.0")
-        figures = {"classifier": {"auroc": 0.9}, "judge": {"auroc": 0.8}}
+        figures = {"classifier": {"auroc": 0.9}, "judge": {"auroc": 0.8}, "errors": {"both": 1}}
         workdir.mark_done(directory / "classifier", **figures)
 
     def __call__(self, **fields) -> dict[str, int]:
