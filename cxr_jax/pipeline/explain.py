@@ -172,7 +172,7 @@ class Report:
       metrics: metrics.json.
       scores: the same film by film, see `save_scores`.
       maps: of the positives, by name, signed where the method is.
-      audited: which regions the classifier's answers come from.
+      audited: which regions the classifier's answers come from; by true masks without a segmenter.
       interpolated: the first positives drawn with shares of their z_class, see `interpolate`.
     """
 
@@ -266,7 +266,7 @@ def measure(
             },
         },
         maps=made,
-        audited=audited,
+        audited=audited if audited.regions is not None else audited_by_truth,
         interpolated=interpolate(explainer, positives.films.rows(slice(section.num_figure_rows))),
     )
 

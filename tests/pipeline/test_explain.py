@@ -231,7 +231,8 @@ def test_a_run_writes_tables_that_hold_together(run):
     assert report["maps"]["latent"]["on_target"]["mean"] == pytest.approx(1.0)
     assert report["disentanglement"]["margin"].keys() == {"z_structure", "z_class", "both"}
     # f sees nothing but the square, and the walks that are audited change nothing else.
-    audited = report["audit"]
+    assert report["audit"]["verdict"].startswith("No verdict"), "without a segmenter"
+    audited = report["audit_true_masks"]
     assert not audited["flagged"] and audited["outside_share"]["mean"] == pytest.approx(0)
     assert audited["evidence"]["lesions"]["mean"] > 1
     assert audited["agreement"]["rank_correlation"] > 0.9
