@@ -3,6 +3,7 @@
 from experiments.studies import (
     ablations,
     audit,
+    default_run,
     faithfulness,
     fidelity,
     half_blind,
@@ -15,6 +16,6 @@ from experiments.studies import (
 
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
-    *(validation, faithfulness, half_blind),
+    *(validation, default_run, faithfulness, half_blind),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
