@@ -31,7 +31,7 @@ def evidence(
         at = image + share[:, None, None, None] * change
         return total + jax.grad(lambda x: classify(x).sum())(at), None
 
-    total, _ = jax.lax.scan(one, jnp.zeros_like(image), shares.T)
+    total, _ = jax.lax.scan(one, jnp.zeros_like(image), shares.T.astype(image.dtype))
     return total * change / shares.shape[1]
 
 

@@ -14,8 +14,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DIRECTIONS = {"pos_to_neg", "neg_to_pos"}
-PATHS = {"linear", "linear_best", "aligned"}
-MAPS = {"latent", "residual", "gradient", "grad_cam", "prior", "shuffled", "oracle"}
+PATHS = {"linear", "linear_best", "aligned", "necessary"}
+MAPS = {
+    *("latent", "latent_integrated_gradients", "residual", "gradient", "grad_cam"),
+    *("expected_gradients", "prior", "shuffled", "oracle"),
+}
 SMALL = "tests/small_experiment.py"
 
 
@@ -148,7 +151,7 @@ def test_the_phantom_experiment(tmp_path):
     before = files(workdir)
     output = finish(start(tmp_path, "run"))
     assert files(workdir) == before
-    assert output.count("complete, skipped") == 4 and "step" not in output
+    assert output.count("complete, skipped") == 5 and "step" not in output
     # Explaining otherwise leaves the networks as they are, and what validation films decided. A
     # folder's films are explained beside those of the data set.
     with np.load(workdir / "explain" / "walks.npz") as walks:
