@@ -35,10 +35,13 @@ def evidence(
     return total * change / shares.shape[1]
 
 
-def evidence_on_the_way(classify: Classify, image: Image, change: Image) -> Image:
-    """`evidence` by STEPS gradients, evenly spread (the midpoint rule)."""
-    middles = (jnp.arange(STEPS) + 0.5) / STEPS
-    return evidence(classify, image, change, shares=jnp.broadcast_to(middles, (len(image), STEPS)))
+def evidence_on_the_way(
+    classify: Classify, image: Image, change: Image, *, num_steps: int = STEPS
+) -> Image:
+    """`evidence` by gradients that are evenly spread (the midpoint rule)."""
+    middles = (jnp.arange(num_steps) + 0.5) / num_steps
+    shares = jnp.broadcast_to(middles, (len(image), num_steps))
+    return evidence(classify, image, change, shares=shares)
 
 
 def felt_share(classify: Classify, image: Image, change: Image) -> Float[AnyArray, "b"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from cxr_jax import necessity
 from cxr_jax.models.model import Model
 from cxr_jax.types import AnyArray, Classify, Image, Params
 
@@ -51,9 +52,7 @@ def integrated_gradients(
     f the sum over pixels misses the change of f by O(1 / num_steps^2).
     """
     change = image - baseline
-    middles = (jnp.arange(num_steps) + 0.5) / num_steps
-    total = _total(lambda t: _gradient(classify, baseline + t * change), middles, like=image)
-    return change * total / num_steps
+    return necessity.evidence_on_the_way(classify, baseline, change, num_steps=num_steps)
 
 
 def expected_gradients(

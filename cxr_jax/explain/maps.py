@@ -163,15 +163,20 @@ def _gradient(section: ml_collections.ConfigDict, seed: int) -> Traced:
     return lambda models, image: attribution.input_gradient(models.classify, image)
 
 
-def _integrated_gradients(section: ml_collections.ConfigDict, seed: int) -> Traced:
+def _from_baseline(section: ml_collections.ConfigDict, seed: int) -> Traced:
     del seed
     steps = section.integrated_gradients_steps
 
-    def integrate(models: TrainedModels, image: Image) -> Image:
-        black = -jnp.ones_like(image)
-        return attribution.integrated_gradients(models.classify, image, black, num_steps=steps)
+    def integrate(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
+        image, baseline = batch
+        return attribution.integrated_gradients(models.classify, image, baseline, num_steps=steps)
 
     return integrate
+
+
+def _integrated_gradients(section: ml_collections.ConfigDict, seed: int) -> Traced:
+    integrate = _from_baseline(section, seed)
+    return lambda models, image: integrate(models, (image, -jnp.ones_like(image)))
 
 
 def _smoothgrad(section: ml_collections.ConfigDict, seed: int) -> Traced:
@@ -218,17 +223,6 @@ register(
 
 
 # 4. Rivals that know healthy films.
-
-
-def _from_mean(section: ml_collections.ConfigDict, seed: int) -> Traced:
-    del seed
-    steps = section.integrated_gradients_steps
-
-    def integrate(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
-        image, baseline = batch
-        return attribution.integrated_gradients(models.classify, image, baseline, num_steps=steps)
-
-    return integrate
 
 
 def _between(inputs: MapInputs, change: np.ndarray) -> np.ndarray:
@@ -292,7 +286,7 @@ register(
         name="integrated_gradients_mean",
         title="Integrated Gradients from the mean negative",
         of=lambda inputs: _between(inputs, _mean_healthy(inputs)),
-        traced=_from_mean,
+        traced=_from_baseline,
         is_published=True,
     )
 )
@@ -331,7 +325,7 @@ register(
         name="healthy_subspace_gradients",
         title="integrated gradients from the healthy subspace",
         of=lambda inputs: _between(inputs, _subspace_change(inputs)),
-        traced=_from_mean,
+        traced=_from_baseline,
     )
 )
 

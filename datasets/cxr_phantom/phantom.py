@@ -109,6 +109,7 @@ class Scene:
     """One patient before the film, who can be rendered with any of the components on or off.
 
     Attributes:
+      label: 0 or 1; severity: of its lesions, whether they are drawn or not.
       chest, noise: attenuations [size, size] of the healthy body, and of the grain.
       lead: that of the marker; zero for none.
       own, elsewhere: which lesions [MOST_LESIONS] the label is about, and which it is not.
@@ -116,6 +117,8 @@ class Scene:
 
     patient: Patient
     canvas: Canvas
+    label: int
+    severity: float
     chest: np.ndarray
     lungs: Lungs
     noise: np.ndarray
@@ -174,6 +177,8 @@ def draw_scene(
     return Scene(
         patient=patient,
         canvas=canvas,
+        label=label,
+        severity=severity,
         chest=chest,
         lungs=lungs,
         noise=patient.noise * noise,
@@ -220,9 +225,6 @@ def draw(
     both = scene.lesion(scene.own | scene.elsewhere) if scene.elsewhere.any() else lesions
     base = scene.chest + harmless + scene.noise
     pictures = expose(scene.patient, base, both=both, beside=beside, lead=scene.lead)
-    label = draw_label(seed, index) if label is None else label
-    if severity is None:
-        severity = draw_severity(stream(seed, index, "severity"))
     beside_mask = lesion_mask(beside) if scene.elsewhere.any() else beside > 0
     masks = {
         "lesion_mask": lesion_mask(lesions),
@@ -233,8 +235,8 @@ def draw(
     return {
         **{name: picture[..., None] for name, picture in pictures.items()},
         **{name: mask[..., None] * np.uint8(255) for name, mask in masks.items()},
-        "label": label,
-        "severity": np.float32(severity if label else 0.0),
+        "label": scene.label,
+        "severity": np.float32(scene.severity if scene.label else 0.0),
         "patient_id": name_patient(seed, index),
         "parameters": parameters(scene.patient),
     }

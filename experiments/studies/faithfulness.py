@@ -14,7 +14,6 @@ on validation positives; the test films are others, and were in no choice.
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -92,21 +91,21 @@ def walk_positives(
 
 def see(
     config: ml_collections.ConfigDict,
-    workdir: Path,
-    splits: Mapping[str, Arrays],
+    explainer: Explainer,
+    calibration: Calibration,
     *,
+    splits: Mapping[str, Arrays],
     split: str,
     count: int,
 ) -> Seen:
     """Explains positives of a split by a finished run."""
-    explainer = load_explainer(config, workdir)
-    calibration = calibrate_once(explainer, config, workdir, splits=splits)
     section = config.explain
     group, coverage = walk_positives(
         explainer, splits[split], calibration, count=count, gate=section.gate_margin
     )
     inputs = map_inputs(explainer, group, calibration, train=splits["train"], seed=config.seed)
-    plain = maps.make_maps(inputs, section.maps, explainer.traced_maps)
+    names = [name for name in section.maps if name not in FURTHER]  # those are made below
+    plain = maps.make_maps(inputs, names, explainer.traced_maps)
     plain[PRODUCT] = np.abs(plain["healthy_subspace"]) * plain["expected_gradients"].clip(0)
     made = {name: {"": saliency} for name, saliency in plain.items()}
     for name, (field, choices) in FURTHER.items():
@@ -295,8 +294,10 @@ def run(options: Options) -> Iterator[dict]:
         own.gan.seed += seed
         check_finished(own, workdir, "encoder", sections=("seed", "data", "classifier", "gan"))
         splits, _ = load_splits(own.data, own.seed)
+        explainer = load_explainer(own, workdir)  # which compiles for both splits
+        calibration = calibrate_once(explainer, own, workdir, splits=splits)
         for seen, split in ((validation, "validation"), (test, "test")):
-            seen.append(see(own, workdir, splits, split=split, count=count))
+            seen.append(see(own, explainer, calibration, splits=splits, split=split, count=count))
     best = choose_variants(validation[0])
     yield measure(test, best)
 
