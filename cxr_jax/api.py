@@ -226,15 +226,13 @@ class FilmExplainer:
     def _walk(self, inverted: Films, path: str) -> StoppedWalk:
         """The first walk of every film, each towards its own other side, in the films' order."""
         calibration, walker = self.run.calibration, self.functions.walk.only(path)
+        guide = calibration.guide.replace(ends=calibration.guide.ends[:1])
         parts, order = [], []
         for towards in DIRECTIONS.values():
             member = np.flatnonzero((inverted.margin > 0) == (towards < 0))
             if len(member):
                 walks = walker(
-                    inverted.rows(member),
-                    calibration.guide,
-                    calibration.thresholds,
-                    towards=towards,
+                    inverted.rows(member), guide, calibration.thresholds, towards=towards
                 )
                 parts.append(walks[path][0])
                 order.append(member)
