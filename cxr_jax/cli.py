@@ -5,6 +5,7 @@ cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 """
 
 import argparse
+import errno
 import logging
 import re
 import sys
@@ -23,8 +24,9 @@ from cxr_jax.pipeline import explain
 from cxr_jax.pipeline.config_checks import check_batches, check_config
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
-from cxr_jax.runtime import parallel
-from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, log_to
+from cxr_jax.runtime import interrupts, parallel
+from cxr_jax.runtime.interrupts import Interrupted
+from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, locked, log_to
 from cxr_jax.training import classifier, encoder, evaluators, gan
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ BUILT_ON = {
     "encoder": ("classifier", "gan"),
     "explain": ("classifier", "gan", "encoder"),
 }
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 CONFIGS = Path(__file__).parent / "configs"
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -86,10 +89,23 @@ def run(argv: Sequence[str]) -> int:
     check_batches(config, tasks)
     check_workdir(workdir, config)
     check_order(workdir)
-    log_to(workdir)
-    if other_films and tasks == ["explain"]:
-        explain_folder(config, workdir)
-        return 0
+    with locked(workdir / "lock", f"work directory {workdir}"):
+        log_to(workdir)
+        if not other_films or tasks != ["explain"]:
+            run_tasks(tasks, config, workdir, truths=truths)
+        if other_films:
+            explain_folder(config, workdir)
+    return 0
+
+
+def run_tasks(
+    tasks: Sequence[str],
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    *,
+    truths: Sequence[str],
+) -> None:
+    """Reads the data and runs the tasks on them, one after the other."""
     splits, contents = load_splits(config.data, config.seed, truths)
     find_films(splits["test"], config.explain.films)
     # Not before the data are read: a mistyped data folder claims nothing.
@@ -97,9 +113,6 @@ def run(argv: Sequence[str]) -> int:
     for name in tasks:
         TASKS[name](config, workdir, splits)
         parallel.wait(name)  # until what the first process has written is there for the others
-    if other_films:
-        explain_folder(config, workdir)
-    return 0
 
 
 def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -175,12 +188,28 @@ def _last_line(error: Exception) -> str:
 
 
 def guard(call: Callable, argv: Sequence[str]):
-    """Runs `call(argv)`; an `InputError` ends in one line and exit status 2."""
+    """Runs `call(argv)`; what the user can mend ends in one line and exit status 2.
+
+    A training that a signal has stopped ends in one line too, with the signal's own status.
+    """
     try:
         return call(argv)
-    except InputError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
+    except (InputError, Interrupted) as ended:
+        say(str(ended))
+        sys.exit(ended.status)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        say(
+            f"{error.filename or 'the disk'}: {error.strerror}; make room and give the same "
+            "command again: it goes on from the last checkpoint"
+        )
+        sys.exit(InputError.status)
+
+
+def say(line: str) -> None:
+    """Tells the user what became of the command."""
+    print(f"{Path(sys.argv[0]).name}: {line}", file=sys.stderr)
 
 
 def export(argv: Sequence[str]) -> int:
@@ -200,6 +229,7 @@ COMMANDS = {"demo": demo.run, "export": export}
 
 def main() -> None:
     """The command `cxr-jax`, and main.py."""
+    interrupts.die_at_once()
     # --help tells of the flags of the file that was started, which defines none.
     for flag in flags.FLAGS.get_key_flags_for_module(__name__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

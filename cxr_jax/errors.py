@@ -3,3 +3,5 @@
 
 class InputError(ValueError):
     """A file or folder the user gave cannot be used; the message names it and the remedy."""
+
+    status = 2  # of the command that it ends

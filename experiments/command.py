@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from cxr_jax.cli import find_config
 from cxr_jax.errors import InputError
+from cxr_jax.runtime.interrupts import Interrupted
 from experiments import results
 from experiments.study import Flag, Options, Study
 
@@ -182,9 +183,9 @@ def main(
         else:
             study = studies[name]
             measure(study, parse(study, rest), shlex.join(["python", "-m", program, *argv]))
-    except InputError as error:
+    except (InputError, Interrupted) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return error.status
     return 0
 
 

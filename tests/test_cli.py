@@ -1,9 +1,11 @@
 """The command line: whatever is wrong with it is told in one line, with exit status 2."""
 
 import dataclasses
+import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from absl.testing import flagsaver
 
 from cxr_jax import cli
 from cxr_jax.configs import phantom
+from cxr_jax.runtime import workdir
+from cxr_jax.runtime.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = str(Path(sys.executable).with_name("cxr-jax"))
@@ -190,8 +194,39 @@ def test_the_workdir_of_another_config(run, tmp_path):
     other = phantom.get_config("tiny")
     other.gan.batch_size = 48
     (tmp_path / "config.json").write_text(json.dumps(other.to_dict()))
+    (tmp_path / "classifier" / "checkpoints").mkdir(parents=True)  # it is being trained
     result = run(PHANTOM, f"--workdir={tmp_path}")
     assert_refused(result.status, result.stderr, str(tmp_path), "gan.batch_size", "48")
+
+
+def test_a_workdir_that_another_process_is_at_work_in(run, tmp_path):
+    with workdir.locked(tmp_path / "lock", "it"):
+        result = run(PHANTOM, f"--workdir={tmp_path}")
+    assert_refused(result.status, result.stderr, str(tmp_path), "another process")
+
+
+def end(error: Exception) -> Callable:
+    def call(argv):
+        raise error
+
+    return call
+
+
+def test_a_full_disk_ends_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.guard(end(OSError(errno.ENOSPC, "No space left on device", "runs/a")), [])
+    assert_refused(ended.value.code, capsys.readouterr().err, "runs/a", "No space left")
+    with pytest.raises(OSError):  # what no one can foresee stays as it is
+        cli.guard(end(OSError(errno.EIO, "Input/output error")), [])
+
+
+def test_a_stopped_training_ends_in_one_line_and_the_signals_status(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli.guard(end(Interrupted(signal.SIGTERM, "gan is saved")), [])
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "main.py: gan is saved\n"
 
 
 @pytest.mark.parametrize("given", ["flag", "environment", "nothing"])

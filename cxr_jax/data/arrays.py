@@ -5,11 +5,14 @@ of 128 x 128 are 1.6 GB), which makes every batch a pure function of (seed, step
 indexing, and there is no iterator to save.
 """
 
+import contextlib
 import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import filelock
 import grain
 import jax
 import jax.numpy as jnp
@@ -205,10 +208,31 @@ def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBu
     if not parallel.is_first():
         parallel.wait("data")
     builder = make_builder(config, seed)
-    builder.download_and_prepare()
+    with _alone(builder):
+        builder.download_and_prepare()
     if parallel.is_first():
         parallel.wait("data")
     return builder
+
+
+@contextlib.contextmanager
+def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Waits until no other process prepares the data set: of two, one would find it written."""
+    cache = str(builder.data_dir_root)
+    if (
+        builder.data_path.exists() or "://" in cache
+    ):  # there is nothing to do, or there are no locks
+        yield
+        return
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(Path(cache) / f"{builder.name}.lock")
+    try:
+        held = lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.info("another process prepares data in %s; waiting for it", cache)
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def load_splits(

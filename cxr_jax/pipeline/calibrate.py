@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import logging
 import platform
+import zipfile
 from pathlib import Path
 
 import ml_collections
@@ -176,14 +177,19 @@ def load_calibration(directory: Path) -> Calibration:
     """What `save_calibration` wrote.
 
     Raises:
-      InputError: if there is none.
+      InputError: if there is none, or a damaged one.
     """
     path = directory / SCALARS
     if not path.exists() or not (directory / ARRAYS).exists():
         raise InputError(f"{path} is missing; run --task=explain with this --workdir first")
     stored = read_json(path)
-    with np.load(directory / ARRAYS) as arrays:
-        ends, direction = arrays["ends"], arrays["direction"]
+    try:
+        with np.load(directory / ARRAYS) as arrays:
+            ends, direction = arrays["ends"], arrays["direction"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{directory / ARRAYS} is damaged; delete {path}, and --task=explain calibrates anew"
+        ) from error
     return Calibration(
         thresholds=Thresholds(**stored["thresholds"]),
         guide=Guide(step_length=stored["step_length"], ends=ends, direction=direction),

@@ -8,11 +8,14 @@ Several processes save and load jointly, in a directory that they all see; how m
 it was saved does not matter.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -25,6 +28,7 @@ from cxr_jax.types import Params
 
 logger = logging.getLogger(__name__)
 
+FULL = ("RESOURCE_EXHAUSTED", "No space left on device")  # in errors of a full disk
 METADATA_FILE = "_CHECKPOINT_METADATA"  # Orbax's, whose own reader opens every array too
 
 
@@ -43,10 +47,16 @@ class Checkpoints:
         self._directory = directory.absolute() / "checkpoints"
 
     def save(self, step: int, state: Params, variables: Params, *, score: float) -> None:
-        """Saves a step; `score` decides which checkpoint is the best (highest, then newest)."""
+        """Saves a step; `score` decides which checkpoint is the best (highest, then newest).
+
+        Raises:
+          InputError: if an array is not finite: saved, it would be resumed from.
+          OSError: if the disk is full; the checkpoints before are as they were.
+        """
         parts = {"training": state, "variables": variables}
+        _check_finite(self._path(step), parts)
         description = {name: describe(part) for name, part in parts.items()}
-        with _from_one_device():
+        with _from_one_device(), _full_disk_said(self._path(step)):
             ocp.save_checkpointables(
                 self._path(step),
                 parallel.to_global(parts),
@@ -184,6 +194,29 @@ def _from_one_device() -> ocp.Context:
     context = ocp.Context()
     context.array.saving.use_replica_parallel = False
     return context
+
+
+@contextlib.contextmanager
+def _full_disk_said(path: Path) -> Iterator[None]:
+    """Makes of what Orbax and its drivers say of a full disk what Python says of it."""
+    try:
+        yield
+    except Exception as error:
+        said = f"{error} {error.__cause__}"
+        if any(words in said for words in FULL):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def _check_finite(path: Path, tree: Params) -> None:
+    """Raises `InputError` naming the first array of a tree that is not finite."""
+    for place, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        local = np.asarray(leaf.addressable_data(0) if isinstance(leaf, jax.Array) else leaf)
+        if not np.isfinite(local).all():
+            raise InputError(
+                f"training has diverged: {jax.tree_util.keystr(place)} is not finite, and is not "
+                f"saved as {path}; choose a smaller learning rate, and another --workdir"
+            )
 
 
 def _sealed(description: Mapping) -> dict[str, object]:

@@ -12,8 +12,9 @@ from typing import Any
 from clu import metrics as clu_metrics
 
 from cxr_jax.data.arrays import Arrays
-from cxr_jax.runtime import parallel
+from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.checkpoint import Checkpoints
+from cxr_jax.runtime.interrupts import Asked, Interrupted
 from cxr_jax.runtime.metric_writer import MetricWriter
 from cxr_jax.types import Params
 
@@ -79,7 +80,9 @@ def train(
       The last state.
 
     Raises:
-      InputError: if what is recorded is not finite; the state is then not saved.
+      InputError: if what is recorded or to be saved is not finite, or `directory` has gone; the
+        state is then not saved.
+      Interrupted: if a signal asked for the end; the state is saved.
     """
     checkpoints = Checkpoints(directory)
     state = checkpoints.newest(parallel.replicate(state))
@@ -90,7 +93,7 @@ def train(
     writer = MetricWriter(
         directory, num_steps=plan.num_steps, batch_size=plan.batch_size, start_step=start
     )
-    with closing(writer):
+    with closing(writer), interrupts.heard() as asked:
         return _take_steps(
             plan,
             state,
@@ -99,6 +102,7 @@ def train(
             snapshot=snapshot,
             writer=writer,
             checkpoints=checkpoints,
+            asked=asked,
         )
 
 
@@ -111,17 +115,26 @@ def _take_steps(
     snapshot: Callable[[State], Snapshot],
     writer: MetricWriter,
     checkpoints: Checkpoints,
+    asked: Asked,
 ) -> State:
     collected = None
     for number in range(int(state.step) + 1, plan.num_steps + 1):
         state, new = step(number, state, parallel.shard(next(batches)))
         collected = collected.merge(new) if collected else new
-        last = number == plan.num_steps
+        signal = asked(number)
+        last = signal > 0 or number == plan.num_steps
         saving = last or number % plan.save_every == 0
         saved = snapshot(state) if saving else None
         if last or number % plan.log_every == 0:
             writer.write(number, {**collected.compute(), **(saved.figures if saved else {})})
             collected = None
         if saving:
+            writer.check()
             checkpoints.save(number, state, saved.variables, score=saved.score)
+        if signal and number < plan.num_steps:
+            raise Interrupted(
+                signal,
+                f"{writer.task} was stopped after step {number} of {plan.num_steps} and is saved; "
+                "the same command goes on from there",
+            )
     return state

@@ -359,3 +359,34 @@ def test_no_damaged_file_whatsoever_is_mistaken_for_what_was_saved(
         path.write_bytes(content)
     assert len(original) > 10 and seen == {"intact", "refused", "set aside"}
     assert try_to_load(tmp_path) == try_to_resume(tmp_path) == "intact"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ValueError("RESOURCE_EXHAUSTED: Failed to write [No space left on device]"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_a_full_disk_is_told_as_python_tells_it(tmp_path, monkeypatch, said):
+    save(tmp_path, 1.0)
+
+    def fill(*arguments, **options):
+        raise said
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp, "save_checkpointables", fill)
+        with pytest.raises(OSError, match="No space left on device") as raised:
+            save(tmp_path, 1.0, 2.0)
+    assert raised.value.errno == 28 and str(tmp_path) in raised.value.filename
+    assert_same(Checkpoints(tmp_path).newest(make_state(0)), make_state(1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_no_checkpoint(tmp_path, value):
+    save(tmp_path, 1.0)
+    state = make_state(2)
+    state.params["dense"]["half"] = jnp.bfloat16(value)
+    with pytest.raises(InputError, match=r"diverged: .*half.* is not finite"):
+        Checkpoints(tmp_path).save(2, state, state.params, score=2.0)
+    assert_same(Checkpoints(tmp_path).newest(make_state(0)), make_state(1))

@@ -59,3 +59,16 @@ def test_a_diverged_training_ends(tmp_path, value):
         writer.write(10, {"accuracy": 0.5, "loss": value})
     writer.close()
     assert read_lines(tmp_path / "gan") == []
+
+
+@pytest.mark.parametrize("line", [b"{]", b"", b"3", b'{"loss": 1.0}', b"\x00\xff"])
+def test_a_damaged_line_is_named_and_left_alone(tmp_path, line):
+    writer = make_writer(tmp_path / "gan")
+    writer.write(10, {"loss": 0.5})
+    writer.close()
+    path = tmp_path / "gan" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"metrics.jsonl line 2 is damaged; delete that line"):
+        make_writer(tmp_path / "gan", start_step=10)
+    assert path.read_bytes() == before

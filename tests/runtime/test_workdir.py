@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,10 @@ def make_config(**fields) -> ConfigDict:
 
 
 def claim(directory: Path, config: ConfigDict, contents: str = "films 1") -> None:
+    """What a run does before it trains, and that it begins to."""
     workdir.check_workdir(directory, config)
     workdir.claim_workdir(directory, config, contents)
+    (directory / "classifier" / "checkpoints").mkdir(parents=True, exist_ok=True)
 
 
 def test_a_workdir_stays_with_its_data(tmp_path):
@@ -99,11 +103,73 @@ def test_a_forbidden_folder_is_named(tmp_path):
         claim(tmp_path / "run", make_config())
 
 
-@pytest.mark.parametrize("broken", ["{", "", "not json"])
-def test_a_broken_config_is_named(tmp_path, broken):
-    (tmp_path / "config.json").write_text(broken)
-    with pytest.raises(InputError, match=r"config\.json is not JSON"):
+def test_as_long_as_nothing_is_trained_everything_may_change(tmp_path):
+    workdir.check_workdir(tmp_path, make_config())
+    workdir.claim_workdir(tmp_path, make_config(), "films 1")
+    claim(tmp_path, make_config(seed=1), "films 2")
+    assert workdir.read_json(tmp_path / "config.json")["seed"] == 1
+    assert workdir.read_contents(tmp_path) == "films 2"
+
+
+@pytest.mark.parametrize("where", ["classifier/judge/checkpoints/5/x", "gan/done.json"])
+def test_a_workdir_is_begun_by_its_first_checkpoint_or_task(tmp_path, where):
+    workdir.check_workdir(tmp_path, make_config())
+    assert not workdir.is_begun(tmp_path)
+    (tmp_path / where).parent.mkdir(parents=True)
+    (tmp_path / where).touch()
+    assert workdir.is_begun(tmp_path)
+
+
+DAMAGED = [b"{", b"", b"not json", b"[1]", b"null", b'{"a": "\xff"}']
+
+
+@pytest.mark.parametrize("broken", DAMAGED)
+def test_a_damaged_config_is_named_and_not_to_be_deleted(tmp_path, broken):
+    claim(tmp_path, make_config())
+    (tmp_path / "config.json").write_bytes(broken)
+    with pytest.raises(InputError, match=r"config\.json is damaged .*; restore it from a copy"):
+        workdir.check_workdir(tmp_path, make_config())
+    assert (tmp_path / "config.json").read_bytes() == broken
+
+
+@pytest.mark.parametrize("broken", DAMAGED)
+def test_a_task_of_which_the_end_is_damaged(tmp_path, broken):
+    workdir.mark_done(tmp_path, steps=3)
+    (tmp_path / "done.json").write_bytes(broken)
+    with pytest.raises(InputError, match=r"done\.json is damaged .*; delete it, and the task"):
+        workdir.is_done(tmp_path)
+
+
+@pytest.mark.parametrize("broken", DAMAGED)
+def test_damaged_facts_about_the_data(tmp_path, broken):
+    claim(tmp_path, make_config())
+    (tmp_path / "data.json").write_bytes(broken)
+    with pytest.raises(InputError, match=r"data\.json is damaged"):
         claim(tmp_path, make_config())
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from cxr_jax.runtime import workdir
+with workdir.locked(Path(sys.argv[1]), "this folder"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_one_process_is_at_work(tmp_path):
+    """Also where the other one dies without a word: the lock dies with it."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process is at work in this folder"):
+            with workdir.locked(tmp_path / "lock", "this folder"):
+                pytest.fail("two at once")
+        other.kill()
+    with workdir.locked(tmp_path / "lock", "this folder"):
+        pass
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

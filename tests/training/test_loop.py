@@ -2,6 +2,9 @@
 
 import itertools
 import json
+import os
+import signal
+import time
 
 import flax
 import jax
@@ -12,6 +15,7 @@ import pytest
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.checkpoint import Checkpoints
+from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.training import loop
 from cxr_jax.training.loop import Plan, Snapshot
 
@@ -124,3 +128,63 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(tmp_path):
     assert numbers == [4, 5]
     assert [line["step"] for line in lines_of(tmp_path)] == [2, 4, 5]
     assert (tmp_path / "damaged" / "5").exists()
+
+
+def stop_at(number: int):
+    """Steps as of `add`, during the one of this number comes a signal."""
+
+    def step(at, state, batch):
+        if at == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)  # until it is heard
+        return add(at, state, batch)
+
+    return step
+
+
+def test_a_training_that_is_asked_to_end_is_saved_first(tmp_path):
+    with pytest.raises(Interrupted, match="was stopped after step 4 of 5 and is saved") as stopped:
+        run(tmp_path, step=stop_at(4))
+    assert stopped.value.status == 143
+    numbers = []
+
+    def noted(number, *arguments):
+        numbers.append(number)
+        return add(number, *arguments)
+
+    assert float(run(tmp_path, step=noted).total) == 15
+    assert numbers == [5]
+    assert [line["step"] for line in lines_of(tmp_path)] == [2, 4, 5]
+
+
+def test_what_was_averaged_until_the_signal_is_recorded(tmp_path):
+    with pytest.raises(Interrupted):
+        run(tmp_path, step=stop_at(3))
+    assert lines_of(tmp_path)[-1] == {"step": 3, "added": 3.0, "seen": 6.0}
+
+
+def test_a_signal_in_the_last_step_changes_nothing(tmp_path):
+    assert float(run(tmp_path, step=stop_at(5)).total) == 15
+
+
+def test_networks_that_are_not_finite_are_not_saved(tmp_path):
+    def diverge(number, state, batch):
+        state, new = add(number, state, batch)
+        return (state.replace(total=jnp.float32(np.inf)) if number == 3 else state), new
+
+    with pytest.raises(InputError, match=r"diverged: .*total is not finite"):
+        run(tmp_path, log_every=5, step=diverge)  # it is saved before it is next logged
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_a_folder_that_goes_is_not_written_anew(tmp_path):
+    directory = tmp_path / "gan"
+
+    def lose(number, state, batch):
+        if number == 2:
+            directory.rename(tmp_path / "moved")
+        return add(number, state, batch)
+
+    with pytest.raises(InputError, match="has been moved or deleted while gan was trained"):
+        run(directory, log_every=5, step=lose)
+    assert not directory.exists()
