@@ -20,19 +20,36 @@ def copy_finished(tasks: Sequence[str], source: Path, workdir: Path) -> None:
 
 
 def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
-    """Runs `main.py` to its end; what one run has compiled, its neighbours need not.
+    """Runs `main.py` to its end.
 
     If it fails, so does the study, with its status: what went wrong is on the terminal.
     """
-    main = [sys.executable, str(ROOT / "main.py")]
-    compiled = {"JAX_COMPILATION_CACHE_DIR": str(workdir.absolute().parent / "compiled")}
-    done = subprocess.run(
-        [*main, f"--config={config}", f"--workdir={workdir}", *flags],
-        env=compiled | os.environ,  # unless the user keeps such programs elsewhere
-    )
+    done = subprocess.run(command(config, workdir, flags), env=environment(workdir))
     if done.returncode:
         print(f"the run in {workdir} failed", file=sys.stderr)
         sys.exit(done.returncode)
+
+
+def start_main(config: str, workdir: Path, flags: Sequence[str]) -> subprocess.Popen:
+    """Starts `main.py`; all that it says is to be read as its standard output."""
+    return subprocess.Popen(
+        command(config, workdir, flags),
+        env=environment(workdir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def command(config: str, workdir: Path, flags: Sequence[str]) -> list[str]:
+    """The command line of a run."""
+    main = [sys.executable, str(ROOT / "main.py")]
+    return [*main, f"--config={config}", f"--workdir={workdir}", *flags]
+
+
+def environment(workdir: Path) -> dict[str, str]:
+    """What one run has compiled, its neighbours need not, unless such programs are elsewhere."""
+    return {"JAX_COMPILATION_CACHE_DIR": str(workdir.absolute().parent / "compiled"), **os.environ}
 
 
 def as_flags(fields: Mapping[str, object]) -> list[str]:

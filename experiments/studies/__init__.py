@@ -5,6 +5,7 @@ from experiments.studies import (
     audit,
     default_run,
     faithfulness,
+    faults,
     fidelity,
     half_blind,
     intervention,
@@ -16,6 +17,6 @@ from experiments.studies import (
 
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
-    *(validation, default_run, faithfulness, half_blind),
+    *(validation, default_run, faithfulness, half_blind, faults),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
