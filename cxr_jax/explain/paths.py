@@ -149,6 +149,11 @@ def register(path: Path) -> Path:
     return path
 
 
+def needed_evaluators(names: Sequence[str]) -> set[str]:
+    """Of `config.evaluators.names`, what these paths need."""
+    return {needed for name in names for needed in PATHS[name].evaluators}
+
+
 # 2. The paths.
 
 

@@ -1,7 +1,7 @@
 """From a work directory to trained models: what later tasks load of earlier ones."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -60,27 +60,30 @@ class TrainedModels:
         return self.judge(image)[0]
 
 
-def load_trained(config: ml_collections.ConfigDict, workdir: Path) -> TrainedModels:
+def load_trained(
+    config: ml_collections.ConfigDict, workdir: Path, evaluators: Collection[str] = ()
+) -> TrainedModels:
     """Every model of a finished run; they compute in float32, whatever they were trained in.
 
+    Args:
+      evaluators: what paths of the run need of `config.evaluators.names`.
+
     Raises:
-      InputError: if path `geodesic` is wanted and the robust classifier was not trained.
+      InputError: if one of them was not trained.
     """
     config = precision.in_float32(config)
     networks, size = make_gan_networks(config), config.data.image_size
-    robust = None
-    if "geodesic" in config.explain.paths:
-        reason = missing_reason(workdir, "robust")
+    for name in evaluators:
+        reason = missing_reason(workdir, name)
         if reason:
-            raise InputError(f"path 'geodesic' needs the robust classifier, but {reason}")
-        robust = load_robust(config, workdir)
+            raise InputError(f"a path of config.explain.paths needs {name!r}, but {reason}")
     return TrainedModels(
         classifier=load_classifier(config.classifier, size, workdir / "classifier"),
         judge=load_classifier(config.judge, size, workdir / "classifier" / "judge"),
         generator=Model(networks.generator, load_gan(networks, workdir)["generator"]),
         encoder=load_encoder(networks, workdir),
         scale=load_scale(workdir),
-        robust=robust,
+        robust=load_robust(config, workdir) if "robust" in evaluators else None,
     )
 
 

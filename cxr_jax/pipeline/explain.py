@@ -16,7 +16,7 @@ from cxr_jax.explain import films, maps
 from cxr_jax.explain.explained import Calibration, Explained, Group
 from cxr_jax.explain.explainer import Explainer, make_explainer
 from cxr_jax.explain.maps import MapInputs
-from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.explain.paths import DIRECTIONS, needed_evaluators
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.networks import restore
 from cxr_jax.pipeline.calibrate import (
@@ -46,7 +46,7 @@ def load_explainer(config: ml_collections.ConfigDict, workdir: Path) -> Explaine
     exact = precision.in_float32(config)
     reasons = {name: restore.missing_reason(workdir, name) for name in ("segmenter", "regressor")}
     return make_explainer(
-        restore.load_trained(config, workdir),
+        restore.load_trained(config, workdir, needed_evaluators(config.explain.paths)),
         config.explain,
         config.seed,
         segmenter=None if reasons["segmenter"] else restore.load_segmenter(exact, workdir),

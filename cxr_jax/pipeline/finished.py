@@ -17,7 +17,7 @@ import safetensors.numpy
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
 from cxr_jax.explain.films import Thresholds
-from cxr_jax.explain.paths import Guide
+from cxr_jax.explain.paths import Guide, needed_evaluators
 from cxr_jax.models.model import Model
 from cxr_jax.networks import restore
 from cxr_jax.networks.build import make_classifier, make_gan_networks, make_segmenter
@@ -75,7 +75,7 @@ def load_run(path: Path, config: ml_collections.ConfigDict | None = None) -> Fin
     exact = precision.in_float32(config)
     return FinishedRun(
         config=config,
-        models=restore.load_trained(config, path),
+        models=restore.load_trained(config, path, needed_evaluators(config.explain.paths)),
         segmenter=restore.load_segmenter(exact, path) if has_segmenter else None,
         calibration=load_calibration(path / "explain"),
         contents=read_contents(path),

@@ -127,6 +127,11 @@ def test_every_path_is_made_in_order_and_only_those_asked_for(world):
     assert tuple(some.walks) == ("linear", "aligned", "pixel")
 
 
+def test_what_paths_need_is_asked_of_the_paths():
+    assert paths.needed_evaluators(("linear", "geodesic_pixel")) == set()
+    assert paths.needed_evaluators(("linear", "geodesic")) == {"robust"}
+
+
 def test_every_path_is_walked_by_every_film(world):
     assert tuple(world.walks["pos_to_neg"]) == NAMES
     for direction, name, walked in each_walk(world):

@@ -63,18 +63,12 @@ def test_models_compute_in_float32_whatever_they_were_trained_in(tiny_config, wo
         assert model.network.dtype == "float32"
 
 
-@pytest.mark.parametrize("paths", [("linear",), ("linear", "geodesic_pixel")])
-def test_the_robust_classifier_is_not_loaded_unless_a_path_needs_it(tiny_config, workdir, paths):
-    tiny_config.explain.paths = paths
+def test_an_evaluator_that_a_path_needs_is_loaded_or_missed_by_name(tiny_config, workdir):
     assert restore.load_trained(tiny_config, workdir).robust is None
-
-
-def test_geodesics_in_robust_features_need_the_robust_classifier(tiny_config, workdir):
-    tiny_config.explain.paths = ("linear", "geodesic")
-    assert filled(restore.load_trained(tiny_config, workdir).robust) == {5.0}
+    assert filled(restore.load_trained(tiny_config, workdir, {"robust"}).robust) == {5.0}
     mark_done(workdir / "evaluators")  # none was trained
-    with pytest.raises(InputError, match="'geodesic'.*evaluators.names") as raised:
-        restore.load_trained(tiny_config, workdir)
+    with pytest.raises(InputError, match="'robust', but no robust.*evaluators.names") as raised:
+        restore.load_trained(tiny_config, workdir, {"robust"})
     assert "\n" not in str(raised.value)
 
 
