@@ -75,6 +75,8 @@ def run(argv: Sequence[str]) -> int:
                 f"--{flag} is missing; for example cxr-jax --config=phantom --workdir=runs/phantom"
             )
     absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax narrates every save
+    # and leaves a task behind of what it could not read, whose error is told again at the end
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if "://" in _WORKDIR.value:
         raise InputError(
             f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "

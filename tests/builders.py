@@ -358,6 +358,7 @@ def make_square_explainer(**fields) -> Explainer:
             classify_squares(pixels / 127.5 - 1) / 2,
         ),
         classify=classify_squares,
+        judge=lambda image: classify_squares(image) / 2,
         invert=invert_squares,
         draw=lambda z_structure, z_class: (
             np.tanh(z_class[:, :1])[:, :, None, None] * np.ones((1, SIDE, SIDE, 1), np.float32)

@@ -24,7 +24,7 @@ class Explainer:
 
     Attributes:
       margins: pixels to the margins (f, h).
-      classify: images to f.
+      classify, judge: images to f, and to h.
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
       walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
@@ -39,6 +39,7 @@ class Explainer:
 
     margins: Callable[[Pixels], tuple[np.ndarray, np.ndarray]]
     classify: Callable[[Image], np.ndarray]
+    judge: Callable[[Image], np.ndarray]
     invert: Callable[[Pixels], Films]
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
     walk: Walker | Callable
@@ -92,13 +93,15 @@ def make_explainer(
     ask_f, ask_h = make_margins(models.classifier.network), make_margins(models.judge.network)
     invert = films.make_invert(inversion.make_settings(section.inversion))
     draw = bind(lambda generator, latents: generator(*latents), models.generator, size)
+    answer = lambda model, image: model(image)[0]
     feel = bind(_felt_share, models, size)
     return Explainer(
         margins=lambda pixels: (
             ask_f(models.classifier.params, pixels),
             ask_h(models.judge.params, pixels),
         ),
-        classify=bind(lambda classifier, image: classifier(image)[0], models.classifier, size),
+        classify=bind(answer, models.classifier, size),
+        judge=bind(answer, models.judge, size),
         invert=bind(invert, models, size),
         draw=lambda *latents: draw(latents),
         walk=paths.make_walker(models, section, seed),

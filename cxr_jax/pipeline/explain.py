@@ -226,6 +226,9 @@ def measure(
     faithful_scores, faithful_table = tables.score_faithfulness(
         explainer, positives, made, spec=phantom_spec(config.data), bootstrap=bootstrap
     )
+    deletion_scores, deletion_table = tables.score_deletion(
+        explainer, positives, made, thresholds=calibration.thresholds, bootstrap=bootstrap
+    )
     half = blind.used_half(config)
     blind_shares = blind.score_blind(made, explained.groups, half) if half else {}
     for name in section.maps:
@@ -247,6 +250,7 @@ def measure(
         "paths": path_table,
         "maps": map_table,
         "faithfulness": faithful_table,
+        "deletion": deletion_table,
         "blind": blind.summarise(blind_shares, half, bootstrap) if half else {"used": ""},
         "disentanglement": tables.disentangle(explainer, explained),
         "audit": audited.table,
@@ -260,6 +264,7 @@ def measure(
             "audit": audited.each,
             "audit_true_masks": audited_by_truth.each,
             "faithfulness": faithful_scores,
+            "deletion": deletion_scores,
             **{
                 f"blind_{group}": {name: {"share": values} for name, values in each.items()}
                 for group, each in blind_shares.items()

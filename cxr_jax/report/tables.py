@@ -7,7 +7,7 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
-from cxr_jax.evaluate import audit, faithfulness, realism, scores
+from cxr_jax.evaluate import audit, deletion, faithfulness, realism, scores
 from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
 from cxr_jax.explain.explained import Calibration, Explained, Group
 from cxr_jax.explain.explainer import Explainer
@@ -204,6 +204,25 @@ def score_faithfulness(
     }
     flat = {f"{kind}.{name}": values for kind, e in each.items() for name, values in e.items()}
     return flat, table
+
+
+def score_deletion(
+    explainer: Explainer,
+    group: Group,
+    maps: Mapping[str, np.ndarray],
+    *,
+    thresholds: Thresholds,
+    bootstrap: Bootstrap,
+) -> tuple[dict[str, Scores], dict]:
+    """Of every map, film by film, and the `deletion` of metrics.json."""
+    image = group.films.image
+    asked = {
+        "f": (explainer.classify, thresholds.gap),
+        "h": (explainer.judge, thresholds.judge_gap),
+    }
+    other = image + group.first_walks[deletion.COUNTERFACTUAL].change
+    each = deletion.score_maps(asked, image, other, maps=maps)
+    return each, deletion.summarise(each, bootstrap)
 
 
 # Latents.

@@ -175,7 +175,9 @@ def count_damaged(found: list[dict]) -> dict:
         "named": sum(one["named"] and one["status"] == 2 for one in found),
         "used": sum(one["status"] == 0 for one in found),
         "tracebacks": sum(one["traceback"] for one in found),
-        "others": [one for one in found if not one["named"] or one["status"] != 2],
+        "others": [
+            one for one in found if one["traceback"] or not one["named"] or one["status"] != 2
+        ],
     }
 
 
