@@ -74,9 +74,7 @@ def run(argv: Sequence[str]) -> int:
             raise InputError(
                 f"--{flag} is missing; for example cxr-jax --config=phantom --workdir=runs/phantom"
             )
-    absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax narrates every save
-    # and leaves a task behind of what it could not read, whose error is told again at the end
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    quieten_orbax()
     if "://" in _WORKDIR.value:
         raise InputError(
             f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "
@@ -98,6 +96,17 @@ def run(argv: Sequence[str]) -> int:
         if other_films:
             explain_folder(config, workdir)
     return 0
+
+
+def quieten_orbax() -> None:
+    """It narrates every save, and its threads tell with a traceback what is then raised here."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.get_absl_logger().addFilter(_is_not_raised_too)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+
+def _is_not_raised_too(record: logging.LogRecord) -> bool:
+    return "_SignalingThread" not in str(record.msg)
 
 
 def run_tasks(

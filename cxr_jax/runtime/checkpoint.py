@@ -29,6 +29,7 @@ from cxr_jax.types import Params
 logger = logging.getLogger(__name__)
 
 FULL = ("RESOURCE_EXHAUSTED", "No space left on device")  # in errors of a full disk
+BESIDE = 1_000_000  # bytes that a checkpoint may have beside its arrays
 METADATA_FILE = "_CHECKPOINT_METADATA"  # Orbax's, whose own reader opens every array too
 
 
@@ -55,6 +56,7 @@ class Checkpoints:
         """
         parts = {"training": state, "variables": variables}
         _check_finite(self._path(step), parts)
+        _check_room(self._path(step), parts)
         description = {name: describe(part) for name, part in parts.items()}
         with _from_one_device(), _full_disk_said(self._path(step)):
             ocp.save_checkpointables(
@@ -194,6 +196,14 @@ def _from_one_device() -> ocp.Context:
     context = ocp.Context()
     context.array.saving.use_replica_parallel = False
     return context
+
+
+def _check_room(path: Path, tree: Params) -> None:
+    """Raises `OSError` if a disk has no room for a tree: begun on, Orbax's threads all complain."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    needed = BESIDE + sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    if shutil.disk_usage(path.parent).free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ flipped, a file is cut short, or it is gone.
 
 import gc
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -390,3 +391,13 @@ def test_what_is_not_finite_is_no_checkpoint(tmp_path, value):
     with pytest.raises(InputError, match=r"diverged: .*half.* is not finite"):
         Checkpoints(tmp_path).save(2, state, state.params, score=2.0)
     assert_same(Checkpoints(tmp_path).newest(make_state(0)), make_state(1))
+
+
+def test_a_save_without_room_is_not_begun(tmp_path, monkeypatch):
+    save(tmp_path, 1.0)
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(make_state(2)))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed))
+    with pytest.raises(OSError, match="No space left on device"):
+        save(tmp_path, 1.0, 2.0)
+    assert steps_in(tmp_path / "checkpoints") == {"1"}
