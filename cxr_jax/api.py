@@ -11,6 +11,7 @@ result.figure().savefig("film_explained.png")
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 from PIL import Image
@@ -85,7 +86,7 @@ class Explanation(Sequence):
     def __len__(self) -> int:
         return len(self.films)
 
-    def __getitem__(self, item: int) -> FilmExplanation:
+    def __getitem__(self, item: SupportsIndex) -> FilmExplanation:
         return self.films[item]
 
     def figure(self, first: int = 0, rows: int = ROWS_A_SHEET) -> plots.Figure:

@@ -102,8 +102,6 @@ def measure(
     change = score_map(np.abs(result.walks.change[lesioned]), masks)
     beside = score_map(gradient[lesioned], masks)
     values = {
-        "flip_rate": down["flip_rate"],
-        "flip_rate_to_positive": up["flip_rate"],
         "twin_error": down["twin_error"],
         "on_target": change["on_target"],
         "pixel_auroc_lung": change["pixel_auroc_lung"],
@@ -113,6 +111,8 @@ def measure(
         "films": len(result),
         "coverage": float(accepted.mean()),
         "path": calibration.path,
+        "flip_rate": metrics.summarise_proportion(down["flip_rate"]),
+        "flip_rate_to_positive": metrics.summarise_proportion(up["flip_rate"]),
         **{name: metrics.summarise(each, BOOTSTRAP) for name, each in values.items()},
     }
 

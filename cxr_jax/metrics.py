@@ -244,6 +244,8 @@ class Bootstrap:
 def summarise(values: np.ndarray, bootstrap: Bootstrap, reason: str = "") -> dict:
     """Mean of per-image values and its bootstrap 95% interval; NaNs are undefined and left out.
 
+    Of a share of the images, `summarise_proportion` knows better.
+
     Returns:
       {"mean", "ci95", "images"}, or {"mean": None, "reason"} if no value is defined.
     """
@@ -253,6 +255,26 @@ def summarise(values: np.ndarray, bootstrap: Bootstrap, reason: str = "") -> dic
         return {"mean": None, "reason": reason or "undefined for every image"}
     means = values[bootstrap.rows(len(values))].mean(axis=1)
     return {"mean": float(values.mean()), "ci95": interval(means), "images": len(values)}
+
+
+def summarise_proportion(hits: np.ndarray) -> dict:
+    """The share of images that are a hit, with its exact 95% interval (Clopper & Pearson, 1934).
+
+    Resampling 32 hits of 32 would never see a miss, and call the share known.
+
+    Args:
+      hits: 0 or 1 an image; NaNs are undefined and left out.
+    """
+    hits = np.asarray(hits, float)
+    hits = hits[np.isfinite(hits)]
+    if len(hits) == 0:
+        return {"mean": None, "reason": "undefined for every image"}
+    found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
+    return {
+        "mean": float(hits.mean()),
+        "ci95": [float(found.low), float(found.high)],
+        "images": len(hits),
+    }
 
 
 def summarise_median_survival(time: np.ndarray, event: np.ndarray, bootstrap: Bootstrap) -> dict:

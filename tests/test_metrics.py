@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy import stats
 
 from cxr_jax import metrics
 from cxr_jax.metrics import Bootstrap
@@ -327,3 +328,17 @@ def test_the_frechet_distance_is_the_published_formula():
     published = apart + np.trace(a + b - 2 * scipy.linalg.sqrtm(a @ b).real)
     assert metrics.frechet_distance(one, other) == pytest.approx(published, rel=1e-6)
     assert metrics.frechet_distance(other, one) == pytest.approx(published, rel=1e-6)
+
+
+def test_proportions_have_exact_intervals():
+    whole = metrics.summarise_proportion(np.ones(32, bool))
+    # 32 of 32: the lower end is (alpha / 2)^(1 / n).
+    assert whole["ci95"] == pytest.approx([0.025 ** (1 / 32), 1.0])
+    part = metrics.summarise_proportion(np.arange(40) < 30)
+    assert part["mean"] == 0.75
+    low, high = part["ci95"]
+    assert stats.binom.sf(29, 40, low) == pytest.approx(0.025, rel=1e-4)
+    assert stats.binom.cdf(30, 40, high) == pytest.approx(0.025, rel=1e-4)
+    some = metrics.summarise_proportion(np.array([1, 0, np.nan]))
+    assert (some["mean"], some["images"]) == (0.5, 2)
+    assert metrics.summarise_proportion(np.array([np.nan]))["mean"] is None

@@ -159,7 +159,11 @@ def summarise(
         resampled[name] = partial_correlation(moments[picks].sum(axis=1))
         table[name] = {"partial": _entry(partial, resampled[name], len(moments))}
         for metric in METRICS:
-            table[name][metric] = metrics.summarise(columns[metric], bootstrap)
+            table[name][metric] = (
+                metrics.summarise_proportion(columns[metric])
+                if metric == "top"
+                else metrics.summarise(columns[metric], bootstrap)
+            )
     for name in table.keys() - {ours} if ours else ():
         difference = resampled[ours] - resampled[name]
         means = [table[one]["partial"]["mean"] for one in (ours, name)]

@@ -11,6 +11,7 @@ from cxr_jax.metrics import Bootstrap
 
 NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
 LEAST_MOVE = 0.05  # of the class gap; below it f has not moved and `transfer` means nothing
+PROPORTIONS = ("flip_rate", "flip_rate_f", "reached")  # 0 or 1 a walk
 NO_MASK = "the data set has no mask for it"
 
 
@@ -97,7 +98,7 @@ def summarise_paths(
     table = {}
     for name, values in scores.items():
         if name != "flip_time":
-            table[name] = metrics.summarise(by_film(values), bootstrap)
+            table[name] = summarise_walks(name, values, bootstrap)
     films = len(scores["flip_rate"])
     time, event = (
         np.asarray(scores[name]).reshape(films, -1) for name in ("flip_time", "flip_rate")
@@ -107,9 +108,16 @@ def summarise_paths(
     table["flip_distance"] = metrics.summarise_median_survival(time, event > 0, bootstrap)
     rejected = np.zeros(round(films / share_covered) - films if share_covered > 0 else 0)
     flips = np.concatenate([by_film(scores["flip_rate"]), rejected])
-    table["flip_rate_all"] = metrics.summarise(flips, bootstrap)
+    table["flip_rate_all"] = summarise_walks("flip_rate", flips, bootstrap)
     table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
     return table
+
+
+def summarise_walks(name: str, values: np.ndarray, bootstrap: Bootstrap) -> dict:
+    """A metric of walks, [N] or [N, walks]; exactly if each film has one, which hits or not."""
+    if name in PROPORTIONS and values.size == len(values):
+        return metrics.summarise_proportion(by_film(values))
+    return metrics.summarise(by_film(values), bootstrap)
 
 
 def by_film(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 import ml_collections
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from cxr_jax import metrics
 from cxr_jax.data.arrays import Arrays, load_splits, phantom_spec
@@ -156,12 +156,6 @@ def _partial(seen: Seen, name: str, picked: tuple[str, str, float]) -> float:
 # 3. What is said of them.
 
 
-def proportion(hits: np.ndarray) -> dict:
-    """A share of films with its exact interval (Clopper & Pearson, 1934)."""
-    found = stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="exact")
-    return {"mean": float(hits.mean()), "ci95": [found.low, found.high], "images": len(hits)}
-
-
 def measure(seen: list[Seen], best: Mapping[str, tuple]) -> dict:
     """The tables over the films of all runs.
 
@@ -212,8 +206,12 @@ def flips(seen: list[Seen], name: str) -> dict[str, dict]:
     """How many walks of a path flip f, and f and h, with exact intervals."""
     stopped = [one.group.first_walks[name] for one in seen]
     return {
-        "flip_rate_f": proportion(np.concatenate([walk.flip_f >= 0 for walk in stopped])),
-        "flip_rate": proportion(np.concatenate([walk.flip >= 0 for walk in stopped])),
+        "flip_rate_f": metrics.summarise_proportion(
+            np.concatenate([walk.flip_f >= 0 for walk in stopped])
+        ),
+        "flip_rate": metrics.summarise_proportion(
+            np.concatenate([walk.flip >= 0 for walk in stopped])
+        ),
     }
 
 

@@ -269,3 +269,13 @@ def test_rejected_films_widen_the_interval_of_the_rate_of_all():
     table = scores.summarise_paths(each, 0.75, BOOTSTRAP)["flip_rate_all"]
     assert table["mean"] == pytest.approx(0.75) and table["images"] == 40
     assert 0.55 < table["ci95"][0] < 0.75 < table["ci95"][1] < 0.95
+
+
+def test_a_share_of_films_has_an_exact_interval_unless_films_have_several_walks():
+    hits = np.ones((32, 1))
+    assert scores.summarise_walks("flip_rate", hits, BOOTSTRAP)["ci95"] == pytest.approx(
+        [0.025 ** (1 / 32), 1.0]
+    )
+    halves = np.tile([1.0, 0.0], (32, 1))
+    assert scores.summarise_walks("flip_rate", halves, BOOTSTRAP)["ci95"] == [0.5, 0.5]
+    assert scores.summarise_walks("structure", hits, BOOTSTRAP)["ci95"] == [1.0, 1.0]

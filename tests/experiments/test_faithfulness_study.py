@@ -3,23 +3,11 @@
 import numpy as np
 import pytest
 from builders import SIDE, invert_squares, make_square_split, make_thresholds, walk_squares
-from scipy import stats
 
 from cxr_jax.evaluate.faithfulness import Valued
 from cxr_jax.explain.explained import Group
 from cxr_jax.pipeline.select import truth_of
 from experiments.studies import faithfulness as study
-
-
-def test_proportions_have_exact_intervals():
-    whole = study.proportion(np.ones(32, bool))
-    # 32 of 32: the lower end is (alpha / 2)^(1 / n).
-    assert whole["ci95"] == pytest.approx([0.025 ** (1 / 32), 1.0])
-    part = study.proportion(np.arange(40) < 30)
-    assert part["mean"] == 0.75
-    low, high = part["ci95"]
-    assert stats.binom.sf(29, 40, low) == pytest.approx(0.025, rel=1e-4)
-    assert stats.binom.cdf(30, 40, high) == pytest.approx(0.025, rel=1e-4)
 
 
 def make_group(count: int) -> Group:
