@@ -105,16 +105,16 @@ def register(map_: Map) -> Map:
 # 2. Maps of a walk.
 
 
-def _occlusion(section: ml_collections.ConfigDict, seed: int) -> Traced:
-    del seed
+def _by_windows(method: Callable) -> Callable[[ml_collections.ConfigDict, int], Traced]:
+    """A way of exchanging windows, of the films and what they are exchanged for."""
 
-    def undo(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
-        image, counterfactual = batch
-        return attribution.occlusion(
-            models.classify, image, counterfactual, num_windows=section.occlusion_windows
+    def traced(section: ml_collections.ConfigDict, seed: int) -> Traced:
+        del seed
+        return lambda models, batch: method(
+            models.classify, *batch, num_windows=section.occlusion_windows
         )
 
-    return undo
+    return traced
 
 
 def _along_walk(section: ml_collections.ConfigDict, seed: int) -> Traced:
@@ -139,7 +139,9 @@ def _left_over(inputs: MapInputs) -> np.ndarray:
 
 
 register(Map(name="latent", of=lambda inputs: inputs.stopped.change))
-register(Map(name="latent_occlusion", of=_occluded_change, traced=_occlusion))
+register(
+    Map(name="latent_occlusion", of=_occluded_change, traced=_by_windows(attribution.occlusion))
+)
 register(Map(name="residual", of=_left_over))
 register(
     Map(
@@ -253,18 +255,6 @@ def _draw_references(inputs: MapInputs) -> np.ndarray:
     return inputs.traced((inputs.films.image, inputs.healthy[rows], shares))
 
 
-def _occlude(section: ml_collections.ConfigDict, seed: int) -> Traced:
-    del seed
-
-    def cover(models: TrainedModels, batch: tuple[Image, Image]) -> Image:
-        image, healthy = batch
-        return attribution.occlude(
-            models.classify, image, healthy, num_windows=section.occlusion_windows
-        )
-
-    return cover
-
-
 def _cover_with_mean(inputs: MapInputs) -> np.ndarray:
     image = inputs.films.image
     return inputs.traced((image, np.broadcast_to(inputs.healthy.mean(axis=0), image.shape)))
@@ -309,7 +299,14 @@ register(
         needs_features=True,
     )
 )
-register(Map(name="occlusion", of=_cover_with_mean, traced=_occlude, is_published=True))
+register(
+    Map(
+        name="occlusion",
+        of=_cover_with_mean,
+        traced=_by_windows(attribution.occlude),
+        is_published=True,
+    )
+)
 register(
     Map(
         name="latent_shift",
