@@ -4,6 +4,7 @@ docs/results/claims.json is a list of rows:
 
   study, name        what is measured
   at_least, at_most  the target, one of the two; neither where none is set yet
+  by_interval        true where the whole interval must meet it, not the value alone
   value, ci95        what was measured; null until it is
   commit             by which it was
   command            that measures it
@@ -69,10 +70,8 @@ def verdict(row: Mapping) -> str:
         return "not measured"
     if not set(BOUNDS) & row.keys():
         return "no target"
-    if "at_least" in row:
-        met = row["value"] >= row["at_least"]
-    else:
-        met = row["value"] <= row["at_most"]
+    low, high = row["ci95"] if row.get("by_interval") else (row["value"], row["value"])
+    met = low >= row["at_least"] if "at_least" in row else high <= row["at_most"]
     older = "" if results.is_present(row) else ", of an older version of the method"
     return ("met" if met else "**falls short**") + older
 

@@ -14,7 +14,8 @@ FIELDS = {"study", "name", "value", "ci95", "command", "commit", "source"}
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
 def test_a_claim_is_what_its_source_says(row):
-    assert FIELDS <= row.keys() <= FIELDS | {*claims.BOUNDS, "target", "of_present_method"}
+    further = {*claims.BOUNDS, "by_interval", "target", "of_present_method"}
+    assert FIELDS <= row.keys() <= FIELDS | further
     assert len(row.keys() & set(claims.BOUNDS)) <= 1
     assert claims.refresh(row, OUT) == row, "run `python -m experiments claims`"
     if row["source"] is None:
@@ -95,3 +96,16 @@ def test_values_and_measured_targets_are_read_anew(folder, capsys):
 def test_a_value_is_held_against_its_target(bound, said):
     assert claims.verdict({"value": 0.5, **bound}) == said
     assert claims.verdict({"value": None, **bound}) == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("bound", "said"),
+    [
+        (dict(at_least=0.35), "met"),
+        (dict(at_least=0.45), "**falls short**"),
+        (dict(at_most=0.65), "met"),
+        (dict(at_most=0.55), "**falls short**"),
+    ],
+)
+def test_a_whole_interval_may_have_to_meet_the_target(bound, said):
+    assert claims.verdict({"value": 0.5, "ci95": [0.4, 0.6], "by_interval": True, **bound}) == said
