@@ -68,8 +68,7 @@ def list_folder(
     _check_is_folder(folder)
     metadata_path = _find_metadata(folder)
     top = sort_top_level(folder, positive_class, negative_classes, (metadata_path.name,))
-    names = list(dict.fromkeys(each.name for each in top.classes))
-    _check_classes(folder, names, positive_class, negative_classes)
+    _check_classes(folder, top.found, positive_class, negative_classes)
     films: dict[str, Place] = {}
     masks = [path.relative_to(folder).as_posix() for root in top.masks for path in _files(root)]
     ignored = list(top.ignored)
@@ -132,7 +131,7 @@ def _find_metadata(folder: Path) -> Path:
 
 
 def _check_classes(
-    folder: Path, names: list[str], positive_class: str, negative_classes: Sequence[str]
+    folder: Path, names: Sequence[str], positive_class: str, negative_classes: Sequence[str]
 ) -> None:
     found = ", ".join(names) or "none"
     if positive_class not in names:
@@ -143,7 +142,7 @@ def _check_classes(
     for name in negative_classes:
         if name not in names or name == positive_class:
             raise InputError(
-                f"{folder}: has no folder of negative films {name!r} (sub-folders read: {found}, "
+                f"{folder}: has no folder of negative films {name!r} (sub-folders found: {found}, "
                 f"of which {positive_class!r} is positive); correct negative_classes"
             )
     if len(names) < 2:

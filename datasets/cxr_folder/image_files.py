@@ -56,11 +56,7 @@ def read_grey(path: Path, scale: Scale | None = None) -> Image.Image:
             f"{path}: is {image.width}x{image.height} pixels, too small for a radiograph "
             f"(at least {MIN_SIDE}x{MIN_SIDE}); replace or remove it"
         )
-    low, high = image.getextrema()
-    if low == high:
-        raise InputError(
-            f"{path}: has the one grey value {low} everywhere; replace it by the film or remove it"
-        )
+    _check_not_flat(path, *image.getextrema())
     return image
 
 
@@ -70,7 +66,9 @@ def read_range(path: Path) -> ValueRange | None:
     def measure(image: Image.Image) -> ValueRange | None:
         if image.mode not in _DEEP_MODES:
             return None
-        return measure_range(_oriented_grey_values(image))
+        values = _oriented_grey_values(image)
+        _check_not_flat(path, values.min(), values.max())
+        return measure_range(values)
 
     return _open(path, measure, decode=False)
 
@@ -158,8 +156,10 @@ def _open(path: Path, convert, decode: bool = True):
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
                 _check_single_picture(path, image)
-                image.load()
-                _check_16_bit_colour(path, image, data)
+                _check_byte_order(path, image)
+                if decode:
+                    image.load()
+                    _check_16_bit_colour(path, image, data)
                 return convert(image)
     except InputError:
         raise
@@ -200,6 +200,14 @@ def _what_it_is_instead(data: bytes) -> str:
     except UnicodeDecodeError:
         return "is not an image that can be read here; save it as PNG or JPEG, or remove it"
     return "is text, not an image, whatever its name says; replace it by the image or remove it"
+
+
+def _check_not_flat(path: Path, low: float, high: float) -> None:
+    if low == high:
+        raise InputError(
+            f"{path}: has the one grey value {low:g} everywhere; replace it by the film, or remove "
+            "it"
+        )
 
 
 def _check_single_picture(path: Path, image: Image.Image) -> None:

@@ -55,11 +55,19 @@ class ClassFolder:
 
 @dataclasses.dataclass(frozen=True)
 class TopLevel:
-    """The folders from which everything is read, and the names of what is not used."""
+    """The folders from which everything is read, and the names of what is not used.
+
+    Attributes:
+      classes: of the classes that count.
+      masks: of lung masks.
+      ignored: names that are not used.
+      found: names of all folders that might be classes.
+    """
 
     classes: tuple[ClassFolder, ...]
     masks: tuple[Path, ...]
     ignored: tuple[str, ...]
+    found: tuple[str, ...]
 
 
 def squash(name: str) -> str:
@@ -86,7 +94,6 @@ def sort_top_level(
     Raises:
       InputError: if folders of splits stand beside others.
     """
-    named = {positive_class, *negative_classes} if negative_classes else None
     folders, masks, ignored = _sort_entries(folder, known)
     splits = [path for path in folders if squash(path.name) in SPLIT_NAMES]
     if splits and positive_class not in {path.name for path in folders}:
@@ -107,12 +114,14 @@ def sort_top_level(
             ignored += [f"{path.name}/{name}" for name in left]
     else:
         classes = [ClassFolder(path, None) for path in folders]
-    if named is not None:
+    found = tuple(dict.fromkeys(each.name for each in classes))
+    if negative_classes:
+        named = {positive_class, *negative_classes}
         unnamed = [each.path for each in classes if each.name not in named]
         ignored += [f"{path.relative_to(folder).as_posix()}/" for path in unnamed]
         classes = [each for each in classes if each.name in named]
     _check_no_split_is_a_class(folder, classes, positive_class, negative_classes)
-    return TopLevel(tuple(classes), tuple(masks), tuple(ignored))
+    return TopLevel(tuple(classes), tuple(masks), tuple(ignored), found)
 
 
 def _check_no_split_is_a_class(
