@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, bits_scale, source_scale
-from cxr_jax.datasets.cxr_folder.film_checks import is_mask_like, make_thumbnail
+from cxr_jax.datasets.cxr_folder.film_checks import find_redrawn, is_mask_like, make_thumbnail
 from cxr_jax.datasets.cxr_folder.folder_listing import (
     FolderListing,
     digest_files,
@@ -25,15 +25,15 @@ from cxr_jax.datasets.cxr_folder.folder_report import make_report
 from cxr_jax.datasets.cxr_folder.image_files import (
     fit_film,
     fit_lung_mask,
+    load_lung_mask,
     read_grey,
-    read_lung_mask,
     read_range,
 )
 from cxr_jax.datasets.cxr_folder.metadata import read_films
 from cxr_jax.datasets.cxr_folder.splits import SPLITS, Film, assign_splits, check_splits
 from cxr_jax.errors import InputError
 
-_MASKS = 0.5  # of a class's films: beyond this its folder is no class
+_MOST = 0.5  # of a class's films: if more are none, its folder is no class
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,7 @@ class Square:
     enlarged: bool  # the film was smaller than the square
     thumbnail: np.ndarray  # see `make_thumbnail`
     lung_share: float  # of the square; 0 without a mask
+    mask_notes: frozenset[str]  # "parts", "resized": see `LungMask`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,7 @@ def read_contents(folder: Path, reading: Reading, expected_digest: str) -> Folde
     ranges = _read_ranges(listing)
     scales = _choose_scales(folder, table.films, ranges, bits=reading.bits)
     squares, skipped = _read_squares(listing, reading, scales)
+    _check_no_drawings(listing, squares)
     if skipped and not reading.skip_unreadable:
         raise InputError(_describe_unreadable(list(skipped.values())))
     kept = assign_splits([film for film in table.films if film.filename in squares])
@@ -164,7 +166,7 @@ def _read_squares(
             skipped[name] = str(error)
     counts = collections.Counter(place.class_name for place in listing.films.values())
     for class_name, number in masks.items():
-        if number > _MASKS * counts[class_name]:
+        if number > _MOST * counts[class_name]:
             raise InputError(
                 f"{listing.folder}: {number} of {counts[class_name]} pictures of {class_name}/ "
                 "have a mask's few grey values, so it is no class of films; move it out (lung "
@@ -173,14 +175,36 @@ def _read_squares(
     return squares, skipped
 
 
+def _check_no_drawings(listing: FolderListing, squares: Mapping[str, Square]) -> None:
+    """Refuses two classes that show the same films under the same numbers.
+
+    A film that is byte for byte another's copy is reported, as are copies under other names.
+    """
+    by_classes = collections.defaultdict(list)
+    for one, other in listing.namesakes:
+        if one in squares and other in squares and squares[one].image != squares[other].image:
+            classes = listing.films[one].class_name, listing.films[other].class_name
+            by_classes[classes].append((one, other))
+    thumbnails = {name: square.thumbnail for name, square in squares.items()}
+    for classes, pairs in by_classes.items():
+        redrawn = find_redrawn(thumbnails, pairs)
+        if len(redrawn) > _MOST * len(pairs):
+            raise InputError(
+                f"{listing.folder}: {classes[0]}/ and {classes[1]}/ show {len(redrawn)} films in "
+                f"common, such as {redrawn[0][0]} and {redrawn[0][1]}; if one holds drawings or "
+                "copies move it out, or name the negative classes (data.negative_classes)"
+            )
+
+
 def _make_square(
     listing: FolderListing, name: str, film: Image.Image, *, reading: Reading
 ) -> Square:
     size, square = reading.size, reading.square
-    lung_mask, lung_share = None, 0.0
+    lung_mask, lung_share, notes = None, 0.0, []
     if name in listing.lung_masks:
-        full_mask = read_lung_mask(listing.lung_mask_path(name), film.size)
-        fitted_mask = fit_lung_mask(full_mask, size, square)
+        full_mask = load_lung_mask(listing.lung_mask_path(name), film.size)
+        notes = ["parts"] * full_mask.has_parts + ["resized"] * full_mask.is_resized
+        fitted_mask = fit_lung_mask(full_mask.image, size, square)
         lung_mask, lung_share = encode_png(fitted_mask), float(np.asarray(fitted_mask).mean() / 255)
     fitted = fit_film(film, size, square)
     return Square(
@@ -189,6 +213,7 @@ def _make_square(
         enlarged=(min(film.size) if square == "crop" else max(film.size)) < size,
         thumbnail=make_thumbnail(fitted),
         lung_share=lung_share,
+        mask_notes=frozenset(notes),
     )
 
 

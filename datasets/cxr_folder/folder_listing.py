@@ -10,6 +10,7 @@ Everything else is ignored, and listed so that it can be reported.
 import collections
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -19,6 +20,7 @@ from cxr_jax.datasets.cxr_folder.layouts import (
     Place,
     is_junk,
     is_mask_place,
+    list_entries,
     patient_of,
     sort_top_level,
     walk_files,
@@ -42,7 +44,7 @@ class FolderListing:
     lung_masks: Mapping[str, str]  # {film: its mask}
     ignored: tuple[str, ...]  # files and folders that are not used, to be reported
     metadata_path: Path  # whether or not it is there
-    shared_names: tuple[str, ...]  # numbers that name films of several classes
+    namesakes: tuple[tuple[str, str], ...]  # films of two classes that have one number for a name
 
     @property
     def has_metadata(self) -> bool:
@@ -70,14 +72,14 @@ def list_folder(
     top = sort_top_level(folder, positive_class, negative_classes, (metadata_path.name,))
     _check_classes(folder, top.found, positive_class, negative_classes)
     films: dict[str, Place] = {}
-    masks = [path.relative_to(folder).as_posix() for root in top.masks for path in _files(root)]
+    masks = [name for root in top.masks for name in _list_masks(folder, root)]
     ignored = list(top.ignored)
     for class_folder in top.classes:
         found, class_masks, left_aside = _list_class(folder, class_folder)
         films |= found
         masks += class_masks
         ignored += left_aside
-    shared_names = () if negative_classes else _check_names_differ(folder, films)
+    namesakes = () if negative_classes else _check_names_differ(folder, films)
     lung_masks, unmatched = match_masks(films, masks, str(folder))
     return FolderListing(
         folder=folder,
@@ -85,7 +87,7 @@ def list_folder(
         lung_masks=lung_masks,
         ignored=tuple(sorted(ignored + unmatched)),
         metadata_path=metadata_path,
-        shared_names=shared_names,
+        namesakes=namesakes,
     )
 
 
@@ -124,7 +126,7 @@ def _check_is_folder(folder: Path) -> None:
 
 def _find_metadata(folder: Path) -> Path:
     """The table, whatever the case of its name."""
-    found = sorted(path for path in folder.iterdir() if path.name.casefold() == METADATA_NAME)
+    found = [path for path in list_entries(folder) if path.name.casefold() == METADATA_NAME]
     if len(found) > 1:
         raise InputError(f"{found[0]}: stands beside {found[1].name}; keep one of them")
     return found[0] if found else folder / METADATA_NAME
@@ -152,8 +154,11 @@ def _check_classes(
         )
 
 
-def _files(root: Path) -> list[Path]:
-    return [path for path in walk_files(root) if not is_junk(path.name)]
+def _list_masks(folder: Path, root: Path) -> list[str]:
+    names = [path.relative_to(folder).as_posix() for path in walk_files(root)]
+    for name in names:
+        _check_name(name)
+    return [name for name in names if not is_junk(PurePosixPath(name).name)]
 
 
 def _list_class(
@@ -209,28 +214,27 @@ def _check_patients_are_no_copies(class_path: Path, films: Mapping[str, Place]) 
             )
 
 
-def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[str, ...]:
-    """Refuses two classes whose films have the same names; returns numbers that name films of both.
+def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[tuple[str, str], ...]:
+    """Refuses two classes whose films have the same names: masks and drawings are named as films.
 
-    Masks and drawings are named as the films that they belong to. Numbers alone say nothing.
+    Numbers alone say nothing; returns the pairs of films that have one in common.
     """
-    names_of = collections.defaultdict(set)
+    films_of = collections.defaultdict(dict)
     for name, place in films.items():
-        names_of[place.class_name].add(bare_stem(name))
-    classes, numbers = sorted(names_of), set()
-    for i, one in enumerate(classes):
-        for other in classes[i + 1 :]:
-            shared = names_of[one] & names_of[other]
-            words = {name for name in shared if any(letter.isalpha() for letter in name)}
-            numbers |= shared - words
-            smaller = min(len(names_of[one]), len(names_of[other]))
-            if len(words) >= _ALIKE * smaller:
-                raise InputError(
-                    f"{folder}: {one}/ and {other}/ have {len(words)} film names in common, such "
-                    f"as {min(words)}; if one holds masks or drawings move it out (lung masks into "
-                    "lung_masks/), or name the negative classes (data.negative_classes)"
-                )
-    return tuple(sorted(numbers))
+        films_of[place.class_name].setdefault(bare_stem(name), name)
+    namesakes = []
+    for one, other in itertools.combinations(sorted(films_of), 2):
+        shared = sorted(films_of[one].keys() & films_of[other].keys())
+        words = [name for name in shared if any(letter.isalpha() for letter in name)]
+        smaller = min(len(films_of[one]), len(films_of[other]))
+        if words and len(words) >= _ALIKE * smaller:
+            raise InputError(
+                f"{folder}: {one}/ and {other}/ have {len(words)} film names in common, such as "
+                f"{words[0]}; if one holds masks or drawings move it out (lung masks into "
+                "lung_masks/), or name the negative classes (data.negative_classes)"
+            )
+        namesakes += [(films_of[one][name], films_of[other][name]) for name in shared]
+    return tuple(namesakes)
 
 
 def _some(names: list[str]) -> str:

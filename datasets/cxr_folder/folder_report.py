@@ -58,7 +58,7 @@ def make_report(
       split_folders, patient_folders: whether splits are folders, and how many patients are.
       skipped: [{"filename", "reason"}], the unreadable ones.
       ignored: names of files that are no film of a class.
-      shared_names: numbers that name films of several classes.
+      namesakes: pairs of films of two classes that have one number for a name.
       enlarged: names of films smaller than the square.
       columns, unread_columns: {ours: the table's} of those read, and the others.
       bare_names: how many rows name a film without its folder.
@@ -66,6 +66,7 @@ def make_report(
       said_unknown: how many rows give the patient by a word such as "nan".
       joined_groups: how many groups or patients are in one split because a film links them.
       with_lung_mask: how many films have a lung mask; lung_masks: {class: n}.
+      mask_notes: how many masks have several grey values, and how many were resized.
       lung_share: least, median and largest share of a square that its lung mask covers.
       depth: [{"source", "films", "bits", "low", "high", …}] of films of more than 8 bits.
       negatives: {class: films that look like negatives of the other classes'}.
@@ -91,7 +92,7 @@ def make_report(
         "patient_folders": len({place.patient for place in listing.films.values()} - {""}),
         "skipped": [{"filename": name, "reason": why} for name, why in skipped.items()],
         "ignored": list(listing.ignored),
-        "shared_names": list(listing.shared_names),
+        "namesakes": [list(pair) for pair in listing.namesakes],
         "enlarged": [film.filename for film in kept if squares[film.filename].enlarged],
         "columns": dict(table.columns),
         "unread_columns": list(table.unread),
@@ -101,6 +102,10 @@ def make_report(
         "joined_groups": _count_joined(kept),
         "with_lung_mask": sum(masks.values()),
         "lung_masks": dict(sorted(masks.items())),
+        "mask_notes": {
+            note: sum(note in squares[film.filename].mask_notes for film in kept)
+            for note in ("parts", "resized")
+        },
         "lung_share": [float(v) for v in np.percentile(shares, (0, 50, 100))] if shares else [],
         "depth": _describe_depth(table.films, ranges, scales),
         "negatives": find_negatives(
@@ -183,10 +188,11 @@ def _tell_reading(report: dict, split_column: str) -> list[str]:
             if each["label"] == label
         ]
         lines.append(f"{label} are {', '.join(of_label)}")
-    if report["shared_names"]:
+    if report["namesakes"]:
+        one, other = report["namesakes"][0]
         lines.append(
-            f"{len(report['shared_names'])} film names are numbers that several classes have, such "
-            f"as {report['shared_names'][0]}: taken for other films"
+            f"{len(report['namesakes'])} numbers name films of two classes, such as {one} and "
+            f"{other}: taken for different films"
         )
     if report["split_folders"]:
         followed = "give the split" if split_column else "are not used: films are split by patient"
@@ -211,6 +217,13 @@ def _tell_reading(report: dict, split_column: str) -> list[str]:
             f"lung masks of {report['with_lung_mask']} films ({of_class}); they cover {median:.0%} "
             f"of the picture ({least:.0%} to {most:.0%})"
         )
+        notes = report["mask_notes"]
+        if notes["parts"]:
+            lines.append(
+                f"{notes['parts']} lung masks have several grey values, all taken for lung"
+            )
+        if notes["resized"]:
+            lines.append(f"{notes['resized']} lung masks are resized to their films")
     return lines + [_tell_depth(each) for each in report["depth"]]
 
 

@@ -10,6 +10,7 @@ more than 8 bits per pixel. All become the picture that a viewer would show:
   never stretched.
 """
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -73,8 +74,22 @@ def read_range(path: Path) -> ValueRange | None:
     return _open(path, measure, decode=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class LungMask:
+    """A lung mask as 0/255 ("L") at the size of its film, and how it was stored."""
+
+    image: Image.Image
+    has_parts: bool  # several grey values above zero, each of them lung
+    is_resized: bool
+
+
 def read_lung_mask(path: Path, film_size: tuple[int, int]) -> Image.Image:
-    """Reads a lung mask as 0/255 ("L") at the size of its film, (width, height) in pixels.
+    """The picture of `load_lung_mask`."""
+    return load_lung_mask(path, film_size).image
+
+
+def load_lung_mask(path: Path, film_size: tuple[int, int]) -> LungMask:
+    """Reads a lung mask for a film of (width, height) pixels.
 
     Of a few grey values every one above zero is lung, so that 0/1, 0/255, 0/1/2 and 0/127/255 mean
     both lungs. Of more, as JPEG and resizing make them, whatever is brighter than a quarter of the
@@ -84,7 +99,8 @@ def read_lung_mask(path: Path, film_size: tuple[int, int]) -> Image.Image:
       InputError: if its shape is not its film's, or it covers too little or too much for lungs.
     """
     values = _open(path, _oriented_grey_values)
-    few = len(np.unique(values)) <= _FEW_VALUES
+    num_values = len(np.unique(values))
+    few = num_values <= _FEW_VALUES
     lung = values > (0 if few else values.max() / 4)
     height, width = lung.shape
     if abs(width * film_size[1] / (height * film_size[0]) - 1) > _SAME_SHAPE:
@@ -100,7 +116,11 @@ def read_lung_mask(path: Path, film_size: tuple[int, int]) -> Image.Image:
             f"({_LEAST_LUNG:.0%} to {_MOST_LUNG:.0%}); draw the lungs or remove the file"
         )
     mask = Image.fromarray(lung.astype(np.uint8) * 255)
-    return mask.resize(film_size, Image.Resampling.NEAREST)
+    return LungMask(
+        image=mask.resize(film_size, Image.Resampling.NEAREST),
+        has_parts=few and num_values > 2,
+        is_resized=mask.size != tuple(film_size),
+    )
 
 
 def is_dicom(path: Path) -> bool:

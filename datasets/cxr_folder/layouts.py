@@ -143,7 +143,7 @@ def _check_no_split_is_a_class(
 def _sort_entries(folder: Path, known: Sequence[str]) -> tuple[list[Path], list[Path], list[str]]:
     """Returns (folders, mask folders, names of what is not used)."""
     folders, masks, ignored = [], [], []
-    for path in sorted(folder.iterdir()):
+    for path in list_entries(folder):
         if path.name in known:
             continue
         if not path.is_dir() or is_junk(path.name):
@@ -155,13 +155,25 @@ def _sort_entries(folder: Path, known: Sequence[str]) -> tuple[list[Path], list[
     return folders, masks, ignored
 
 
+def list_entries(folder: Path) -> list[Path]:
+    """What lies directly in a folder, sorted.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        _refuse(error)
+
+
 def walk_files(root: Path) -> Iterator[Path]:
     """All files below a folder, sorted by path; also those behind links.
 
     Raises:
       InputError: if folders are nested without end.
     """
-    for parent, folders, files in os.walk(root, followlinks=True):
+    for parent, folders, files in os.walk(root, followlinks=True, onerror=_refuse):
         folders.sort()
         if len(Path(parent).relative_to(root).parts) > DEEPEST:
             raise InputError(
@@ -169,6 +181,12 @@ def walk_files(root: Path) -> Iterator[Path]:
                 "remove a link that leads back"
             )
         yield from (Path(parent) / name for name in sorted(files))
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: cannot be opened ({error.strerror}); allow reading it or remove it"
+    ) from error
 
 
 def is_mask_place(inside: PurePosixPath) -> bool:

@@ -108,7 +108,7 @@ def _make_film(name: str, place: Place, row: _Row, *, positive_class: str) -> Fi
         split=_parse_split(row) if "split" in row.values else place.split,
         group_id=row.get_known("group_id"),
         folder=place.patient,
-        source=row.get("source"),
+        source=row.get_known("source"),
     )
 
 

@@ -89,7 +89,7 @@ def check_splits(films: Sequence[Film], where: str, positive_class: str) -> None
                 wanted = f"films of {positive_class!r}" if name == "positive" else "negative films"
                 raise InputError(
                     f"{where}: split {split} has no {wanted}; every split needs both classes, so "
-                    "give at least 3 patients of each (or change the split column)"
+                    "give at least 3 patients of each (or split_column='', to split by patient)"
                 )
     _check_no_overlap(films, where)
 

@@ -65,6 +65,23 @@ def test_pictures_named_as_films_are_no_class(folder, tmp_path, name):
     assert_one_line_naming(error, f"{name}/", "covid/", "5 film names", "negative_classes")
 
 
+def test_drawings_over_films_that_have_numbers_for_names(tmp_path, caplog):
+    folder = tmp_path / "films"
+    for i in range(10):
+        save(folder / "covid" / f"{i}.png", chest(i))
+        save(folder / "normal" / f"{i}.png", chest(100 + i) // 2 + picture(i) // 2)
+    caplog.set_level("INFO")
+    report = prepare(folder, tmp_path / "prepared").report
+    assert report["namesakes"][3] == ["covid/3.png", "normal/3.png"]
+    assert "10 numbers name films of two classes" in caplog.text
+    for i in range(6):
+        drawn = chest(i)
+        drawn[2:4, 2:4] = 255
+        save(folder / "marked" / f"{i}.png", drawn)
+    error = refusal(folder, tmp_path / "again")
+    assert_one_line_naming(error, "covid/0.png", "marked/0.png", "negative_classes")
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_two_valued_pictures_are_no_class(folder, tmp_path, suffix):
     for i in range(5):

@@ -157,6 +157,18 @@ def test_masks_of_both_classes_are_not_warned_of(folder, tmp_path, caplog):
     assert "only" not in caplog.text
 
 
+def test_what_was_done_to_masks_is_counted(folder, tmp_path, caplog):
+    save(folder / "lung_masks" / "covid" / "03.png", mask_of(1, 2))
+    large = np.kron(mask_of(1, 1), np.ones((2, 2), np.uint8))
+    save(folder / "lung_masks" / "covid" / "04.png", large)
+    save(folder / "lung_masks" / "normal" / "04.png", mask_of(255, 255))
+    caplog.set_level("INFO")
+    report = prepare(folder, tmp_path / "prepared").report
+    assert report["mask_notes"] == {"parts": 1, "resized": 1}
+    assert "1 lung masks have several grey values" in caplog.text
+    assert "1 lung masks are resized" in caplog.text
+
+
 # Masks that are taken for films ------------------------------------------------------------------
 
 
