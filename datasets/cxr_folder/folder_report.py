@@ -180,6 +180,15 @@ def log_report(folder: str, report: dict, *, split_column: str) -> None:
 
 
 def _tell_reading(report: dict, split_column: str) -> list[str]:
+    return [
+        *_tell_folders(report, split_column),
+        *_tell_table(report),
+        *_tell_masks(report),
+        *(_tell_depth(each) for each in report["depth"]),
+    ]
+
+
+def _tell_folders(report: dict, split_column: str) -> list[str]:
     lines = []
     for label in ("positive", "negative"):
         of_label = [
@@ -199,8 +208,12 @@ def _tell_reading(report: dict, split_column: str) -> list[str]:
         lines.append(f"folders train/, val/ and test/ over the classes {followed}")
     if report["patient_folders"]:
         lines.append(f"{report['patient_folders']} sub-folders of classes are taken for patients")
+    return lines
+
+
+def _tell_table(report: dict) -> list[str]:
     renamed = {ours: theirs for ours, theirs in report["columns"].items() if ours != theirs}
-    lines += [f"column {theirs!r} is read as {ours}" for ours, theirs in renamed.items()]
+    lines = [f"column {theirs!r} is read as {ours}" for ours, theirs in renamed.items()]
     if report["unread_columns"]:
         lines.append(f"columns that are not read: {', '.join(report['unread_columns'])}")
     if report["bare_names"]:
@@ -210,21 +223,24 @@ def _tell_reading(report: dict, split_column: str) -> list[str]:
             f"{report['joined_groups']} groups or patients are joined with others, with which they "
             "share a patient or a group, so that none is in two splits"
         )
-    if report["lung_masks"]:
-        least, median, most = report["lung_share"]
-        of_class = ", ".join(f"{name} {number}" for name, number in report["lung_masks"].items())
-        lines.append(
-            f"lung masks of {report['with_lung_mask']} films ({of_class}); they cover {median:.0%} "
-            f"of the picture ({least:.0%} to {most:.0%})"
-        )
-        notes = report["mask_notes"]
-        if notes["parts"]:
-            lines.append(
-                f"{notes['parts']} lung masks have several grey values, all taken for lung"
-            )
-        if notes["resized"]:
-            lines.append(f"{notes['resized']} lung masks are resized to their films")
-    return lines + [_tell_depth(each) for each in report["depth"]]
+    return lines
+
+
+def _tell_masks(report: dict) -> list[str]:
+    if not report["lung_masks"]:
+        return []
+    least, median, most = report["lung_share"]
+    of_class = ", ".join(f"{name} {number}" for name, number in report["lung_masks"].items())
+    lines = [
+        f"lung masks of {report['with_lung_mask']} films ({of_class}); they cover {median:.0%} of "
+        f"the picture ({least:.0%} to {most:.0%})"
+    ]
+    notes = report["mask_notes"]
+    if notes["parts"]:
+        lines.append(f"{notes['parts']} lung masks have several grey values, each taken for lung")
+    if notes["resized"]:
+        lines.append(f"{notes['resized']} lung masks are resized to their films")
+    return lines
 
 
 def _tell_depth(each: dict) -> str:

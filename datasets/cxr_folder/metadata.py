@@ -143,7 +143,13 @@ def _read_table(path: Path) -> tuple[tuple[str, ...], list[_Row]]:
 
 def _rename(row: _Row, columns: Mapping[str, str]) -> _Row:
     """The cells that are read, under our names."""
-    return _Row(row.where, {ours: row.values[column] for ours, column in columns.items()})
+    values = {ours: row.values[column] for ours, column in columns.items()}
+    for ours, value in values.items():
+        if not value.isprintable():
+            raise InputError(
+                f"{row.where}: the {ours} {value!r} has unreadable characters; write it anew"
+            )
+    return _Row(row.where, values)
 
 
 def _match_rows(listing: FolderListing, all_rows: list[_Row]) -> tuple[dict[str, _Row], int]:

@@ -539,6 +539,8 @@ def test_metadata_that_is_no_table(folder, tmp_path):
         (b"filename;label\ncovid/00.png;covid\n", ["'filename'", "commas"]),
         ("filename,label\ncovid/00.png,é\n".encode("latin-1"), ["UTF-8"]),
         (b"filename,label\ncovid/00.png,covid,more\n", ["line 2", "quotes"]),
+        (b"filename,label\ncovid/0\x000.png,covid\n", ["line 2", "0\\x000.png", "unreadable"]),
+        (b"filename,label,label\ncovid/00.png,covid,1\n", ["two columns", "'label'"]),
     ]:
         path.write_bytes(content)
         with pytest.raises(InputError) as error:
