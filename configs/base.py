@@ -290,8 +290,11 @@ def get_config() -> ConfigDict:
                 # cxr_folder
                 dir="",
                 positive_class="covid",
+                negative_classes=(),  # names of their folders; (): all others
                 split_column="split",
                 skip_unreadable=False,
+                square="crop",  # to the centre, or "pad" with black: films that are not square
+                bits=0,  # 8 to 16, of the detector of deep films; 0: decided for each source
             ),
             classifier=get_classifier(),
             judge=get_judge(),

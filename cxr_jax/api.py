@@ -17,14 +17,17 @@ import numpy as np
 from PIL import Image
 
 from cxr_jax import plots
+from cxr_jax.datasets.cxr_folder.depth import Scale, bits_scale, source_scale
+from cxr_jax.datasets.cxr_folder.film_checks import is_mask_like
 from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
-from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey
+from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey, read_range
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer, make_explainer
 from cxr_jax.explain.films import Films, reasons_to_reject
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.pipeline.finished import FinishedRun, load_run
+from cxr_jax.pipeline.select import find_lungs
 from cxr_jax.report.arrays import to_pixels
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import write_json
@@ -191,14 +194,16 @@ class FilmExplainer:
 
         Args:
           films: grey films as uint8 [n, h, w], [n, h, w, 1] or [h, w]; or a file, several files,
-            or a folder of them (PNG, JPEG, TIFF, ...). Of a film that is not square the centre is
-            taken.
+            or a folder of them (PNG, JPEG, TIFF, ...). A film that is not square is cut or padded
+            as the run's (`config.data.square`); files of more than 8 bits have one scale
+            (`config.data.bits`).
           path: one of those that the run walked; "" for the one of its map `latent`.
 
         Raises:
           InputError: if a film cannot be read, or there is no such path.
         """
-        pixels, names = read_films(films, self.image_size)
+        data = self.run.config.data
+        pixels, names = read_films(films, self.image_size, square=data.square, bits=data.bits)
         path = path or self.run.calibration.path
         if path not in self.functions.walk.walks:
             known = ", ".join(self.functions.walk.walks)
@@ -215,11 +220,7 @@ class FilmExplainer:
         return Explanation(films=tuple(explained), inverted=inverted, walks=walks)
 
     def _reasons(self, inverted: Films) -> list[str]:
-        find, lungs = self.functions.find_lungs, None
-        if find is not None:
-            lungs = find(inverted.image)
-            lungs = lungs | ~lungs.any(axis=(1, 2, 3), keepdims=True)
-        section = self.run.config.explain
+        section, lungs = self.run.config.explain, find_lungs(self.functions, inverted.image)
         return reasons_to_reject(
             inverted, self.run.calibration.thresholds, section.gate_margin, lungs=lungs
         )
@@ -262,17 +263,39 @@ def _one(
 # 3. Reading.
 
 
-def read_films(films: FilmsLike, size: int) -> tuple[np.ndarray, list[str]]:
+def read_films(
+    films: FilmsLike, size: int, *, square: str = "crop", bits: int = 0
+) -> tuple[np.ndarray, list[str]]:
     """Films as squares [n, size, size, 1] uint8, and what they are called.
+
+    Args:
+      square, bits: as `config.data` of the run has them.
 
     Raises:
       InputError: naming the film that cannot be read.
     """
     if isinstance(films, np.ndarray):
-        return _fit_array(films, size)
+        return _fit_array(films, size, square=square)
     paths = _list_files(films)
-    squares = [np.asarray(fit_film(read_grey(path), size)) for path in paths]
+    scale = _common_scale(paths, bits)
+    squares = [np.asarray(fit_film(_read_film(path, scale), size, square)) for path in paths]
     return np.stack(squares)[..., None], [path.name for path in paths]
+
+
+def _read_film(path: Path, scale: Scale | None) -> Image.Image:
+    film = read_grey(path, scale)
+    if is_mask_like(film):
+        raise InputError(f"{path}: has a mask's few grey values; give the film itself")
+    return film
+
+
+def _common_scale(paths: Sequence[Path], bits: int) -> Scale | None:
+    """Of the films of more than 8 bits; None if there are none."""
+    ranges = {str(path): read_range(path) for path in paths}
+    deep = {name: of_film for name, of_film in ranges.items() if of_film is not None}
+    if not deep:
+        return None
+    return bits_scale(bits) if bits else source_scale(deep, "the films to explain")
 
 
 def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -290,7 +313,7 @@ def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _fit_array(array: np.ndarray, size: int) -> tuple[np.ndarray, list[str]]:
+def _fit_array(array: np.ndarray, size: int, *, square: str) -> tuple[np.ndarray, list[str]]:
     if array.dtype != np.uint8:
         raise InputError(
             f"films are of type {array.dtype}; give them as uint8, 0 black to 255 white"
@@ -300,5 +323,5 @@ def _fit_array(array: np.ndarray, size: int) -> tuple[np.ndarray, list[str]]:
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3 or len(array) == 0:
         raise InputError(f"films have the shape {array.shape}; wanted is [n, h, w] or [h, w]")
-    squares = [np.asarray(fit_film(Image.fromarray(film), size)) for film in array]
+    squares = [np.asarray(fit_film(Image.fromarray(film), size, square)) for film in array]
     return np.stack(squares)[..., None], [f"film {number}" for number in range(1, len(array) + 1)]

@@ -21,7 +21,7 @@ from cxr_jax import api, demo
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
-from cxr_jax.pipeline.config_checks import check_batches, check_config
+from cxr_jax.pipeline.config_checks import check_batches, check_config, check_films
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
 from cxr_jax.runtime import interrupts, parallel
@@ -118,6 +118,7 @@ def run_tasks(
 ) -> None:
     """Reads the data and runs the tasks on them, one after the other."""
     splits, contents = load_splits(config.data, config.seed, truths)
+    check_films(config, tasks, splits["train"])
     find_films(splits["test"], config.explain.films)
     # Not before the data are read: a mistyped data folder claims nothing.
     claim_workdir(workdir, config, contents)

@@ -134,6 +134,55 @@ def test_what_fails_the_gate_says_why(run, explainer, films):
     assert all(film.accepted for film in blind.explain(films))
 
 
+def test_films_are_made_square_as_the_runs(films, tmp_path):
+    wide = np.concatenate([films[0], films[1]], axis=1)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    for given in (tmp_path / "wide.png", wide):
+        cropped, _ = api.read_films(given, SIZE)
+        np.testing.assert_array_equal(cropped[0, ..., 0], wide[:, SIZE // 2 : 3 * SIZE // 2])
+        padded, _ = api.read_films(given, 2 * SIZE, square="pad")
+        np.testing.assert_array_equal(padded[0, SIZE // 2 : 3 * SIZE // 2, :, 0], wide)
+        assert (padded[0, : SIZE // 2] == 0).all()
+
+
+def test_the_run_says_how_films_are_read(explainer, films, tmp_path, monkeypatch):
+    asked = {}
+
+    def read(given, size, **fields):
+        asked.update(fields)
+        raise InputError("far enough")
+
+    monkeypatch.setattr(api, "read_films", read)
+    config = explainer.run.config.copy_and_resolve_references()
+    config.data.update(dict(square="pad", bits=12))
+    run = dataclasses.replace(explainer.run, config=config)
+    with pytest.raises(InputError, match="far enough"):
+        dataclasses.replace(explainer, run=run).explain(films)
+    assert asked == {"square": "pad", "bits": 12}
+
+
+def test_deep_films_have_one_scale(films, tmp_path):
+    deep = films.astype(np.uint16) << 4
+    deep[0] = deep[0] // 4  # a dark one
+    paths = []
+    for i, film in enumerate(deep):
+        paths.append(tmp_path / f"{i}.png")
+        Image.fromarray(film).save(paths[-1])
+    pixels, _ = api.read_films(paths, SIZE)
+    np.testing.assert_array_equal(pixels[..., 0], deep >> 4)
+    pixels, _ = api.read_films(paths, SIZE, bits=16)
+    np.testing.assert_array_equal(pixels[..., 0], deep >> 8)
+
+
+@pytest.mark.parametrize(("value", "named"), [(255, "mask's few"), (0, "one grey value 0")])
+def test_what_is_no_film_is_not_explained(explainer, tmp_path, value, named):
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[4:12, 4:8] = value
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    with pytest.raises(InputError, match=rf"m\.png.*{named}"):
+        explainer.explain(tmp_path / "m.png")
+
+
 def test_films_are_read_as_files_folders_and_arrays(explainer, films, tmp_path):
     for name, film in zip("cab", films, strict=False):
         Image.fromarray(film).save(tmp_path / f"{name}.png")

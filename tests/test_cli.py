@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from film_folders import make_folder
 
 from cxr_jax import cli
 from cxr_jax.configs import phantom
@@ -239,6 +240,21 @@ def test_a_missing_folder_of_films(run, tmp_path, given):
     else:
         result, named = run(COVID, workdir), ["CXR_DATA", "--config.data.dir"]
     assert_refused(result.status, result.stderr, *named)
+
+
+def test_too_few_films_name_the_fields_to_set_and_claim_nothing(run, tmp_path):
+    folder = make_folder(tmp_path / "films", per_class=12)
+    result = run(
+        COVID,
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.dir={folder}",
+        f"--config.data.cache_dir={tmp_path / 'prepared'}",
+    )
+    *_, said = result.stderr.splitlines()
+    assert result.status == 2 and said.startswith("main.py: there are 18 training films")
+    assert "config.classifier.batch_size (32)" in said and said.endswith("to 16 or fewer")
+    assert "positive are covid/ (12 films)" in (tmp_path / "run" / "run.log").read_text()
+    assert not (tmp_path / "run" / "config.json").exists()
 
 
 def test_a_corrected_command_is_not_another_experiment(run, tmp_path):

@@ -171,8 +171,11 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
             cache,
             size=config.image_size,
             positive_class=config.positive_class,
+            negative_classes=tuple(config.negative_classes),
             split_column=config.split_column,
             skip_unreadable=config.skip_unreadable,
+            square=config.square,
+            bits=config.bits,
         )
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from cxr_jax.data.arrays import PATIENTS
+from cxr_jax.data.arrays import PATIENTS, Arrays, pick_patients
+from cxr_jax.datasets.cxr_folder.image_files import SQUARES
 from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
 from cxr_jax.explain import inversion
@@ -73,10 +74,34 @@ COARSEST = 16  # film pixels that one pixel of the smallest map of our networks 
 def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Raises `InputError` if a run of this config could not come to its end."""
     check_ranges(config)
+    check_folder(config.data)
     check_explain(config)
     check_weights(config.gan.weights)
     check_dtypes(config)
     check_classifiers(config, workdir)
+
+
+def check_folder(section: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if a user's folder is to be read in a way that there is not."""
+    if section.square not in SQUARES:
+        raise InputError(
+            f"config.data.square is {section.square!r}; choose of {', '.join(SQUARES)}"
+        )
+    if section.bits and not 8 <= section.bits <= 16:
+        raise InputError(
+            f"config.data.bits is {section.bits}; a detector has 8 to 16 (0: read off the films)"
+        )
+    names = section.negative_classes
+    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
+        raise InputError(
+            f"config.data.negative_classes is {names!r}; give names of folders, such as "
+            "\"('normal',)\""
+        )
+    if section.positive_class in names:
+        raise InputError(
+            f"config.data.negative_classes has {section.positive_class!r}, which is "
+            "config.data.positive_class"
+        )
 
 
 def check_weights(weights: ml_collections.ConfigDict) -> None:
@@ -102,6 +127,32 @@ def check_batches(config: ml_collections.ConfigDict, tasks: Sequence[str]) -> No
         for name in config.evaluators.names:
             section = f"evaluators.{name}"
             parallel.check_batch_size(section, config.evaluators[name].batch_size)
+
+
+def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: Arrays) -> None:
+    """Raises `InputError` if there are fewer training films than one batch of these tasks has."""
+    rows = {}
+    if "classifier" in tasks:
+        for name in ("classifier", "judge"):
+            if config[name].num_steps and not config[name].module:
+                rows[name] = len(pick_patients(train, config[name].patients)["image"])
+    if "gan" in tasks:
+        rows["gan"] = len(train["image"])
+    if "encoder" in tasks and config.gan.objective == "ours":
+        rows["encoder"] = len(train["image"])
+    too_large = [name for name in rows if config[name].batch_size > rows[name]]
+    if not too_large:
+        return
+    fewest, multiple = min(rows.values()), BATCH_MULTIPLE * parallel.num_devices()
+    fields = ", ".join(
+        f"config.{name}.batch_size ({config[name].batch_size})" for name in too_large
+    )
+    if fewest < multiple:
+        raise InputError(f"there are {fewest} training films; at least {multiple} are needed")
+    raise InputError(
+        f"there are {fewest} training films, fewer than a batch: set {fields} to "
+        f"{fewest // multiple * multiple} or fewer"
+    )
 
 
 def check_ranges(config: ml_collections.ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """Which films are explained, and what the data set knows of them."""
 
 import difflib
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,9 @@ from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.report.arrays import names_of
 
+logger = logging.getLogger(__name__)
+
+LEAST_LUNG = 0.02  # of the picture; less is a speck
 RENDERINGS = ("twin", "without_marker", "without_both")
 
 
@@ -59,14 +63,39 @@ def choose(
 
 
 def lungs_of(explainer: Explainer, arrays: Arrays, rows: np.ndarray) -> np.ndarray | None:
-    """Lung masks [N, h, w, 1] bool; a whole image where none are found, None where nobody looks.
+    """`find_lungs` of some films; those that a data set knows explain nothing, as of a user's."""
+    return find_lungs(explainer, to_unit_range(arrays["image"][rows]))
 
-    They are the segmenter's, as of a user's film; those that a data set knows explain nothing.
+
+def find_lungs(explainer: Explainer, image: np.ndarray) -> np.ndarray | None:
+    """What the gate takes for lungs [N, h, w, 1] bool; None where nobody looks. It is logged.
+
+    A whole film where the segmenter finds none, or a speck.
+
+    Args:
+      image: films [N, h, w, 1] in [-1, 1].
     """
     if explainer.find_lungs is None:
+        logger.info("the gate looks at whole films: there is no segmenter of lungs")
         return None
-    masks = explainer.find_lungs(to_unit_range(arrays["image"][rows]))
-    return masks | ~masks.any(axis=(1, 2, 3), keepdims=True)
+    masks = explainer.find_lungs(image)
+    share = masks.mean(axis=(1, 2, 3))
+    found = share >= LEAST_LUNG
+    if found.any():
+        least, median, most = 100 * np.percentile(share[found], (0, 50, 100))
+        logger.info(
+            "the gate looks at the segmenter's lungs, %.0f%% of a film (%.0f to %.0f%%)",
+            median,
+            least,
+            most,
+        )
+    if not found.all():
+        logger.warning(
+            "the gate looks at the whole of %d of %d films, on which the segmenter finds no lungs",
+            (~found).sum(),
+            len(found),
+        )
+    return masks | ~found[:, None, None, None]
 
 
 def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -66,9 +66,11 @@ def run_segmenter(
         raise Untaught("the data set has no lung masks")
     films, test = (with_lungs(splits[name], section.only_label) for name in ("train", "test"))
     if len(films["image"]) < section.batch_size or len(test["image"]) == 0:
+        of_label = {ANY_LABEL: "", 0: "negative ", 1: "positive "}[section.only_label]
         raise Untaught(
-            f"{len(films['image'])} training and {len(test['image'])} test films have a lung mask; "
-            f"a batch of {section.batch_size} and one are needed"
+            f"{len(films['image'])} {of_label}training and {len(test['image'])} test films have a "
+            f"lung mask; a batch of {section.batch_size} (evaluators.segmenter.batch_size) and one "
+            "are needed; evaluators.segmenter.only_label says of which class"
         )
     network = make_segmenter(section)
     loss = segmenter_loss(network, Augmentation(**section.augmentation))

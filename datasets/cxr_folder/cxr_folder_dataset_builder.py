@@ -17,21 +17,21 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 from PIL import Image
 
+from cxr_jax.datasets.cxr_folder.columns import DEFAULT_SPLIT_COLUMN
 from cxr_jax.datasets.cxr_folder.folder_contents import (
     FolderContents,
+    Reading,
     Square,
     content_digest,
     encode_png,
     read_contents,
 )
+from cxr_jax.datasets.cxr_folder.folder_report import log_report
 from cxr_jax.datasets.cxr_folder.image_files import SQUARES
-from cxr_jax.datasets.cxr_folder.metadata import DEFAULT_SPLIT_COLUMN, Film
+from cxr_jax.datasets.cxr_folder.splits import Film
 from cxr_jax.errors import InputError
-
-_LOGGED = 20  # names in one line of the log; the report has all of them
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -42,19 +42,23 @@ class CxrFolderConfig(tfds.core.BuilderConfig):
       folder: the user's folder. Not part of the name: the same contents elsewhere are the same.
       digest: SHA-256 over the names and bytes of the files used.
       size: side of the squares in pixels.
-      positive_class: name of the class folder with label 1; all other class folders are 0.
+      positive_class: name of the class folder with label 1.
+      negative_classes: names of those with label 0; empty: all other folders.
       split_column: the metadata's column with the split; "" splits by patient.
       skip_unreadable: leave unreadable films out, and report them, instead of raising.
       square: "crop" the centre square or "pad" with black.
+      bits: of the detector, for films of more than 8; 0: decided for each source, see `depth`.
     """
 
     folder: str
     digest: str
     size: int
     positive_class: str
+    negative_classes: tuple[str, ...]
     split_column: str
     skip_unreadable: bool
     square: str
+    bits: int
 
 
 def make_config(
@@ -62,23 +66,29 @@ def make_config(
     *,
     size: int = 64,
     positive_class: str = "covid",
+    negative_classes: Sequence[str] = (),
     split_column: str = DEFAULT_SPLIT_COLUMN,
     skip_unreadable: bool = False,
     square: str = "crop",
+    bits: int = 0,
 ) -> CxrFolderConfig:
     """Digests the folder and names the config by its contents and by all other fields."""
     if size < 1:
         raise InputError(f"size={size}: the images' side must be a positive number of pixels")
     if square not in SQUARES:
         raise InputError(f"square={square!r} is unknown; use one of {', '.join(SQUARES)}")
-    folder = Path(folder).expanduser()
+    if bits and not 8 <= bits <= 16:
+        raise InputError(f"bits={bits}: a detector has 8 to 16 bits; 0 reads them off the films")
+    folder, negative_classes = Path(folder).expanduser(), tuple(negative_classes)
     fields = {
-        "digest": content_digest(folder, positive_class),
+        "digest": content_digest(folder, positive_class, negative_classes),
         "size": size,
         "positive_class": positive_class,
+        "negative_classes": negative_classes,
         "split_column": split_column,
         "skip_unreadable": skip_unreadable,
         "square": square,
+        "bits": bits,
     }
     return CxrFolderConfig(name=_config_name(fields), folder=str(folder), **fields)
 
@@ -99,14 +109,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Radiographs of a folder as train, validation and test; see the module's docstring."""
 
     # Raise it when the same files would give other pixels or splits: it is part of the path.
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First release.",
+        "2.0.0": "One scale for a source's deep films; splits by patient and group together; "
+        "sub-folders; masks of several values; refuses films of one value, and masks as films.",
+    }
 
     _contents: FolderContents | None = None  # only while the data are being written
 
     @property
     def report(self) -> dict:
-        """What became of the folder's files, kept with the data: see `_make_report`."""
+        """What became of the folder's files, kept with the data: see `make_report`."""
         return dict(self.info.metadata)
 
     def download_and_prepare(self, **kwargs) -> None:
@@ -117,7 +131,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             super().download_and_prepare(**kwargs)
         finally:
             self._contents = None
-        _log_report(self.builder_config.folder, self.report)
+        config = self.builder_config
+        log_report(config.folder, self.report, split_column=config.split_column)
 
     def _info(self) -> tfds.core.DatasetInfo:
         shape = (self.builder_config.size, self.builder_config.size, 1)
@@ -139,15 +154,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _read_contents(self) -> FolderContents:
         config = self.builder_config
-        return read_contents(
-            Path(config.folder),
-            size=config.size,
-            positive_class=config.positive_class,
-            split_column=config.split_column,
-            skip_unreadable=config.skip_unreadable,
-            square=config.square,
-            expected_digest=config.digest,
-        )
+        fields = [field.name for field in dataclasses.fields(Reading)]
+        reading = Reading(**{name: getattr(config, name) for name in fields})
+        return read_contents(Path(config.folder), reading, config.digest)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
@@ -189,28 +198,3 @@ def _config_name(fields: dict) -> str:
             hashlib.sha256(everything).hexdigest()[:20],
         ]
     )
-
-
-def _log_report(folder: str, report: dict) -> None:
-    """Says what was not used; nothing is left out silently, not even from a cache."""
-    notes = {
-        "skipped": [entry["reason"] for entry in report["skipped"]],
-        "ignored (not images of a class)": report["ignored"],
-        "enlarged (smaller than the square)": report["enlarged"],
-        "byte-identical to a film of another split or class": report["copies"],
-    }
-    for what, names in notes.items():
-        if names:
-            more = (
-                [f"and {len(names) - _LOGGED} more, see the report"] if len(names) > _LOGGED else []
-            )
-            shown = "; ".join(names[:_LOGGED] + more)
-            logging.warning("%s: %d files %s: %s", folder, len(names), what, shown)
-    if report["unknown_patient"]:
-        logging.warning(
-            "%s: of %d films %d have no patient_id in metadata.csv; each counts as a patient of "
-            "its own, so films of one patient may be in several splits",
-            folder,
-            report["films"],
-            report["unknown_patient"],
-        )

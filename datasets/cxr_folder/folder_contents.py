@@ -7,26 +7,46 @@ PNG-encoded copy of the squares (not of the films): about 3 KB each at 64 pixels
 import collections
 import dataclasses
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, bits_scale, source_scale
+from cxr_jax.datasets.cxr_folder.film_checks import find_redrawn, is_mask_like, make_thumbnail
 from cxr_jax.datasets.cxr_folder.folder_listing import (
     FolderListing,
     digest_files,
     digest_folder,
     list_folder,
 )
+from cxr_jax.datasets.cxr_folder.folder_report import make_report
 from cxr_jax.datasets.cxr_folder.image_files import (
     fit_film,
     fit_lung_mask,
+    load_lung_mask,
     read_grey,
-    read_lung_mask,
+    read_range,
 )
-from cxr_jax.datasets.cxr_folder.metadata import Film, read_films
-from cxr_jax.datasets.cxr_folder.splits import SPLITS, assign_splits, check_splits, count_films
+from cxr_jax.datasets.cxr_folder.metadata import read_films
+from cxr_jax.datasets.cxr_folder.splits import SPLITS, Film, assign_splits, check_splits
 from cxr_jax.errors import InputError
+
+_MOST = 0.5  # of a class's films: if more are none, its folder is no class
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a folder is read; see `CxrFolderConfig`."""
+
+    size: int
+    positive_class: str
+    negative_classes: tuple[str, ...]
+    split_column: str
+    skip_unreadable: bool
+    square: str
+    bits: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,51 +56,45 @@ class Square:
     image: bytes
     lung_mask: bytes | None  # None where the film has no mask
     enlarged: bool  # the film was smaller than the square
+    thumbnail: np.ndarray  # see `make_thumbnail`
+    lung_share: float  # of the square; 0 without a mask
+    mask_notes: frozenset[str]  # "parts", "resized": see `LungMask`
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderContents:
-    """All films of a folder by split, and the report (JSON types only; see `_make_report`)."""
+    """All films of a folder by split, and the report (JSON types only; see `make_report`)."""
 
     splits: dict[str, list[tuple[Film, Square]]]
     report: dict
 
 
-def content_digest(folder: Path, positive_class: str) -> str:
+def content_digest(folder: Path, positive_class: str, negative_classes: Sequence[str] = ()) -> str:
     """SHA-256 over the names and bytes of all files that are used."""
-    return digest_folder(digest_files(list_folder(folder, positive_class)))
+    return digest_folder(digest_files(list_folder(folder, positive_class, negative_classes)))
 
 
-def read_contents(
-    folder: Path,
-    *,
-    size: int,
-    positive_class: str,
-    split_column: str,
-    skip_unreadable: bool,
-    square: str,
-    expected_digest: str,
-) -> FolderContents:
+def read_contents(folder: Path, reading: Reading, expected_digest: str) -> FolderContents:
     """Reads and checks the folder; raises InputError at the first thing that cannot be used.
 
     Args:
       folder: the user's folder, see `folder_listing`.
-      size: side of the squares in pixels.
-      positive_class: name of the class folder with label 1.
-      split_column: the metadata's column with the split; "" splits by patient.
-      skip_unreadable: leave unreadable films out, and report them, instead of raising.
-      square: "crop" or "pad", see `image_files`.
+      reading: how.
       expected_digest: the `content_digest` under which the result will be stored.
     """
-    listing = list_folder(folder, positive_class)
-    films = read_films(listing, positive_class, split_column)
+    positive_class = reading.positive_class
+    listing = list_folder(folder, positive_class, reading.negative_classes)
+    table = read_films(listing, positive_class, reading.split_column)
     where = str(listing.metadata_path if listing.has_metadata else folder)
     # Checked before the pixels, which take long, and again for what skipping left.
-    check_splits(assign_splits(films), where, positive_class)
-    squares, skipped = _read_squares(listing, films, size, square)
-    if skipped and not skip_unreadable:
+    check_splits(assign_splits(table.films), where, positive_class)
+    ranges = _read_ranges(listing)
+    scales = _choose_scales(folder, table.films, ranges, bits=reading.bits)
+    squares, skipped = _read_squares(listing, reading, scales)
+    _check_no_drawings(listing, squares)
+    if skipped and not reading.skip_unreadable:
         raise InputError(_describe_unreadable(list(skipped.values())))
-    kept = assign_splits([film for film in films if film.filename in squares])
+    kept = assign_splits([film for film in table.films if film.filename in squares])
     check_splits(kept, where, positive_class)
     digests = digest_files(listing)
     if digest_folder(digests) != expected_digest:
@@ -89,30 +103,118 @@ def read_contents(
         split: [(film, squares[film.filename]) for film in kept if film.split == split]
         for split in SPLITS
     }
-    return FolderContents(splits, _make_report(listing, kept, squares, skipped, digests))
+    report = make_report(
+        listing,
+        table,
+        kept,
+        positive_class=positive_class,
+        squares=squares,
+        skipped=skipped,
+        digests=digests,
+        ranges=ranges,
+        scales=scales,
+    )
+    return FolderContents(splits, report)
+
+
+def _read_ranges(listing: FolderListing) -> dict[str, ValueRange]:
+    """Of the deep films that can be read, the grey values that they have."""
+    ranges = {}
+    for name in listing.films:
+        try:
+            of_film = read_range(listing.film_path(name))
+        except InputError:
+            continue  # reading its pixels will say the same, and stop or count it
+        if of_film is not None:
+            ranges[name] = of_film
+    return ranges
+
+
+def _choose_scales(
+    folder: Path, films: Iterable[Film], ranges: Mapping[str, ValueRange], *, bits: int
+) -> dict[str, Scale]:
+    """Returns {filename: scale} of the deep films: one scale for each source."""
+    if bits:
+        return dict.fromkeys(ranges, bits_scale(bits))
+    by_source = collections.defaultdict(dict)
+    for film in films:
+        if film.filename in ranges:
+            by_source[film.source][film.filename] = ranges[film.filename]
+    scales = {}
+    for source, of_source in by_source.items():
+        where = f"{folder}, source {source!r}" if source else str(folder)
+        scales |= dict.fromkeys(of_source, source_scale(of_source, where))
+    return scales
 
 
 def _read_squares(
-    listing: FolderListing, films: Sequence[Film], size: int, square: str
+    listing: FolderListing, reading: Reading, scales: Mapping[str, Scale]
 ) -> tuple[dict[str, Square], dict[str, str]]:
-    """Returns ({filename: square}, {filename: why it cannot be read})."""
-    squares, skipped = {}, {}
-    for film in films:
+    """Returns ({filename: square}, {filename: why it cannot be used})."""
+    squares, skipped, masks = {}, {}, collections.Counter()
+    for name, place in listing.films.items():
         try:
-            squares[film.filename] = _read_square(listing, film.filename, size, square)
+            film = read_grey(listing.film_path(name), scales.get(name))
+            if is_mask_like(film):
+                masks[place.class_name] += 1
+                raise InputError(
+                    f"{listing.film_path(name)}: has a mask's few grey values; move it into "
+                    "lung_masks/ under its film's own path, or remove it"
+                )
+            squares[name] = _make_square(listing, name, film, reading=reading)
         except InputError as error:
-            skipped[film.filename] = str(error)
+            skipped[name] = str(error)
+    counts = collections.Counter(place.class_name for place in listing.films.values())
+    for class_name, number in masks.items():
+        if number > _MOST * counts[class_name]:
+            raise InputError(
+                f"{listing.folder}: {number} of {counts[class_name]} pictures of {class_name}/ "
+                "have a mask's few grey values, so it is no class of films; move it out (lung "
+                "masks into lung_masks/), or name the negative classes (data.negative_classes)"
+            )
     return squares, skipped
 
 
-def _read_square(listing: FolderListing, filename: str, size: int, square: str) -> Square:
-    film = read_grey(listing.film_path(filename))
-    lung_mask = None
-    if filename in listing.lung_masks:
-        full_mask = read_lung_mask(listing.lung_mask_path(filename), film.size)
-        lung_mask = encode_png(fit_lung_mask(full_mask, size, square))
-    enlarged = (min(film.size) if square == "crop" else max(film.size)) < size
-    return Square(encode_png(fit_film(film, size, square)), lung_mask, enlarged)
+def _check_no_drawings(listing: FolderListing, squares: Mapping[str, Square]) -> None:
+    """Refuses two classes that show the same films under the same numbers.
+
+    A film that is byte for byte another's copy is reported, as are copies under other names.
+    """
+    by_classes = collections.defaultdict(list)
+    for one, other in listing.namesakes:
+        if one in squares and other in squares and squares[one].image != squares[other].image:
+            classes = listing.films[one].class_name, listing.films[other].class_name
+            by_classes[classes].append((one, other))
+    thumbnails = {name: square.thumbnail for name, square in squares.items()}
+    for classes, pairs in by_classes.items():
+        redrawn = find_redrawn(thumbnails, pairs)
+        if len(redrawn) > _MOST * len(pairs):
+            raise InputError(
+                f"{listing.folder}: {classes[0]}/ and {classes[1]}/ show {len(redrawn)} films in "
+                f"common, such as {redrawn[0][0]} and {redrawn[0][1]}; if one holds drawings or "
+                "copies move it out, or name the negative classes (data.negative_classes)"
+            )
+
+
+def _make_square(
+    listing: FolderListing, name: str, film: Image.Image, *, reading: Reading
+) -> Square:
+    size, square = reading.size, reading.square
+    lung_mask, lung_share, notes = None, 0.0, []
+    if name in listing.lung_masks:
+        full_mask = load_lung_mask(listing.lung_mask_path(name), film.size)
+        notes = ["parts"] * full_mask.has_parts + ["resized"] * full_mask.is_resized
+        fitted_mask = fit_lung_mask(full_mask.image, size, square)
+        lung_mask, lung_share = encode_png(fitted_mask), float(np.asarray(fitted_mask).mean() / 255)
+    fitted = fit_film(film, size, square)
+    return Square(
+        image=encode_png(fitted),
+        lung_mask=lung_mask,
+        enlarged=(min(film.size) if square == "crop" else max(film.size)) < size,
+        thumbnail=make_thumbnail(fitted),
+        lung_share=lung_share,
+        mask_notes=frozenset(notes),
+    )
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -125,47 +227,3 @@ def _describe_unreadable(reasons: Sequence[str]) -> str:
     """One line that names the first unreadable film, and how many more there are."""
     more = f" ({len(reasons) - 1} more films cannot be read)" if len(reasons) > 1 else ""
     return f"{reasons[0]}{more}; or set skip_unreadable to leave such films out"
-
-
-def _make_report(
-    listing: FolderListing,
-    kept: Sequence[Film],
-    squares: Mapping[str, Square],
-    skipped: Mapping[str, str],
-    digests: Mapping[str, str],
-) -> dict:
-    """What became of every file, for the caller to show.
-
-    Keys:
-      films: how many are used.
-      splits: {split: {"negative": n, "positive": n}}.
-      skipped: [{"filename", "reason"}], the unreadable ones.
-      ignored: names of files that are no film of a class.
-      enlarged: names of films smaller than the square.
-      unknown_patient: how many films have neither patient nor group: a patient each.
-      with_lung_mask: how many films have a lung mask.
-      copies: names of films whose bytes equal those of a film in another split or class.
-    """
-    return {
-        "films": len(kept),
-        "splits": count_films(kept),
-        "skipped": [{"filename": name, "reason": why} for name, why in skipped.items()],
-        "ignored": list(listing.ignored),
-        "enlarged": [film.filename for film in kept if squares[film.filename].enlarged],
-        "unknown_patient": sum(film.group.startswith("file:") for film in kept),
-        "with_lung_mask": sum(film.filename in listing.lung_masks for film in kept),
-        "copies": _find_copies(kept, digests),
-    }
-
-
-def _find_copies(films: Sequence[Film], digests: Mapping[str, str]) -> list[str]:
-    """Films that stand, byte for byte, in two splits or two classes: a leak to warn of."""
-    same_bytes = collections.defaultdict(list)
-    for film in films:
-        same_bytes[digests[film.filename]].append(film)
-    return sorted(
-        film.filename
-        for copies in same_bytes.values()
-        if len({(film.split, film.label) for film in copies}) > 1
-        for film in copies
-    )

@@ -5,12 +5,56 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from cxr_jax.datasets.cxr_folder.metadata import Film
+import numpy as np
+import scipy.sparse
+from scipy.sparse.csgraph import connected_components
+
 from cxr_jax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 VALIDATION_FRACTION = 0.1  # of the patients of each class; the rest (0.7) trains
 TEST_FRACTION = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """One radiograph and what is known of it before its pixels are read."""
+
+    filename: str  # relative to the folder, forward slashes
+    label: int  # 0 negative, 1 positive
+    patient_id: str  # empty if unknown
+    group: str  # films of one group never lie in two splits; see `join_groups`
+    split: str | None  # None: to be assigned
+    group_id: str = ""  # as the table has it; empty if unknown
+    folder: str = ""  # the patient's folder inside the class; empty if there is none
+    source: str = ""  # hospital or detector; empty if unknown
+
+    @property
+    def owners(self) -> list[str]:
+        """Whose films must stay together: group, patient and patient's folder, as far as known."""
+        named = {"group": self.group_id, "patient": self.patient_id, "folder": self.folder}
+        return [f"{kind}:{name}" for kind, name in named.items() if name]
+
+
+def join_groups(films: Sequence[Film]) -> list[Film]:
+    """Fills in `group`: films that share a patient or a group, or are linked by others that do.
+
+    It is called after the first group in it, else the first patient, else the film.
+    """
+    owners = sorted({owner for film in films for owner in film.owners})
+    number = {owner: len(films) + i for i, owner in enumerate(owners)}
+    links = [(i, number[owner]) for i, film in enumerate(films) for owner in film.owners]
+    rows, columns = np.array(links, int).reshape(-1, 2).T
+    size = len(films) + len(owners)
+    graph = scipy.sparse.coo_array((np.ones(len(links)), (rows, columns)), shape=(size, size))
+    _, component = connected_components(graph, directed=False)
+    name: dict[int, str] = {}
+    for owner in sorted(owners, key=lambda owner: (owner.startswith("folder:"), owner)):
+        name.setdefault(int(component[number[owner]]), owner)
+    return [
+        dataclasses.replace(film, group=name.get(int(of), f"file:{film.filename}"))
+        for film, of in zip(films, component, strict=False)
+    ]
 
 
 def assign_splits(films: Sequence[Film]) -> list[Film]:
@@ -45,7 +89,7 @@ def check_splits(films: Sequence[Film], where: str, positive_class: str) -> None
                 wanted = f"films of {positive_class!r}" if name == "positive" else "negative films"
                 raise InputError(
                     f"{where}: split {split} has no {wanted}; every split needs both classes, so "
-                    "give at least 3 patients of each (or change the split column)"
+                    "give at least 3 patients of each (or split_column='', to split by patient)"
                 )
     _check_no_overlap(films, where)
 
@@ -70,11 +114,10 @@ def _deal_out(groups: Iterable[str]) -> dict[str, str]:
 
 
 def _check_no_overlap(films: Sequence[Film], where: str) -> None:
-    """A group, and also a patient whom the groups tear apart, must stay in one split."""
+    """A patient, and a group of the table, must stay in one split."""
     first_film: dict[str, Film] = {}
     for film in films:
-        owners = {film.group} | ({f"patient:{film.patient_id}"} if film.patient_id else set())
-        for owner in sorted(owners):
+        for owner in film.owners:
             first = first_film.setdefault(owner, film)
             if first.split != film.split:
                 kind, name = owner.split(":", 1)

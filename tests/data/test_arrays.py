@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from film_folders import picture, save
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base
@@ -125,6 +126,20 @@ def test_a_missing_folder_is_an_error_that_names_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CXR_DATA", missing)
     with pytest.raises(InputError, match="nowhere"):
         load_splits(make_section(tmp_path, name="cxr_folder"), 0)
+
+
+def test_a_folder_is_read_as_the_config_says(tmp_path):
+    for name in ("covid", "normal", "masks"):
+        for i in range(6):
+            film = picture(i, height=32, width=48).astype(np.uint16) << 4
+            save(tmp_path / "films" / name / f"{name}{i}.png", film)
+    section = make_section(tmp_path, name="cxr_folder", dir=str(tmp_path / "films"))
+    section.update(dict(negative_classes=("normal",), square="pad", bits=14, image_size=48))
+    splits, _ = load_splits(section, 0)
+    images = np.concatenate([arrays["image"] for arrays in splits.values()])
+    assert len(images) == 12  # masks/ is no class
+    assert (images[:, :8] == 0).all() and (images[:, -8:] == 0).all()  # padded, not cut
+    assert images.max() == (219 << 4) >> 6  # 14 bits, though 12 would do
 
 
 def test_an_unknown_data_set_is_an_error_that_names_the_choices(tmp_path):

@@ -2,10 +2,12 @@
 
 import functools
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base, covid, paper, phantom, shortcut
+from cxr_jax.data.arrays import patient_half
 from cxr_jax.errors import InputError
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
@@ -142,6 +144,73 @@ def test_the_size_of_films(data, size, networks, fits):
     else:
         text = refused(config_checks.check_size, data, size, networks)
         assert f"image_size is {size}" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("square", "stretch", "crop, pad"),
+        ("bits", 7, "8 to 16"),
+        ("bits", 17, "8 to 16"),
+        ("bits", -8, "8 to 16"),
+        ("negative_classes", ("covid",), "positive_class"),
+        ("negative_classes", ("normal", ""), "normal"),
+    ],
+)
+def test_a_folder_is_read_in_a_way_that_there_is(config, field, value, named):
+    config_checks.check_folder(config.data)
+    config.data[field] = value
+    text = refused(config_checks.check_folder, config.data)
+    assert f"config.data.{field} " in text and named in text
+
+
+@pytest.mark.parametrize("bits", [0, 8, 12, 16])
+def test_bits_of_a_detector(config, bits):
+    config.data.bits = bits
+    config_checks.check_folder(config.data)
+
+
+# Films -------------------------------------------------------------------------------------------
+
+
+def some_films(number: int) -> dict[str, np.ndarray]:
+    return {
+        "image": np.zeros((number, 2, 2, 1), np.uint8),
+        "patient_id": np.array([str(i).encode() for i in range(number)]),
+    }
+
+
+TRAININGS = ("classifier", "judge", "gan", "encoder")
+
+
+def test_fewer_films_than_a_batch_name_the_fields_to_set(config, monkeypatch):
+    monkeypatch.setattr(parallel, "num_devices", lambda: 1)
+    for name in TRAININGS:
+        config[name].batch_size = 16
+    config.judge.batch_size, config.gan.batch_size = 32, 64
+    tasks = ("classifier", "gan", "encoder")
+    text = refused(config_checks.check_films, config, tasks, some_films(18))
+    assert "18 training films" in text and text.endswith("to 16 or fewer")
+    assert "config.judge.batch_size (32), config.gan.batch_size (64)" in text
+    assert "classifier" not in text and "encoder" not in text
+    for name in TRAININGS:
+        config[name].batch_size = 16
+    config_checks.check_films(config, tasks, some_films(18))
+    text = refused(config_checks.check_films, config, tasks, some_films(3))
+    assert "3 training films; at least 4" in text
+
+
+def test_films_are_enough_for_what_is_trained_alone(config, monkeypatch):
+    monkeypatch.setattr(parallel, "num_devices", lambda: 1)
+    config.classifier.batch_size = config.judge.batch_size = config.gan.batch_size = 16
+    config.encoder.batch_size = 64
+    config_checks.check_films(config, ("classifier", "gan", "explain"), some_films(18))
+    config.classifier.patients = "one half"
+    half = sum(patient_half(some_films(18)["patient_id"]) == 0)
+    text = refused(config_checks.check_films, config, ("classifier",), some_films(18))
+    assert f"{half} training films" in text and "config.classifier.batch_size (16)" in text
+    config.classifier.num_steps = 0
+    config_checks.check_films(config, ("classifier",), some_films(18))
 
 
 # 2. Names.
@@ -288,6 +357,7 @@ def test_every_check_is_made(tmp_path):
     config_checks.check_config(phantom.get_config("tiny"), tmp_path)
     for name, value in {
         "data.num_test": 0,
+        "data.square": "stretch",
         "explain.paths": ("linear", "curved"),
         "gan.dtype": "half",
         "classifier.architecture": "alexnet",

@@ -80,9 +80,29 @@ def test_lungs_are_those_that_the_segmenter_finds_and_the_whole_film_where_it_fi
     np.testing.assert_array_equal(lungs[1], masks[1] > 0)
 
 
-def test_nobody_knows_the_lungs_without_a_segmenter(masks):
+def test_a_speck_is_no_lung(masks):
+    arrays = {"image": np.zeros((2, 16, 16, 1), np.uint8)}
+    arrays["image"][0, 3, 4:9] = 255  # 5 of 256 pixels
+    arrays["image"][1, 3, 4:10] = 255
+    explainer = make_square_explainer(find_lungs=lambda image: image > 0)
+    lungs = lungs_of(explainer, arrays, np.arange(2))
+    assert lungs[0].all() and lungs[1].sum() == 6
+
+
+def test_the_gate_says_what_it_took_for_lungs(masks, caplog):
+    caplog.set_level("INFO", "cxr_jax")
+    explainer = make_square_explainer(find_lungs=lambda image: image > 0)
+    lungs_of(explainer, {"image": masks}, np.arange(3))
+    said, warned = caplog.records
+    assert "the segmenter's lungs, 25% of a film (25 to 25%)" in said.getMessage()
+    assert "the whole of 2 of 3 films" in warned.getMessage() and warned.levelname == "WARNING"
+
+
+def test_nobody_knows_the_lungs_without_a_segmenter(masks, caplog):
+    caplog.set_level("INFO", "cxr_jax")
     arrays = {"image": masks, "lung_mask": masks}
     assert lungs_of(make_square_explainer(), arrays, np.array([0, 1])) is None
+    assert "whole films: there is no segmenter" in caplog.text
 
 
 def test_truths_are_those_of_the_rows_and_twins_are_on_the_scale_of_films():

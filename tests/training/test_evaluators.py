@@ -103,5 +103,17 @@ def test_what_the_data_cannot_teach_is_skipped_with_a_reason(
     assert "lacks it" in missing_reason(tmp_path, "robust")
 
 
+def test_masks_of_the_other_class_alone_are_said(config, phantoms, tmp_path):
+    config.evaluators.names, config.evaluators.segmenter.only_label = ("segmenter",), 0
+    masked = {
+        split: {**arrays, "has_lung_mask": arrays["label"] == 1}
+        for split, arrays in phantoms.items()
+    }
+    evaluators.run(config, tmp_path, masked)
+    reason = recorded(tmp_path)["segmenter"]["skipped"]
+    assert reason.startswith("0 negative training and 0 test films have a lung mask")
+    assert "evaluators.segmenter.only_label" in reason
+
+
 def test_nothing_there_is_a_reason_too(tmp_path):
     assert "lacks it" in missing_reason(tmp_path, "segmenter")
