@@ -20,6 +20,7 @@ from cxr_jax import api, demo
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
+from cxr_jax.pipeline.answer_checks import check_answers
 from cxr_jax.pipeline.config_checks import check_batches, check_config
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
@@ -92,6 +93,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     splits, contents = load_splits(config.data, config.seed, truths)
     find_films(splits["test"], config.explain.films)
+    check_answers(config, workdir, splits["train"])
     # Not before the data are read: a mistyped data folder claims nothing.
     claim_workdir(workdir, config, contents)
     for name in tasks:
