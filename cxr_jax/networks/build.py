@@ -84,7 +84,9 @@ def make_external(function: Callable, convention: ml_collections.ConfigDict) -> 
 
 
 def init_params(network: nn.Module, image_size: int, seed: int) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters; a function of the user's own has none of ours."""
+    if isinstance(network, External):
+        return {}
     if isinstance(network, Adapted):
         return _draw(param_shapes(network, image_size), seed)
     image = jnp.zeros((1, image_size, image_size, 1))

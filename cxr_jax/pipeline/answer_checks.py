@@ -68,9 +68,7 @@ def _ask(
 ) -> tuple[Float[np.ndarray, "b"], Image]:
     """Margins and their gradients, by a mapped call as training makes it."""
     network = make_classifier(config)
-    params = {}
-    if not config.module:
-        params = first_params(config, network, image_size=pixels.shape[1], seed=0)
+    params = first_params(config, network, image_size=pixels.shape[1], seed=0)
 
     def answer(params: Params, pixels: Pixels) -> tuple[Margin, Image]:
         def total(image: Image) -> tuple[jax.Array, Margin]:
