@@ -212,6 +212,10 @@ def test_hyper_parameters_can_call_nothing(form, tmp_path):
 NO_STATE_DICT = {
     "whole model": (Call(Named("torchvision", "ResNet")), "asks for torchvision.ResNet, which"),
     "nested model": ({"model": Call(Named("my", "Net")), "epoch": 1}, "asks for my.Net, which"),
+    "one of two": (
+        {"v": tensor("0", (4,), (1,)), "w": Call(Named("os", "getcwd"))},
+        "asks for os.getcwd, which is not called",
+    ),
     "argument": (
         {"w": Call(REBUILD, ("stored", "storage", Named("torch", "QInt8Storage"), "0", "cpu", 0))},
         "asks for a 'storage' of torch.QInt8Storage",
@@ -240,6 +244,7 @@ DAMAGED = {
     "strides": dict(w=tensor("0", (2, 2), (1,))),
     "type": dict(w=tensor("0", (4,), (1,), dtype="_rebuild_tensor")),
     "list": [tensor("0", (4,), (1,))],
+    "repeated": dict(w=tensor("0", (5,), (0,))),
     "without end": dict(w=tensor("0", (1 << 50,), (0,))),
 }
 
