@@ -53,7 +53,7 @@ def get_classifier() -> ConfigDict:
             # "package.module:function", images [b, h, w, 1] in [-1, 1] to margins [b] or logits:
             # a classifier of your own, in place of any that is trained here
             module="",
-            weights="",  # .safetensors, or a .pth state dict, to begin with; "": from scratch
+            weights="",  # .safetensors, .pth, .pt or .ckpt, to begin with; "": from scratch
             new_head=False,  # the last layers begin afresh, whatever `weights` holds
             # Of the computation, or bfloat16; parameters, losses and statistics are float32.
             dtype="float32",

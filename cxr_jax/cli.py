@@ -21,6 +21,7 @@ from cxr_jax import api, demo
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
+from cxr_jax.pipeline.answer_checks import check_answers
 from cxr_jax.pipeline.config_checks import check_batches, check_config, check_films
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
@@ -120,6 +121,7 @@ def run_tasks(
     splits, contents = load_splits(config.data, config.seed, truths)
     check_films(config, tasks, splits["train"])
     find_films(splits["test"], config.explain.films)
+    check_answers(config, workdir, splits["train"])
     # Not before the data are read: a mistyped data folder claims nothing.
     claim_workdir(workdir, config, contents)
     for name in tasks:

@@ -1,10 +1,8 @@
 """From a `config.classifier` or `config.judge` section to a network and its first parameters."""
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,7 +11,6 @@ import ml_collections
 import numpy as np
 
 from cxr_jax.data.film_parameters import NAMES
-from cxr_jax.errors import InputError
 from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.external import External
@@ -27,6 +24,7 @@ from cxr_jax.models.published.vgg import VGG
 from cxr_jax.models.regressor import Regressor
 from cxr_jax.models.segmenter import Segmenter
 from cxr_jax.networks import torch_weights
+from cxr_jax.networks.functions import load_function
 from cxr_jax.runtime import parallel
 from cxr_jax.types import Params
 
@@ -75,22 +73,6 @@ def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
     )
 
 
-def load_function(name: str) -> Any:
-    """The function that "package.module:function" names.
-
-    Raises:
-      InputError: if there is none.
-    """
-    module, _, function = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), function)
-    except Exception as error:  # importing runs the reader's code, which may raise anything
-        raise InputError(
-            f'{name!r} is no "package.module:function" that can be imported ({one_line(error)}); '
-            "is its folder on PYTHONPATH?"
-        ) from error
-
-
 def make_external(function: Callable, convention: ml_collections.ConfigDict) -> External:
     """A function of the user's own as a network."""
     return External(
@@ -101,14 +83,10 @@ def make_external(function: Callable, convention: ml_collections.ConfigDict) -> 
     )
 
 
-def one_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
 def init_params(network: nn.Module, image_size: int, seed: int) -> Params:
-    """Fresh parameters."""
+    """Fresh parameters; a function of the user's own has none of ours."""
+    if isinstance(network, External):
+        return {}
     if isinstance(network, Adapted):
         return _draw(param_shapes(network, image_size), seed)
     image = jnp.zeros((1, image_size, image_size, 1))

@@ -26,12 +26,11 @@ from cxr_jax.networks.build import (
     OBJECTIVES,
     OWN,
     fill_weights,
-    load_function,
     make_classifier,
     make_external,
-    one_line,
     param_shapes,
 )
+from cxr_jax.networks.functions import load_function, one_line
 from cxr_jax.networks.grading import CONDITIONINGS
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.precision import dtype_sections
@@ -264,7 +263,8 @@ def _check_function(section: str, config: ml_collections.ConfigDict, image_size:
     """That it exists, answers a batch of films, and has a gradient: by its shapes alone."""
     if config.weights:
         raise InputError(f"{section}.module brings its own weights; leave {section}.weights away")
-    function, image = load_function(config.module), jnp.zeros((2, image_size, image_size, 1))
+    function = load_function(config.module)
+    image = jax.ShapeDtypeStruct((2, image_size, image_size, 1), jnp.float32)
     try:
         network = make_external(function, config.convention)
         answer = jax.eval_shape(function, image).shape

@@ -79,6 +79,18 @@ def replicate(tree: Params) -> Params:
     return _placed(tree, PartitionSpec())
 
 
+def off_mesh(tree: Params) -> Params:
+    """The same with its arrays that lie on a mesh brought to one device; others stay as they are.
+
+    A mapped step can close over an array of one device, but not over one of another mesh.
+    """
+    meshed = lambda leaf: isinstance(leaf, jax.Array) and isinstance(leaf.sharding, NamedSharding)
+    if not any(map(meshed, jax.tree.leaves(tree))):
+        return tree
+    device = jax.local_devices()[0]
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, device) if meshed(leaf) else leaf, tree)
+
+
 def _held_by(tree: Params, devices: Devices) -> Params:
     """The same copies as an array that lies, replicated, on `devices`; nothing is moved."""
     sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())

@@ -29,6 +29,15 @@ def test_shard_says_what_does_not_divide():
         parallel.shard(np.zeros((6, 2)))
 
 
+def test_arrays_of_a_mesh_come_to_one_device():
+    tree = {"mesh": parallel.replicate(np.arange(3.0)), "host": np.ones(2), "note": "text"}
+    brought = parallel.off_mesh(tree)
+    assert len(tree["mesh"].devices()) == DEVICES and len(brought["mesh"].devices()) == 1
+    np.testing.assert_array_equal(brought["mesh"], [0, 1, 2])
+    assert brought["host"] is tree["host"] and brought["note"] is tree["note"]
+    assert parallel.off_mesh(brought) is brought
+
+
 def test_a_mapped_step_averages_over_the_whole_batch():
     def step(state, batch, offset):
         return state + parallel.mean(batch.mean() + offset), parallel.mean(batch.sum())

@@ -194,20 +194,21 @@ def test_gradients_are_pytorchs(tmp_path):
     assert_close(gradient(jnp.asarray(image)), x.grad.numpy().transpose(0, 2, 3, 1))
 
 
-def test_the_script_that_converts_a_pickled_model(tmp_path):
+@pytest.mark.parametrize("form", ["model", "state dict"])
+def test_the_script_that_converts_a_published_file(form, tmp_path):
     theirs = twins.randomise(twins.densenet(2, 1, block_config=(1,), growth_rate=4))
     expected = dict(theirs.state_dict())
     for module in theirs.modules():  # as PyTorch before 1.6 pickled them
         del module._non_persistent_buffers_set
     path, output = tmp_path / "model.pt", tmp_path / "model.safetensors"
-    torch.save(theirs, path)
+    torch.save(theirs if form == "model" else expected, path)
     script = ROOT / "scripts" / "torchxrayvision_to_safetensors.py"
     package = tmp_path / "torchxrayvision"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "models.py").write_text(
         "model_urls = {'all': {'labels': ['Effusion', 'Pneumonia'],"
-        " 'op_threshs': [0.25, float('nan')]}}"
+        " 'op_threshs': [0.25, float('nan')], 'input_resolution': 64}}"
     )
     # The model's classes are found as this test found them.
     command = f"import runpy, torch_twins; runpy.run_path({str(script)!r}, run_name='__main__')"
@@ -218,7 +219,8 @@ def test_the_script_that_converts_a_pickled_model(tmp_path):
         arguments, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[1:] == ["  0  Effusion  0.25", "  1  Pneumonia  nan"]
+    described = ["outputs=2 input_size=64", "  0  Effusion  0.25", "  1  Pneumonia  nan"]
+    assert result.stdout.splitlines()[1:] == described
     read = torch_weights.read(output)
     assert read.keys() >= expected.keys()
     for name, tensor in expected.items():
