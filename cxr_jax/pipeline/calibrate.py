@@ -49,7 +49,11 @@ def calibrate(
     *,
     seed: int,
 ) -> Calibration:
-    """Sets thresholds and lengths, and chooses the path of map `latent`."""
+    """Sets thresholds and lengths, and chooses the path of map `latent`.
+
+    Raises:
+      InputError: if they cannot be set by the validation films.
+    """
     arrays = splits["validation"]
     margin, judge_margin = explainer.margins(arrays["image"])
     for name, values in (("f", margin), ("h", judge_margin)):
@@ -77,6 +81,7 @@ def calibrate(
     positives, truth = inverted.rows(picked), truth_of(arrays, rows[picked])
     reach = float(np.median(films.rms(positives.drawn - positives.origin)))
     ends, direction = guide_films(explainer, splits["train"], seed)
+    _check_finite({"reach": reach, **dataclasses.asdict(thresholds)})
     step_length = section.aligned_reach * reach / section.walk_steps
     guide = Guide(step_length=step_length, ends=ends, direction=direction)
     towards = DIRECTIONS["pos_to_neg"]
@@ -85,6 +90,15 @@ def calibrate(
     path = best_path(explainer, group, thresholds, reach=reach)
     logger.info("linear walks are %.3f long; map `latent` is path %s", reach, path)
     return Calibration(thresholds=thresholds, guide=guide, reach=reach, path=path)
+
+
+def _check_finite(decided: dict[str, float]) -> None:
+    for name, value in decided.items():
+        if not np.isfinite(value):
+            raise InputError(
+                f"the validation films give a {name} of {value}: f, h or what the GAN draws of the "
+                "films is not finite; train them longer or with a smaller learning rate"
+            )
 
 
 def guide_films(explainer: Explainer, train: Arrays, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -53,10 +53,12 @@ def choose(
         asked, free = (rows[(margin[rows] > 0) == positive] for rows in (named, others))
         free = free[num_skipped:][: max(count // 2 - len(asked), 0)]
         if len(asked) + len(free) == 0:
+            remedy = "train the classifier longer, or give more films"
+            if num_skipped:
+                remedy = f"skip fewer than {num_skipped} (config.explain.num_skipped)"
             raise InputError(
-                f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive; after "
-                f"skipping {num_skipped} of each decision (config.explain.num_skipped) there is "
-                "nothing to walk"
+                f"the classifier calls {(margin > 0).sum()} of {len(margin)} films positive, so "
+                f"there is nothing to walk from {'positive' if positive else 'negative'}: {remedy}"
             )
         chosen.append(free)
     return np.concatenate([named, np.sort(np.concatenate(chosen))])

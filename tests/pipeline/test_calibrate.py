@@ -135,6 +135,15 @@ def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, sectio
     assert calibration.reach > 5  # the spoilt ones
 
 
+def test_films_that_are_drawn_as_nothing_set_no_lengths(splits, section):
+    def invert(pixels):
+        films = invert_squares(pixels)
+        return films.replace(drawn=films.drawn * np.nan)
+
+    with pytest.raises(InputError, match="validation films give a reach of nan"):
+        calibrate(make_square_explainer(invert=invert), splits, section, seed=0)
+
+
 def test_a_classifier_that_says_the_opposite_of_the_labels_is_told(splits, section, caplog):
     splits["validation"]["label"] = 1 - splits["validation"]["label"]
     with caplog.at_level(logging.WARNING, "cxr_jax.pipeline"):

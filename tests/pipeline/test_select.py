@@ -53,9 +53,9 @@ def test_skipped_films_are_those_chosen_before():
 @pytest.mark.parametrize(
     ("margin", "num_skipped", "told"),
     [
-        ([1.0, 2.0], 0, "2 of 2"),
-        ([-1.0, -2.0, 0.0], 0, "0 of 3"),
-        ([1.0, -1.0, -2.0, -3.0], 1, "skipping 1"),
+        ([1.0, 2.0], 0, "2 of 2 films positive, .* from negative: train the classifier longer"),
+        ([-1.0, -2.0, 0.0], 0, "0 of 3 films positive, .* from positive: train"),
+        ([1.0, -1.0, -2.0, -3.0], 1, r"skip fewer than 1 \(config"),
     ],
 )
 def test_choose_needs_films_of_both_decisions(margin, num_skipped, told):
