@@ -2,4 +2,10 @@
 
 
 class InputError(ValueError):
-    """A file or folder the user gave cannot be used; the message names it and the remedy."""
+    """A file or folder the user gave cannot be used; the message names it and the remedy.
+
+    It is one line, whatever the file is called.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))
