@@ -1,4 +1,7 @@
-"""Every field that a config may set, with its default; an experiment overrides some of them."""
+"""Every field that a config may set, with its default; an experiment overrides some of them.
+
+Within which range, cxr_jax/pipeline/field_ranges.py says in the same order.
+"""
 
 from collections.abc import Callable, Mapping
 

@@ -30,6 +30,7 @@ from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import find_lungs
 from cxr_jax.report.arrays import to_pixels
 from cxr_jax.runtime import precision
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import write_json
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "phantom"
@@ -104,7 +105,7 @@ class Explanation(Sequence):
         films.json: what is said of each film. walks.npz: `frames` [n, k, h, w] as uint8, `margins`
         and `judge_margins` [n, k] of the whole walks, `stop` [n], `change` [n, h, w].
         """
-        directory = Path(directory)
+        directory = user_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "films.json", {"films": [_facts(film) for film in self.films]})
         walk = self.walks.walk
@@ -154,7 +155,7 @@ def load(path: str | Path, *, batch_size: int | None = None) -> "FilmExplainer":
     Raises:
       InputError: if there is no finished run, or its files are damaged.
     """
-    return bind_run(load_run(Path(path).expanduser()), batch_size=batch_size)
+    return bind_run(load_run(user_path(path)), batch_size=batch_size)
 
 
 def bind_run(run: FinishedRun, *, batch_size: int | None = None) -> "FilmExplainer":
@@ -300,14 +301,14 @@ def _common_scale(paths: Sequence[Path], bits: int) -> Scale | None:
 
 def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
     if isinstance(films, (str, Path)):
-        folder = Path(films).expanduser()
+        folder = user_path(films)
         if not folder.is_dir():
             return [folder]
         found = sorted(p for p in folder.iterdir() if p.suffix.lower() in FILM_SUFFIXES)
         if not found:
             raise InputError(f"{folder}: holds no image; put films in it, as PNG or JPEG")
         return found
-    paths = [Path(path).expanduser() for path in films]
+    paths = [user_path(path) for path in films]
     if not paths:
         raise InputError("no films were given")
     return paths

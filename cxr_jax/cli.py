@@ -18,7 +18,7 @@ from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from cxr_jax import api, demo
-from cxr_jax.data.arrays import load_splits
+from cxr_jax.data.arrays import load_splits, make_cache
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
 from cxr_jax.pipeline.answer_checks import check_answers
@@ -27,6 +27,7 @@ from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
 from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.interrupts import Interrupted
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, locked, log_to
 from cxr_jax.training import classifier, encoder, evaluators, gan
 
@@ -76,18 +77,14 @@ def run(argv: Sequence[str]) -> int:
                 f"--{flag} is missing; for example cxr-jax --config=phantom --workdir=runs/phantom"
             )
     quieten_orbax()
-    if "://" in _WORKDIR.value:
-        raise InputError(
-            f"--workdir={_WORKDIR.value} is no folder: records are appended to, which objects in a "
-            "bucket cannot be; mount the bucket and name the folder, see docs/tpu.md"
-        )
-    config, workdir = _CONFIG.value, Path(_WORKDIR.value)
+    config, workdir = _CONFIG.value, user_path(_WORKDIR.value)
+    check_config(config, workdir)
     tasks = list(TASKS) if _TASK.value == "all" else [_TASK.value]
     other_films = bool(config.explain.dir) and "explain" in tasks
     truths = evaluators.needed_truths(config.evaluators.names)
-    check_config(config, workdir)
     join_processes()
     check_batches(config, tasks)
+    make_cache(config.data)
     check_workdir(workdir, config)
     check_order(workdir)
     with locked(workdir / "lock", f"work directory {workdir}"):
@@ -131,7 +128,7 @@ def run_tasks(
 
 def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Explains the films of a folder that is no part of the data set, by the finished run."""
-    folder = Path(config.explain.dir).expanduser()
+    folder = user_path(config.explain.dir)
     explainer = api.bind_run(load_run(workdir, config))
     result = explainer.explain(folder)
     out = result.save(workdir / "explain" / "films" / folder.name)
@@ -168,11 +165,11 @@ def find_config(arg: str) -> str:
     """`--config=phantom:tiny`, or configs/phantom.py where there is no checkout, as a file."""
     flag, _, value = arg.partition("=")
     file, colon, variant = value.partition(":")
-    packaged = CONFIGS / f"{Path(file).stem}.py"
-    is_config = flag in ("--config", "-config") and file and not Path(file).exists()
-    if not is_config or not packaged.exists():
+    if flag not in ("--config", "-config") or not file:
         return arg
-    return f"{flag}={packaged}{colon}{variant}"
+    path, packaged = user_path(file), CONFIGS / f"{Path(file).stem}.py"
+    found = packaged if packaged.exists() and not path.exists() else path
+    return f"{flag}={found}{colon}{variant}"
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -189,7 +186,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         name = re.search(r"\w+", str(error)).group()
         where = next((arg for arg in argv if arg.split("=")[0].endswith(f".{name}")), name)
         raise InputError(f"{where}: no such field; configs/base.py has them all") from error
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:  # an index: widths[0] is no field
         raise InputError(f"{_last_line(error)}; see configs/base.py for the fields") from error
     except OSError as error:
         raise InputError(f"the config cannot be read: {_last_line(error)}") from error
@@ -229,12 +226,13 @@ def say(line: str) -> None:
 def export(argv: Sequence[str]) -> int:
     """`cxr-jax export`: a finished run as two files that explain films anywhere."""
     parser = argparse.ArgumentParser(prog="cxr-jax export", description=export.__doc__)
-    parser.add_argument("--workdir", type=Path, required=True, help="of the finished run")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the two files")
+    parser.add_argument("--workdir", required=True, help="of the finished run")
+    parser.add_argument("--out", required=True, help="folder of the two files")
     given = parser.parse_args(argv)
     absl_logging.set_verbosity(absl_logging.WARNING)
-    export_run(load_run(given.workdir), given.out)
-    print(f"written to {given.out}; cxr_jax.load({str(given.out)!r}) explains films by it")
+    out = user_path(given.out)
+    export_run(load_run(user_path(given.workdir)), out)
+    print(f"written to {out}; cxr_jax.load({str(out)!r}) explains films by it")
     return 0
 
 

@@ -19,6 +19,7 @@ from cxr_jax.evaluate.scores import score_map, score_walk
 from cxr_jax.explain.attribution import input_gradient
 from cxr_jax.explain.explainer import bind
 from cxr_jax.metrics import Bootstrap
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import write_json
 
 FIRST_PATIENT = 90_000_000  # beyond those of any split of a phantom data set
@@ -38,23 +39,23 @@ LINES = {
 def run(argv: Sequence[str]) -> int:
     """Explains films and writes figures, arrays and metrics; returns the exit status."""
     parser = argparse.ArgumentParser(prog="cxr-jax demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of what is written")
+    parser.add_argument("--out", default="demo", help="folder of what is written")
     parser.add_argument("--films", type=int, default=24, help="phantom films that are drawn")
     parser.add_argument("--seed", type=int, default=0, help="of the patients")
     given = parser.parse_args(argv)
     if given.films < 2:
         parser.error("--films must be at least 2")
-    start = time.monotonic()
+    start, out = time.monotonic(), user_path(given.out)
     explainer = demo_explainer()
     truth = draw_films(given.films, given.seed, explainer.image_size)
     print(f"explaining {given.films} phantom films; most of the time is the compiler's", flush=True)
     result = explainer.explain(truth["image"])
-    result.save(given.out)
+    result.save(out)
     gradient = input_gradients(explainer, result)
-    save_changes(given.out / "changes.png", result, truth, gradient=gradient)
+    save_changes(out / "changes.png", result, truth, gradient=gradient)
     table = measure(explainer, result, truth, gradient=gradient)
-    write_json(given.out / "metrics.json", table)
-    tell(table, given.out, time.monotonic() - start)
+    write_json(out / "metrics.json", table)
+    tell(table, out, time.monotonic() - start)
     return 0
 
 

@@ -2,6 +2,12 @@
 
 
 class InputError(ValueError):
-    """A file or folder the user gave cannot be used; the message names it and the remedy."""
+    """A file or folder the user gave cannot be used; the message names it and the remedy.
+
+    It is one line, whatever the file is called.
+    """
 
     status = 2  # of the command that it ends
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))

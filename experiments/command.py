@@ -15,6 +15,7 @@ from ml_collections import config_flags
 from cxr_jax.cli import find_config
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.interrupts import Interrupted
+from cxr_jax.runtime.user_path import user_path
 from experiments import results
 from experiments.study import Flag, Options, Study
 
@@ -116,12 +117,12 @@ def parse(study: Study, argv: Sequence[str]) -> Options:
     least = 1 if study.seeds else 0
     if values.seeds is not None and values.seeds < least:
         raise InputError(f"--seeds={values.seeds}: {study.name} takes {least} or more")
-    out = Path(values.out) if values.out else None
+    out = user_path(values.out) if values.out else None
     return Options(
         config_file=values.config,
         config=load_config(values.config, overrides) if values.config else None,
         overrides=overrides,
-        workdir=Path(values.workdir),
+        workdir=user_path(values.workdir),
         out=out,
         seeds=values.seeds,
         own={flag.name: values[flag.name].value for flag in study.flags},
@@ -199,7 +200,7 @@ def _out_alone(name: str, argv: Sequence[str]) -> Path:
         raise InputError(f"{_one_line(error)}; {name} takes --out alone") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; {name} takes --out alone")
-    return Path(values.out)
+    return user_path(values.out)
 
 
 def usage(program: str, studies: Mapping[str, Study], commands: Mapping[str, Command]) -> str:

@@ -26,6 +26,7 @@ from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.types import AnyArray
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ Arrays = dict[str, AnyArray]
 
 RARE = 0.25  # of the films of training: a class less frequent is worth a warning
 
+DATA_SETS = ("cxr_phantom", "cxr_folder")
 PATIENTS = ("all", "one half", "other half")  # who a classifier is taught by
 
 TRUTHS = (
@@ -148,16 +150,37 @@ def shuffled(label: np.ndarray, *seed: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(seed)).permutation(label)
 
 
+def cache_folder(config: ml_collections.ConfigDict) -> Path:
+    """Where TFDS keeps the prepared data of a `config.data` section."""
+    return user_path(config.cache_dir or tfds.core.constants.DATA_DIR)
+
+
+def make_cache(config: ml_collections.ConfigDict) -> None:
+    """Makes that folder, so that what is in its way is known before anything is read.
+
+    Raises:
+      InputError: if it is a file, or cannot be made.
+    """
+    cache = cache_folder(config)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"config.data.cache_dir: {cache} cannot be made a folder ({error.strerror}); name "
+            "another, where prepared data may be kept"
+        ) from error
+
+
 def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:
     """The TFDS builder that a `config.data` section names.
 
     Raises:
       InputError: if the name is unknown or the user's folder cannot be used.
     """
-    cache = config.cache_dir or str(tfds.core.constants.DATA_DIR)
+    cache = cache_folder(config)
     if config.name == "cxr_phantom":
         return cxr_phantom_dataset_builder.Builder(
-            config=make_phantom(config, seed), data_dir=cache, file_format="array_record"
+            config=make_phantom(config, seed), data_dir=str(cache), file_format="array_record"
         )
     if config.name == "cxr_folder":
         folder = config.dir or os.environ.get("CXR_DATA", "")
@@ -167,7 +190,7 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
                 "to a folder with one sub-folder per class"
             )
         return cxr_folder.make_builder(
-            folder,
+            user_path(folder),
             cache,
             size=config.image_size,
             positive_class=config.positive_class,

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -26,6 +25,7 @@ from cxr_jax.models.segmenter import Segmenter
 from cxr_jax.networks import torch_weights
 from cxr_jax.networks.functions import load_function
 from cxr_jax.runtime import parallel
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.types import Params
 
 
@@ -95,8 +95,8 @@ def init_params(network: nn.Module, image_size: int, seed: int) -> Params:
 
 def param_shapes(network: nn.Module, image_size: int) -> Params:
     """The parameters' shapes and types, without their values."""
-    image = jnp.zeros((1, image_size, image_size, 1))
-    return jax.eval_shape(lambda: network.init(jax.random.key(0), image)["params"])
+    image = jax.ShapeDtypeStruct((1, image_size, image_size, 1), jnp.float32)
+    return jax.eval_shape(lambda image: network.init(jax.random.key(0), image)["params"], image)
 
 
 def _draw(like: Params, seed: int) -> Params:
@@ -132,7 +132,7 @@ def first_params(
 
 def fill_weights(config: ml_collections.ConfigDict, network: nn.Module, params: Params) -> Params:
     """The parameters with the values of `config.weights`, but for those of a new head."""
-    path = Path(config.weights)
+    path = user_path(config.weights)
     kept = network.head if config.new_head else ()
     return torch_weights.fill(params, torch_weights.read(path), path, kept=kept)
 

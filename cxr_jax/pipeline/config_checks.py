@@ -3,27 +3,21 @@
 A misspelt path should not cost an hour.
 """
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
-from cxr_jax.data.arrays import PATIENTS, Arrays, pick_patients
-from cxr_jax.datasets.cxr_folder.image_files import SQUARES
+from cxr_jax.data.arrays import Arrays, pick_patients
 from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
-from cxr_jax.explain import inversion
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
-from cxr_jax.models.half_view import HALVES
 from cxr_jax.models.paper import grown_size
 from cxr_jax.networks.build import (
-    ARCHITECTURES,
-    NETWORKS,
-    OBJECTIVES,
     OWN,
     fill_weights,
     make_classifier,
@@ -31,42 +25,13 @@ from cxr_jax.networks.build import (
     param_shapes,
 )
 from cxr_jax.networks.functions import load_function, one_line
-from cxr_jax.networks.grading import CONDITIONINGS
+from cxr_jax.pipeline.field_ranges import get_ranges
+from cxr_jax.pipeline.ranges import check_fields
+from cxr_jax.pipeline.shape_checks import check_evaluators, check_feature_maps, check_gan
 from cxr_jax.runtime import parallel
-from cxr_jax.runtime.precision import dtype_sections
 from cxr_jax.runtime.workdir import is_done
 from cxr_jax.training.gan import BATCH_MULTIPLE
-from cxr_jax.training.loss_terms import TERMS
 
-# The least value of each field, by section.
-TRAINED = {"batch_size": 1, "num_steps": 1, "log_every": 1, "save_every": 1}
-JUDGED = {"batch_size": 1, "num_steps": 0, "eval_every": 1}
-LEAST = {
-    "data": {"num_train": 1, "num_validation": 2, "num_test": 2},
-    "classifier": JUDGED,
-    "judge": JUDGED,
-    "gan": TRAINED | {"r1_every": 1, "seed": 0},
-    "encoder": TRAINED | {"num_steps": 0},
-    "evaluators.segmenter": TRAINED,
-    "evaluators.regressor": TRAINED,
-    "evaluators.robust": TRAINED,
-    "explain": {
-        "num_images": 2,
-        "num_validation_images": 2,
-        "num_skipped": 0,
-        "batch_size": 1,
-        "walk_steps": 1,
-        "bootstrap": 1,
-        "num_figure_rows": 1,
-        "occlusion_windows": 1,
-        "integrated_gradients_steps": 1,
-        "smoothgrad_samples": 1,
-    },  # fmt: skip
-    "explain.inversion": {"corrections": 0, "num_steps": 0},
-    "explain.geodesic": {"num_points": 2, "num_steps": 0},
-    "explain.natural": {"num_products": 1},
-}
-MOST_SEEDS = 2**31  # the GAN's seed may be added to it; together they have 32 bits
 COARSEST = 16  # film pixels that one pixel of the smallest map of our networks stands for
 
 
@@ -75,57 +40,20 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_ranges(config)
     check_folder(config.data)
     check_explain(config)
-    check_weights(config.gan.weights)
-    check_dtypes(config)
+    check_size(config.data.name, config.data.image_size, config.gan.networks)
+    check_gan(config)
+    check_evaluators(config)
     check_classifiers(config, workdir)
+    check_layer_cam(config)
 
 
 def check_folder(section: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if a user's folder is to be read in a way that there is not."""
-    if section.square not in SQUARES:
-        raise InputError(
-            f"config.data.square is {section.square!r}; choose of {', '.join(SQUARES)}"
-        )
-    if section.bits and not 8 <= section.bits <= 16:
-        raise InputError(
-            f"config.data.bits is {section.bits}; a detector has 8 to 16 (0: read off the films)"
-        )
-    names = section.negative_classes
-    if isinstance(names, str) or not all(isinstance(name, str) and name for name in names):
-        raise InputError(
-            f"config.data.negative_classes is {names!r}; give names of folders, such as "
-            "\"('normal',)\""
-        )
-    if section.positive_class in names:
+    """Raises `InputError` if a class of a user's folder is to be positive and negative."""
+    if section.positive_class in section.negative_classes:
         raise InputError(
             f"config.data.negative_classes has {section.positive_class!r}, which is "
             "config.data.positive_class"
         )
-
-
-def check_weights(weights: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if terms of the objective lack a weight, or weights a term."""
-    for name in TERMS:
-        if name not in weights:
-            raise InputError(f"config.gan.weights lacks {name!r}, a term of loss_terms.py")
-    for name in weights:
-        if name not in TERMS:
-            raise InputError(f"config.gan.weights has {name!r}; choose of {', '.join(TERMS)}")
-
-
-def check_batches(config: ml_collections.ConfigDict, tasks: Sequence[str]) -> None:
-    """Raises `InputError` if a batch of these tasks cannot be split over the devices."""
-    if "classifier" in tasks:
-        for name in ("classifier", "judge"):
-            parallel.check_batch_size(name, config[name].batch_size)
-    if "gan" in tasks:
-        parallel.check_batch_size("gan", config.gan.batch_size, BATCH_MULTIPLE)
-    if "encoder" in tasks and config.gan.objective == "ours":
-        parallel.check_batch_size("encoder", config.encoder.batch_size, BATCH_MULTIPLE)
-    if "evaluators" in tasks:
-        for name in config.evaluators.names:
-            section = f"evaluators.{name}"
-            parallel.check_batch_size(section, config.evaluators[name].batch_size)
 
 
 def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: Arrays) -> None:
@@ -155,44 +83,36 @@ def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: 
 
 
 def check_ranges(config: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if a number is one that nothing can be computed with."""
-    if not 0 <= config.seed < MOST_SEEDS:
-        raise InputError(f"config.seed is {config.seed}; it must be from 0 to {MOST_SEEDS - 1}")
-    for name, fields in LEAST.items():
-        section = functools.reduce(getattr, name.split("."), config)
-        for field, least in fields.items():
-            if section[field] < least:
-                raise InputError(
-                    f"config.{name}.{field} is {section[field]}; it must be at least {least}"
-                )
-    for field in ("marker_train", "marker_test"):
-        given = tuple(config.data[field])
-        if len(given) != 2 or not all(0 <= probability <= 1 for probability in given):
-            raise InputError(
-                f"config.data.{field} is {given}; it must be two probabilities, of a positive's "
-                "marker and of a negative's"
-            )
-    if not 0 < config.explain.gate_percentile <= 100:
-        raise InputError(
-            f"config.explain.gate_percentile is {config.explain.gate_percentile}; it must be above "
-            "0 and no more than 100"
-        )
-    check_size(config.data.name, config.data.image_size, config.gan.networks)
-    if config.gan.networks == "ours":
-        check_maps(config.gan)
+    """Raises `InputError` if a field is out of its range, whatever the others are."""
+    check_fields(config, get_ranges())
 
 
-def check_maps(gan: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if the latents have more maps than the networks have levels for them."""
-    levels = min(len(gan.generator_widths), len(gan.encoder_widths)) - 1
-    most = {"z_structure_channels": levels, "z_class_channels": len(gan.z_structure_channels) - 1}
-    for field, count in most.items():
-        if not 1 <= len(gan[field]) <= count:
+def check_batches(config: ml_collections.ConfigDict, tasks: Sequence[str]) -> None:
+    """Raises `InputError` if a batch of these tasks is too large, or not split over the devices."""
+    for name, section, share in _taught(config, tasks):
+        parallel.check_batch_size(name, section.batch_size, share)
+        few = config.data.name == "cxr_phantom" and section.batch_size > config.data.num_train
+        if few and section.num_steps > 0:
             raise InputError(
-                f"config.gan.{field} is {tuple(gan[field])}; beside generator_widths, "
-                f"encoder_widths and z_structure_channels of this config it has 1 to {count} "
-                "numbers"
+                f"config.{name}.batch_size is {section.batch_size}, more films than "
+                f"config.data.num_train, which is {config.data.num_train}"
             )
+
+
+def _taught(
+    config: ml_collections.ConfigDict, tasks: Sequence[str]
+) -> Iterator[tuple[str, ml_collections.ConfigDict, int]]:
+    """What tasks train: name and fields of the section, and a divisor of each device's rows."""
+    if "classifier" in tasks:
+        for name in ("classifier", "judge"):
+            yield name, config[name], 1
+    if "gan" in tasks:
+        yield "gan", config.gan, BATCH_MULTIPLE
+    if "encoder" in tasks and config.gan.objective == "ours":
+        yield "encoder", config.encoder, BATCH_MULTIPLE
+    if "evaluators" in tasks:
+        for name in config.evaluators.names:
+            yield f"evaluators.{name}", config.evaluators[name], 1
 
 
 def check_size(data: str, size: int, networks: str) -> None:
@@ -205,20 +125,8 @@ def check_size(data: str, size: int, networks: str) -> None:
             f"config.data.image_size is {size}; phantoms have a power of two of at least "
             f"{SMALLEST_SIZE} pixels a side"
         )
-    if size < COARSEST or networks == "ours" and size % COARSEST:
+    if networks == "ours" and size % COARSEST:
         raise InputError(f"config.data.image_size is {size}; it must be a multiple of {COARSEST}")
-
-
-DTYPES = ("float32", "bfloat16")
-
-
-def check_dtypes(config: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if a field `dtype` is not one of `DTYPES`."""
-    for name, section in dtype_sections(config).items():
-        if section.dtype not in DTYPES:
-            raise InputError(
-                f"config.{name}.dtype is {section.dtype!r}; choose {' or '.join(DTYPES)}"
-            )
 
 
 def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: int) -> None:
@@ -228,11 +136,6 @@ def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: i
         _check_convention(f"{section}.convention", config.convention)
         _check_function(section, config, image_size)
         return
-    if config.architecture not in ARCHITECTURES:
-        raise InputError(
-            f"{section}.architecture has no {config.architecture!r}; choose of "
-            f"{', '.join(ARCHITECTURES)}"
-        )
     if config.weights and config.architecture in OWN:
         raise InputError(
             f"{section}.weights is for a published network; set {section}.architecture, or leave "
@@ -243,17 +146,14 @@ def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: i
             f"{section}.num_steps is 0, but without {section}.weights for every layer the network "
             "must be trained"
         )
-    if config.visible not in ("", *HALVES) or config.visible and config.architecture not in OWN:
+    if config.visible and config.architecture not in OWN:
         raise InputError(
-            f"{section}.visible is {config.visible!r}; choose of {', '.join(HALVES)} for a network "
-            "that is trained here, or leave it empty"
-        )
-    if config.patients not in PATIENTS:
-        raise InputError(
-            f"{section}.patients is {config.patients!r}; choose of {', '.join(PATIENTS)}"
+            f"{section}.visible is {config.visible!r}, but only a network that is trained here can "
+            "be shown one half; leave it empty"
         )
     if config.architecture not in OWN:
         _check_convention(f"{section}.convention", config.convention)
+    check_feature_maps(name, config, image_size)
     if config.weights:
         network = make_classifier(config)
         fill_weights(config, network, param_shapes(network, image_size))
@@ -284,20 +184,27 @@ def _check_function(section: str, config: ml_collections.ConfigDict, image_size:
 def _check_convention(section: str, convention: ml_collections.ConfigDict) -> None:
     outputs, channels = convention.outputs, convention.channels
     for field in ("positive_output", "negative_output"):
-        lowest = -1 if field == "negative_output" else 0
-        if not lowest <= convention[field] < outputs:
+        if convention[field] >= outputs:
             raise InputError(
                 f"{section}.{field} is {convention[field]}, but the outputs are numbered from 0 to "
                 f"{outputs - 1} ({section}.outputs)"
             )
+    if convention.positive_output == convention.negative_output:
+        raise InputError(
+            f"{section}.positive_output and negative_output are both {convention.positive_output}; "
+            "of a logit less itself there is nothing to explain"
+        )
     for field in ("black", "white"):
         if len(convention[field]) not in (1, channels):
             raise InputError(
                 f"{section}.{field} has {len(convention[field])} numbers for {channels} channels "
                 f"({section}.channels); give one, or one for each"
             )
-    if not 0 < convention.threshold < 1:
-        raise InputError(f"{section}.threshold is {convention.threshold}, no probability in (0, 1)")
+    black, white = (np.broadcast_to(convention[field], channels) for field in ("black", "white"))
+    if (black == white).any():
+        raise InputError(
+            f"{section}.black and white are the same in a channel; every film would look alike"
+        )
 
 
 def check_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> None:
@@ -308,15 +215,21 @@ def check_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> None:
             check_classifier(name, section, config.data.image_size)
 
 
+def check_layer_cam(config: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if map `layer_cam` is asked for a stage that f does not have."""
+    section, explain = config.classifier, config.explain
+    if "layer_cam" in explain.maps and not section.module:
+        stages = check_feature_maps("classifier", section, config.data.image_size)
+        if explain.layer_cam_stage not in stages:
+            raise InputError(
+                f"config.explain.layer_cam_stage is {explain.layer_cam_stage!r}; the feature maps "
+                f"of this classifier are {', '.join(stages)}"
+            )
+
+
 def check_explain(config: ml_collections.ConfigDict) -> None:
     """Raises `InputError` if `config.explain` asks for paths or maps that cannot be made."""
     section = config.explain
-    for field, known in (("paths", PATHS), ("maps", MAPS)):
-        for name in section[field]:
-            if name not in known:
-                raise InputError(
-                    f"config.explain.{field} has no {name!r}; choose of {', '.join(known)}"
-                )
     needs = [("linear", "every run")]
     needs += [(needed, f"path {name!r}") for name in section.paths for needed in PATHS[name].after]
     needs += [(needed, f"map {name!r}") for name in section.maps for needed in MAPS[name].paths]
@@ -327,15 +240,6 @@ def check_explain(config: ml_collections.ConfigDict) -> None:
         for needed in PATHS[name].evaluators:
             if needed not in config.evaluators.names:
                 raise InputError(f"path {name!r} needs {needed!r} among config.evaluators.names")
-    chosen = [
-        ("gan.objective", config.gan.objective, OBJECTIVES),
-        ("gan.networks", config.gan.networks, NETWORKS),
-        ("gan.conditioning", config.gan.conditioning, CONDITIONINGS),
-        ("explain.inversion.start", section.inversion.start, inversion.STARTS),
-    ]
-    for field, value, known in chosen:
-        if value not in known:
-            raise InputError(f"config.{field} is {value!r}; choose of {', '.join(known)}")
     if section.inversion.alternate_lesion_free_steps and section.inversion.start == "origin":
         raise InputError(
             "config.explain.inversion.alternate_lesion_free_steps is True, but from start='origin' "

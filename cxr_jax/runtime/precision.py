@@ -8,6 +8,8 @@ from collections.abc import Callable
 import jax
 import ml_collections
 
+DTYPES = ("float32", "bfloat16")
+
 
 def dtype_sections(config: ml_collections.ConfigDict) -> dict[str, ml_collections.ConfigDict]:
     """Those with a field `dtype`, by name."""

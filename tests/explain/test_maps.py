@@ -23,7 +23,7 @@ from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.external import External
 from cxr_jax.models.model import Model
 from cxr_jax.networks.restore import TrainedModels
-from cxr_jax.pipeline.config_checks import check_explain
+from cxr_jax.pipeline.config_checks import check_explain, check_ranges
 from cxr_jax.report import figures, tables
 from cxr_jax.types import Image
 
@@ -412,8 +412,8 @@ def test_a_new_map_is_accepted_by_the_checks_of_a_config(brightness_map):
     config.explain.paths = ("linear", "aligned")
     check_explain(config)
     config.explain.maps = ("latent", "darkness")
-    with pytest.raises(InputError, match="'darkness'; choose of .*brightness"):
-        check_explain(config)
+    with pytest.raises(InputError, match="has 'darkness'; each must be one of .*'brightness'"):
+        check_ranges(config)
 
 
 def test_a_new_map_is_made_scored_and_shown(

@@ -20,7 +20,7 @@ from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.paths import DIRECTIONS, PATHS, GivenInputs, Guide, Path, PathInputs, Walker
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.metrics import Bootstrap
-from cxr_jax.pipeline.config_checks import check_explain
+from cxr_jax.pipeline.config_checks import check_explain, check_ranges
 from cxr_jax.report import figures, tables
 
 N, K, NUM_ENDS = 5, 4, 2
@@ -375,8 +375,8 @@ def test_a_new_path_is_accepted_by_the_checks_of_a_config(half_path):
     config.evaluators.names = ("segmenter",)
     check_explain(config)
     config.explain.paths = ("linear", "halves")
-    with pytest.raises(InputError, match="'halves'; choose of .*half"):
-        check_explain(config)
+    with pytest.raises(InputError, match="has 'halves'; each must be one of .*'half'"):
+        check_ranges(config)
 
 
 def test_a_new_path_is_walked_and_scored(half_path, world):

@@ -107,17 +107,21 @@ def test_a_published_trunk_under_another_head(dense, tmp_path):
 
 
 REFUSED = {
-    "architecture": (dict(architecture="alexnet"), "architecture has no 'alexnet'.*resnet50"),
     "compact weights": (dict(architecture="compact", weights="w.pth"), "weights is for a publish"),
     "no file": (dict(weights="nowhere.pth"), "nowhere.pth cannot be read: No such file"),
     "untrained": (dict(num_steps=0), "num_steps is 0"),
     "half trained": (dict(num_steps=0, weights="w.pth", new_head=True), "num_steps is 0"),
     "output": (dict(convention=dict(positive_output=18)), "positive_output is 18.*0 to 17"),
-    "no output": (dict(convention=dict(positive_output=-1)), "positive_output is -1"),
-    "negative": (dict(convention=dict(negative_output=-2)), "negative_output is -2"),
+    "negative": (dict(convention=dict(negative_output=18)), "negative_output is 18"),
+    "itself": (dict(convention=dict(negative_output=8)), "positive_output and negative_output"),
     "black": (dict(convention=dict(black=(0.0, 1.0))), "black has 2 numbers for 1 channels"),
     "white": (dict(convention=dict(channels=3, white=(0.0, 1.0))), "white has 2 numbers for 3"),
-    "threshold": (dict(convention=dict(threshold=1.0)), "threshold is 1.0"),
+    "one grey": (dict(convention=dict(black=(1.0,), white=(1.0,))), "black and white are the same"),
+    "one grey in a channel": (
+        dict(convention=dict(channels=3, black=(0.0, 0.5, 0.0), white=(1.0, 0.5, 1.0))),
+        "black and white are the same",
+    ),
+    "too small": (dict(convention=dict(input_size=16)), "no feature map, or an empty one"),
 }
 
 

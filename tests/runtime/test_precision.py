@@ -30,7 +30,7 @@ from cxr_jax.networks.build import (
     make_segmenter,
 )
 from cxr_jax.networks.grading import Scale
-from cxr_jax.pipeline.config_checks import check_dtypes
+from cxr_jax.pipeline.config_checks import check_ranges
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.training import classifier, ema, encoder, gan, paper_gan
 from cxr_jax.training.gan_state import FrozenInputs, GanState, Optimizers
@@ -237,7 +237,7 @@ def test_a_step_goes_the_same_way(name, random_like):
 
 
 def test_large_experiments_compute_in_bfloat16_and_small_ones_do_not():
-    check_dtypes(covid.get_config())
+    check_ranges(covid.get_config())
     assert covid.get_config().gan.dtype == covid.get_config().classifier.dtype == "bfloat16"
     assert paper.get_config().gan.dtype == paper.get_config().judge.dtype == "bfloat16"
     small = covid.get_config("cpu"), covid.get_config("tiny"), paper.get_config("64")
@@ -249,12 +249,12 @@ def test_types_without_enough_range_are_refused():
     for name in ("judge", "gan"):
         config = base.get_config()
         config[name].dtype = "float16"
-        with pytest.raises(InputError, match=f"config.{name}.dtype is 'float16'; choose"):
-            check_dtypes(config)
+        with pytest.raises(InputError, match=f"config.{name}.dtype is 'float16'; it must be one"):
+            check_ranges(config)
     config = base.get_config()
     config.evaluators.robust.dtype = "float64"
     with pytest.raises(InputError, match="config.evaluators.robust.dtype"):
-        check_dtypes(config)
+        check_ranges(config)
 
 
 def test_films_are_explained_in_float32_whatever_the_networks_were_trained_in():

@@ -10,7 +10,8 @@ import pytest
 from cxr_jax.configs import base
 from cxr_jax.errors import InputError
 from cxr_jax.networks.grading import Scale
-from cxr_jax.pipeline.config_checks import check_weights
+from cxr_jax.pipeline import field_ranges
+from cxr_jax.pipeline.ranges import check_fields
 from cxr_jax.runtime import parallel
 from cxr_jax.training import gan, loss_terms
 from cxr_jax.training.loss_terms import TERMS, Grafts, StepAnswers, StepImages
@@ -116,6 +117,10 @@ def test_margin_error_by_hand():
 
 
 # The registry.
+
+
+def check_weights(weights) -> None:
+    check_fields(weights, field_ranges.get_gan()["weights"], "config.gan.weights")
 
 
 def test_terms_and_weights_have_the_same_names():
