@@ -150,6 +150,9 @@ class _Content(NamedTuple):
 def _read_zip(file: io.BufferedIOBase) -> _Content:
     """The content of a file of PyTorch 1.6 or later."""
     archive = zipfile.ZipFile(file)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+        # A few bytes may claim to be gigabytes; PyTorch never compresses.
+        raise ValueError("its parts are compressed")
     (root,) = [n.removesuffix("data.pkl") for n in archive.namelist() if n.endswith("/data.pkl")]
     unpickler = _Unpickler(io.BytesIO(archive.read(f"{root}data.pkl")))
     read = lambda storage: archive.read(f"{root}data/{storage.key}")
@@ -182,7 +185,7 @@ def _read_storages(
     """The bytes that an older file has behind its content."""
     stored = {}
     for key in _load_plain(file):
-        (count,) = np.frombuffer(file.read(8), "<i8")
+        (count,) = np.frombuffer(file.read(8), "<u8")
         stored[key] = file.read(int(count) * storages[key].dtype.itemsize)
     return stored
 
@@ -202,7 +205,8 @@ def _to_array(tensor: _Tensor, read: Callable[[_Storage], bytes]) -> np.ndarray:
 
 
 def _read_pickled(path: Path) -> Tensors:
-    with path.open("rb") as file:
+    # From memory no more can be read than is there, whatever length a file claims for its parts.
+    with io.BytesIO(path.read_bytes()) as file:
         read_file = _read_zip if zipfile.is_zipfile(file) else _read_legacy
         file.seek(0)
         content, read, unknown = read_file(file)
