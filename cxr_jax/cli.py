@@ -5,11 +5,12 @@ cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 """
 
 import argparse
+import contextlib
 import errno
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -175,13 +176,25 @@ def find_config(arg: str) -> str:
 def parse_flags(argv: Sequence[str]) -> list[str]:
     """Parses the command line; whatever is wrong with it becomes an `InputError`."""
     argv = [find_config(arg) for arg in argv]
-    try:
+    with told_in_one_line(argv, "--helpfull lists the flags"):
         rest = flags.FLAGS(argv)
         if _CONFIG.value is not None:
             _CONFIG.value.keys()  # a missing config file shows itself only when it is used
         return rest
+
+
+@contextlib.contextmanager
+def told_in_one_line(argv: Sequence[str], remedy: str) -> Iterator[None]:
+    """Makes an `InputError` of what is raised where flags and fields of a config are parsed.
+
+    Args:
+      argv: the command line.
+      remedy: what helps where a flag is wrong.
+    """
+    try:
+        yield
     except flags.Error as error:
-        raise InputError(f"{_last_line(error)}; --helpfull lists the flags") from error
+        raise InputError(f"{_last_line(error)}; {remedy}") from error
     except (AttributeError, KeyError) as error:
         name = re.search(r"\w+", str(error)).group()
         where = next((arg for arg in argv if arg.split("=")[0].endswith(f".{name}")), name)
@@ -194,7 +207,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def _last_line(error: Exception) -> str:
     """What an error says in the end; some carry a whole traceback before it."""
-    first, *others = str(error).strip().splitlines()
+    first, *others = str(error).strip().splitlines() or [type(error).__name__]
     return f"{first} {others[-1].strip()}" if others else first
 
 

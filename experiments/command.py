@@ -12,7 +12,7 @@ import ml_collections
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cxr_jax.cli import find_config
+from cxr_jax.cli import find_config, told_in_one_line
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.runtime.user_path import user_path
@@ -49,18 +49,10 @@ def load_config(file: str, overrides: Sequence[str] = ()) -> ml_collections.Conf
     values = flags.FlagValues()
     argv = ["experiments", find_config(f"--config={file}"), *overrides]
     config_flags.DEFINE_config_file("config", None, "", flag_values=values, sys_argv=argv)
-    try:
+    with told_in_one_line(argv, "--help lists the flags"):
         values(argv)
         values.config.keys()  # a missing file shows itself only when it is used
-    except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise InputError(f"{_one_line(error)}; configs/base.py has all fields") from error
     return values.config
-
-
-def _one_line(error: Exception) -> str:
-    """What an error says first and last; some carry a whole traceback between."""
-    first, *others = str(error).strip().splitlines() or [type(error).__name__]
-    return f"{first} {others[-1].strip()}" if others else first
 
 
 # 2. Flags.
@@ -104,10 +96,8 @@ def parse(study: Study, argv: Sequence[str]) -> Options:
     if incomplete := [arg for arg in overrides if "=" not in arg]:
         raise InputError(f"{incomplete[0]} needs =VALUE")
     values = define_flags(study)
-    try:
+    with told_in_one_line(argv, "--help lists the flags"):
         rest = values([study.name, *(arg for arg in argv if arg not in overrides)])
-    except flags.Error as error:
-        raise InputError(f"{_one_line(error)}; --help lists the flags") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; every option starts with --")
     if values.seeds is not None and study.seeds is None:
@@ -194,10 +184,8 @@ def _out_alone(name: str, argv: Sequence[str]) -> Path:
     """The folder of results that a command is given."""
     values = flags.FlagValues()
     flags.DEFINE_string("out", results.RESULTS, "Folder of the results.", flag_values=values)
-    try:
+    with told_in_one_line(argv, f"{name} takes --out alone"):
         rest = values([name, *argv])
-    except flags.Error as error:
-        raise InputError(f"{_one_line(error)}; {name} takes --out alone") from error
     if len(rest) > 1:
         raise InputError(f"unexpected argument {rest[1]!r}; {name} takes --out alone")
     return user_path(values.out)
