@@ -16,6 +16,7 @@ from cxr_jax.datasets.cxr_folder import make_builder
 from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey
 
 SIZE = 16
+MOST_OF_A_FILM = 10 * Image.MAX_IMAGE_PIXELS  # bytes: a film may have so many pixels
 
 # 1. Pictures.
 
@@ -83,7 +84,7 @@ def check_picture(data: bytes, suffix: str) -> None:
 
 @both_suites(quick=1000, thorough=6000)
 def test_pictures(num_examples):
-    explore(check_picture, num_examples, PICTURES, SUFFIXES)
+    explore(check_picture, num_examples, PICTURES, SUFFIXES, most_memory=MOST_OF_A_FILM)
 
 
 # 2. Folders and tables.
@@ -187,4 +188,4 @@ def check_folder(files: dict[str, bytes], skip: bool) -> None:
 
 @both_suites(quick=300, thorough=1500)
 def test_folders(num_examples):
-    explore(check_folder, num_examples, folders(), st.booleans())
+    explore(check_folder, num_examples, folders(), st.booleans(), most_memory=MOST_OF_A_FILM)

