@@ -6,7 +6,6 @@ cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 
 import argparse
 import contextlib
-import errno
 import logging
 import re
 import sys
@@ -29,7 +28,14 @@ from cxr_jax.pipeline.select import find_films
 from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.runtime.user_path import user_path
-from cxr_jax.runtime.workdir import check_workdir, claim_workdir, is_done, locked, log_to
+from cxr_jax.runtime.workdir import (
+    FULL_DISK,
+    check_workdir,
+    claim_workdir,
+    is_done,
+    locked,
+    log_to,
+)
 from cxr_jax.training import classifier, encoder, evaluators, gan
 
 logger = logging.getLogger(__name__)
@@ -46,7 +52,6 @@ BUILT_ON = {
     "encoder": ("classifier", "gan"),
     "explain": ("classifier", "gan", "encoder"),
 }
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 CONFIGS = Path(__file__).parent / "configs"
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -242,7 +247,7 @@ def export(argv: Sequence[str]) -> int:
     parser.add_argument("--workdir", required=True, help="of the finished run")
     parser.add_argument("--out", required=True, help="folder of the two files")
     given = parser.parse_args(argv)
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    quieten_orbax()
     out = user_path(given.out)
     export_run(load_run(user_path(given.workdir)), out)
     print(f"written to {out}; cxr_jax.load({str(out)!r}) explains films by it")

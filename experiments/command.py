@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
-from cxr_jax.cli import find_config, told_in_one_line
+from cxr_jax.cli import find_config, quieten_orbax, told_in_one_line
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.runtime.user_path import user_path
@@ -158,7 +158,7 @@ def main(
     """
     commands = commands or {}
     flags.FLAGS.mark_as_parsed()  # nothing is asked of absl's own flags
-    logging.set_verbosity(logging.WARNING)  # Orbax narrates every load
+    quieten_orbax()
     name, *rest = argv or ["--help"]
     if name in HELP:
         print(usage(program, studies, commands))

@@ -13,9 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base
+from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.paths import Guide
@@ -372,3 +374,12 @@ def make_square_explainer(**fields) -> Explainer:
         reasons={"segmenter": "none", "regressor": "none"},
     )
     return Explainer(**plain | fields)
+
+
+def refused(check, *arguments) -> str:
+    """The one line by which a check refuses its arguments."""
+    with pytest.raises(InputError) as raised:
+        check(*arguments)
+    text = str(raised.value)
+    assert "\n" not in text and len(text) < 700
+    return text

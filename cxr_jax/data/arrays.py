@@ -244,14 +244,12 @@ def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBu
 @contextlib.contextmanager
 def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
     """Waits until no other process prepares the data set: of two, one would find it written."""
-    cache = str(builder.data_dir_root)
-    if (
-        builder.data_path.exists() or "://" in cache
-    ):  # there is nothing to do, or there are no locks
+    cache = Path(builder.data_dir_root)
+    if builder.data_path.exists():
         yield
         return
-    Path(cache).mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(Path(cache) / f"{builder.name}.lock")
+    cache.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(cache / f"{builder.name}.lock")
     try:
         held = lock.acquire(timeout=0)
     except filelock.Timeout:

@@ -8,32 +8,33 @@ evidence of its own, but exchanged for those of one counterfactual, the same for
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from cxr_jax import metrics
+from cxr_jax.evaluate.scores import LEAST_MOVE
 from cxr_jax.metrics import Bootstrap
 
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)  # of the picture that are exchanged
 COUNTERFACTUAL = "linear"  # the path at whose stop the other pixels are from
-LEAST_MOVE = 0.05  # of the class gap; where the counterfactual moves less, nothing is asked
 
 # Images in [-1, 1] to margins [N].
 Ask = Callable[[np.ndarray], np.ndarray]
 
 
-def first_pixels(
-    saliency: Float[np.ndarray, "n h w 1"], share: float
-) -> Bool[np.ndarray, "n h w 1"]:
-    """The share of each picture that a map, never negative, puts first.
+def rank_pixels(saliency: Float[np.ndarray, "n h w 1"]) -> Int[np.ndarray, "n h w 1"]:
+    """The place of each pixel in the order of a map, never negative: 0 of the largest.
 
     Equal pixels are taken in an order that is drawn once, since their own would be top to bottom.
     """
     flat = saliency.reshape(len(saliency), -1)
     drawn = np.random.Generator(np.random.Philox(0)).permutation(flat.shape[1])
     order = drawn[np.argsort(-flat[:, drawn], axis=1, kind="stable")]
-    picked = np.zeros(flat.shape, bool)
-    np.put_along_axis(picked, order[:, : round(share * flat.shape[1])], True, axis=1)
-    return picked.reshape(saliency.shape)
+    return np.argsort(order, axis=1).reshape(saliency.shape)
+
+
+def first_pixels(places: Int[np.ndarray, "n h w 1"], share: float) -> Bool[np.ndarray, "n h w 1"]:
+    """The share of each picture that comes first by `rank_pixels`."""
+    return places < round(share * places[0].size)
 
 
 def score(
@@ -41,13 +42,14 @@ def score(
     image: Float[np.ndarray, "n h w 1"],
     other: Float[np.ndarray, "n h w 1"],
     *,
-    saliency: Float[np.ndarray, "n h w 1"],
+    maps: Mapping[str, Int[np.ndarray, "n h w 1"]],
     least_move: float,
-) -> dict[str, np.ndarray]:
-    """Of one map and one classifier, film by film [n]; NaN where `other` hardly moves it.
+) -> dict[str, dict[str, np.ndarray]]:
+    """Of one classifier, by name of a map, film by film [n]; NaN where `other` hardly moves it.
 
     Args:
       other: the counterfactuals.
+      maps: of `rank_pixels`.
       least_move: in logits.
 
     Returns:
@@ -58,15 +60,19 @@ def score(
     start = ask(other)
     move = ask(image) - start
     move = np.where(move > least_move, move, np.nan)
-    kept = {"deletion": [], "insertion": []}
-    for share in SHARES:
-        picked = first_pixels(saliency, share)
-        for name, film in (
-            ("deletion", np.where(picked, other, image)),
-            ("insertion", np.where(picked, image, other)),
-        ):
-            kept[name].append((ask(film) - start) / move)
-    return {name: np.mean(values, axis=0) for name, values in kept.items()}
+
+    def kept(places: np.ndarray, there: np.ndarray, elsewhere: np.ndarray) -> np.ndarray:
+        picked = (first_pixels(places, share) for share in SHARES)
+        margins = [ask(np.where(pixels, there, elsewhere)) for pixels in picked]
+        return ((np.array(margins) - start) / move).mean(axis=0)
+
+    return {
+        name: {
+            "deletion": kept(places, there=other, elsewhere=image),
+            "insertion": kept(places, there=image, elsewhere=other),
+        }
+        for name, places in maps.items()
+    }
 
 
 def score_maps(
@@ -81,16 +87,13 @@ def score_maps(
     Args:
       asked: by name, a classifier and its class gap.
     """
-    return {
-        name: {
-            f"{metric}_{classifier}": values
-            for classifier, (ask, gap) in asked.items()
-            for metric, values in score(
-                ask, image, other, saliency=np.abs(saliency), least_move=LEAST_MOVE * gap
-            ).items()
-        }
-        for name, saliency in maps.items()
-    }
+    places = {name: rank_pixels(np.abs(saliency)) for name, saliency in maps.items()}
+    table = {name: {} for name in maps}
+    for classifier, (ask, gap) in asked.items():
+        scored = score(ask, image, other, maps=places, least_move=LEAST_MOVE * gap)
+        for name, each in scored.items():
+            table[name] |= {f"{metric}_{classifier}": values for metric, values in each.items()}
+    return table
 
 
 def summarise(each: Mapping[str, Mapping[str, np.ndarray]], bootstrap: Bootstrap) -> dict:

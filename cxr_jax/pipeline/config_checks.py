@@ -58,15 +58,13 @@ def check_folder(section: ml_collections.ConfigDict) -> None:
 
 def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: Arrays) -> None:
     """Raises `InputError` if there are fewer training films than one batch of these tasks has."""
+    known = {name: train[name] for name in ("label", "patient_id") if name in train}
     rows = {}
-    if "classifier" in tasks:
-        for name in ("classifier", "judge"):
-            if config[name].num_steps and not config[name].module:
-                rows[name] = len(pick_patients(train, config[name].patients)["image"])
-    if "gan" in tasks:
-        rows["gan"] = len(train["image"])
-    if "encoder" in tasks and config.gan.objective == "ours":
-        rows["encoder"] = len(train["image"])
+    for name, section, _ in _taught(config, tasks):
+        if name in ("gan", "encoder"):
+            rows[name] = len(train["label"])
+        elif name in ("classifier", "judge") and section.num_steps and not section.module:
+            rows[name] = len(pick_patients(known, section.patients)["label"])
     too_large = [name for name in rows if config[name].batch_size > rows[name]]
     if not too_large:
         return

@@ -19,6 +19,7 @@ from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
 
 DONE = "done.json"
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 MAY_CHANGE = ("evaluators.names", "data.dir", "data.cache_dir")
 
 
@@ -51,7 +52,7 @@ def check_workdir(workdir: Path, config: ml_collections.ConfigDict) -> None:
             check_same_experiment(workdir, stored, config.to_dict())
         (workdir / "run.log").touch()
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL_DISK:
             raise
         raise InputError(
             f"work directory {workdir} cannot be written ({error.strerror}); "

@@ -41,24 +41,12 @@ class CxrFolderConfig(tfds.core.BuilderConfig):
     Attributes:
       folder: the user's folder. Not part of the name: the same contents elsewhere are the same.
       digest: SHA-256 over the names and bytes of the files used.
-      size: side of the squares in pixels.
-      positive_class: name of the class folder with label 1.
-      negative_classes: names of those with label 0; empty: all other folders.
-      split_column: the metadata's column with the split; "" splits by patient.
-      skip_unreadable: leave unreadable films out, and report them, instead of raising.
-      square: "crop" the centre square or "pad" with black.
-      bits: of the detector, for films of more than 8; 0: decided for each source, see `depth`.
+      reading: how.
     """
 
     folder: str
     digest: str
-    size: int
-    positive_class: str
-    negative_classes: tuple[str, ...]
-    split_column: str
-    skip_unreadable: bool
-    square: str
-    bits: int
+    reading: Reading
 
 
 def make_config(
@@ -80,17 +68,18 @@ def make_config(
     if bits and not 8 <= bits <= 16:
         raise InputError(f"bits={bits}: a detector has 8 to 16 bits; 0 reads them off the films")
     folder, negative_classes = Path(folder).expanduser(), tuple(negative_classes)
-    fields = {
-        "digest": content_digest(folder, positive_class, negative_classes),
-        "size": size,
-        "positive_class": positive_class,
-        "negative_classes": negative_classes,
-        "split_column": split_column,
-        "skip_unreadable": skip_unreadable,
-        "square": square,
-        "bits": bits,
-    }
-    return CxrFolderConfig(name=_config_name(fields), folder=str(folder), **fields)
+    reading = Reading(
+        size=size,
+        positive_class=positive_class,
+        negative_classes=negative_classes,
+        split_column=split_column,
+        skip_unreadable=skip_unreadable,
+        square=square,
+        bits=bits,
+    )
+    digest = content_digest(folder, positive_class, negative_classes)
+    name = _config_name({"digest": digest, **dataclasses.asdict(reading)})
+    return CxrFolderConfig(name=name, folder=str(folder), digest=digest, reading=reading)
 
 
 def make_builder(folder: str | Path, data_dir: str | Path, **fields) -> "Builder":
@@ -132,10 +121,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         finally:
             self._contents = None
         config = self.builder_config
-        log_report(config.folder, self.report, split_column=config.split_column)
+        log_report(config.folder, self.report, split_column=config.reading.split_column)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        shape = (self.builder_config.size, self.builder_config.size, 1)
+        shape = (self.builder_config.reading.size, self.builder_config.reading.size, 1)
         features = {
             "image": tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="png"),
             "label": tfds.features.ClassLabel(names=["negative", "positive"]),
@@ -154,9 +143,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _read_contents(self) -> FolderContents:
         config = self.builder_config
-        fields = [field.name for field in dataclasses.fields(Reading)]
-        reading = Reading(**{name: getattr(config, name) for name in fields})
-        return read_contents(Path(config.folder), reading, config.digest)
+        return read_contents(Path(config.folder), config.reading, config.digest)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         del dl_manager  # nothing is downloaded
@@ -167,7 +154,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, films: Sequence[tuple[Film, Square]]
     ) -> Iterator[tuple[str, dict]]:
-        size = self.builder_config.size
+        size = self.builder_config.reading.size
         no_mask = encode_png(Image.new("L", (size, size), 0))
         for film, square in films:
             # Bytes, since NumPy arrays would make TFDS encode them with TensorFlow.

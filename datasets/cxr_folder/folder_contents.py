@@ -25,12 +25,12 @@ from cxr_jax.datasets.cxr_folder.folder_report import make_report
 from cxr_jax.datasets.cxr_folder.image_files import (
     fit_film,
     fit_lung_mask,
-    load_lung_mask,
     read_grey,
+    read_lung_mask,
     read_range,
 )
 from cxr_jax.datasets.cxr_folder.metadata import read_films
-from cxr_jax.datasets.cxr_folder.splits import SPLITS, Film, assign_splits, check_splits
+from cxr_jax.datasets.cxr_folder.splits import SPLITS, Film, assign_splits, by_source, check_splits
 from cxr_jax.errors import InputError
 
 _MOST = 0.5  # of a class's films: if more are none, its folder is no class
@@ -38,7 +38,17 @@ _MOST = 0.5  # of a class's films: if more are none, its folder is no class
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a folder is read; see `CxrFolderConfig`."""
+    """How a folder is read.
+
+    Attributes:
+      size: side of the squares in pixels.
+      positive_class: name of the class folder with label 1.
+      negative_classes: names of those with label 0; empty: all other folders.
+      split_column: the metadata's column with the split; "" splits by patient.
+      skip_unreadable: leave unreadable films out, and report them, instead of raising.
+      square: "crop" the centre square or "pad" with black.
+      bits: of the detector, for films of more than 8; 0: decided for each source, see `depth`.
+    """
 
     size: int
     positive_class: str
@@ -136,12 +146,8 @@ def _choose_scales(
     """Returns {filename: scale} of the deep films: one scale for each source."""
     if bits:
         return dict.fromkeys(ranges, bits_scale(bits))
-    by_source = collections.defaultdict(dict)
-    for film in films:
-        if film.filename in ranges:
-            by_source[film.source][film.filename] = ranges[film.filename]
     scales = {}
-    for source, of_source in by_source.items():
+    for source, of_source in by_source(films, ranges).items():
         where = f"{folder}, source {source!r}" if source else str(folder)
         scales |= dict.fromkeys(of_source, source_scale(of_source, where))
     return scales
@@ -202,7 +208,7 @@ def _make_square(
     size, square = reading.size, reading.square
     lung_mask, lung_share, notes = None, 0.0, []
     if name in listing.lung_masks:
-        full_mask = load_lung_mask(listing.lung_mask_path(name), film.size)
+        full_mask = read_lung_mask(listing.lung_mask_path(name), film.size)
         notes = ["parts"] * full_mask.has_parts + ["resized"] * full_mask.is_resized
         fitted_mask = fit_lung_mask(full_mask.image, size, square)
         lung_mask, lung_share = encode_png(fitted_mask), float(np.asarray(fitted_mask).mean() / 255)

@@ -16,7 +16,7 @@ from cxr_jax.datasets.cxr_folder.depth import (
 from cxr_jax.datasets.cxr_folder.film_checks import find_negatives
 from cxr_jax.datasets.cxr_folder.folder_listing import FolderListing
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
-from cxr_jax.datasets.cxr_folder.splits import Film, count_films
+from cxr_jax.datasets.cxr_folder.splits import Film, by_source, count_films
 
 logger = logging.getLogger(__name__)
 
@@ -124,12 +124,8 @@ def _count_joined(films: Sequence[Film]) -> int:
 def _describe_depth(
     films: Sequence[Film], ranges: Mapping[str, ValueRange], scales: Mapping[str, Scale]
 ) -> list[dict]:
-    by_source = collections.defaultdict(dict)
-    for film in films:
-        if film.filename in ranges:
-            by_source[film.source][film.filename] = ranges[film.filename]
     described = []
-    for source, of_source in sorted(by_source.items()):
+    for source, of_source in sorted(by_source(films, ranges).items()):
         scale, (darkest, brightest) = scales[next(iter(of_source))], extremes(of_source)
         described.append(
             {

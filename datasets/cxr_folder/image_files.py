@@ -83,12 +83,7 @@ class LungMask:
     is_resized: bool
 
 
-def read_lung_mask(path: Path, film_size: tuple[int, int]) -> Image.Image:
-    """The picture of `load_lung_mask`."""
-    return load_lung_mask(path, film_size).image
-
-
-def load_lung_mask(path: Path, film_size: tuple[int, int]) -> LungMask:
+def read_lung_mask(path: Path, film_size: tuple[int, int]) -> LungMask:
     """Reads a lung mask for a film of (width, height) pixels.
 
     Of a few grey values every one above zero is lung, so that 0/1, 0/255, 0/1/2 and 0/127/255 mean

@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -14,6 +15,8 @@ from cxr_jax.errors import InputError
 SPLITS = ("train", "validation", "test")
 VALIDATION_FRACTION = 0.1  # of the patients of each class; the rest (0.7) trains
 TEST_FRACTION = 0.2
+
+Known = TypeVar("Known")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +95,15 @@ def check_splits(films: Sequence[Film], where: str, positive_class: str) -> None
                     "give at least 3 patients of each (or split_column='', to split by patient)"
                 )
     _check_no_overlap(films, where)
+
+
+def by_source(films: Iterable[Film], known: Mapping[str, Known]) -> dict[str, dict[str, Known]]:
+    """What is known of films by their names, as {source: {film: what}}."""
+    found: dict[str, dict[str, Known]] = collections.defaultdict(dict)
+    for film in films:
+        if film.filename in known:
+            found[film.source][film.filename] = known[film.filename]
+    return found
 
 
 def count_films(films: Iterable[Film]) -> dict[str, dict[str, int]]:

@@ -273,7 +273,7 @@ def test_decompression_bomb_is_refused(tmp_path, monkeypatch, times_limit):
 def test_lung_mask_means_the_same_at_every_depth(tmp_path, lung):
     mask = np.zeros((32, 32), np.uint16 if lung > 255 else np.uint8)
     mask[8:24, 4:12] = lung
-    full = read_lung_mask(save(tmp_path / "m.png", mask), (32, 32))
+    full = read_lung_mask(save(tmp_path / "m.png", mask), (32, 32)).image
     small = np.asarray(fit_lung_mask(full, 16))
     expected = np.zeros((16, 16), np.uint8)
     expected[4:12, 2:6] = 255

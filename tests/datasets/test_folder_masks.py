@@ -38,7 +38,7 @@ def mask_of(left: int, right: int, dtype=np.uint8) -> np.ndarray:
 @pytest.mark.parametrize("values", [(1, 1), (1, 2), (127, 255), (255, 128), (76, 150), (3, 4)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_each_value_above_zero_is_lung(tmp_path, values, dtype):
-    mask = read_lung_mask(save(tmp_path / "m.png", mask_of(*values, dtype)), (32, 32))
+    mask = read_lung_mask(save(tmp_path / "m.png", mask_of(*values, dtype)), (32, 32)).image
     np.testing.assert_array_equal(np.asarray(mask), mask_of(255, 255))
 
 
@@ -46,7 +46,7 @@ def test_each_value_above_zero_is_lung(tmp_path, values, dtype):
 def test_what_jpeg_adds_is_no_lung(tmp_path, values):
     """On edges inside JPEG's blocks of 8 pixels, where it rings furthest."""
     large = np.roll(np.kron(mask_of(*values), np.ones((8, 8), np.uint8)), 3, axis=(0, 1))
-    mask = read_lung_mask(save(tmp_path / "m.jpg", large, quality=50), (256, 256))
+    mask = read_lung_mask(save(tmp_path / "m.jpg", large, quality=50), (256, 256)).image
     wrong = (np.asarray(mask) > 0) != (large > 0)
     assert wrong.mean() < 0.002
 
@@ -58,7 +58,7 @@ def test_what_jpeg_adds_is_no_lung(tmp_path, values):
 def test_a_mask_of_another_size_is_brought_to_its_films(tmp_path, size):
     path = tmp_path / "m.png"
     Image.fromarray(mask_of(1, 2)).resize(size, Image.Resampling.NEAREST).save(path)
-    mask = read_lung_mask(path, (32, 32))
+    mask = read_lung_mask(path, (32, 32)).image
     assert mask.size == (32, 32)
     wrong = np.asarray(mask) != mask_of(255, 255)
     assert wrong.mean() < (0.07 if size == (299, 299) else 0.001)
@@ -71,7 +71,7 @@ def test_a_mask_of_another_shape_is_refused(tmp_path, size, fits):
     path = tmp_path / "m.png"
     Image.fromarray(mask_of(1, 2)).resize(size, Image.Resampling.NEAREST).save(path)
     if fits:
-        assert read_lung_mask(path, (200, 200)).size == (200, 200)
+        assert read_lung_mask(path, (200, 200)).image.size == (200, 200)
         return
     with pytest.raises(InputError) as error:
         read_lung_mask(path, (200, 200))

@@ -13,8 +13,9 @@ def ask(image: np.ndarray) -> np.ndarray:
     return (WEIGHT * image).sum(axis=(1, 2, 3))
 
 
-def picture(*pixels: float) -> np.ndarray:
-    return np.array(pixels, float).reshape(1, 1, len(pixels), 1)
+def score(image: np.ndarray, other: np.ndarray, saliency: np.ndarray) -> dict[str, np.ndarray]:
+    maps = {"map": deletion.rank_pixels(saliency)}
+    return deletion.score(ask, image, other, maps=maps, least_move=0.1)["map"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +27,14 @@ FILM, OTHER = np.ones((1, 1, 10, 1)), np.zeros((1, 1, 10, 1))
 
 
 def test_the_pixels_that_carry_the_answer():
-    found = deletion.score(ask, FILM, OTHER, saliency=WEIGHT, least_move=0.1)
+    found = score(FILM, OTHER, WEIGHT)
     # Of 8, what is left without 4, and without 6; and what these are alone.
     assert found["deletion"] == pytest.approx([(4 / 8 + 2 / 8) / 2])
     assert found["insertion"] == pytest.approx([(4 / 8 + 6 / 8) / 2])
 
 
 def test_pixels_that_carry_nothing():
-    found = deletion.score(ask, FILM, OTHER, saliency=WEIGHT[:, :, ::-1], least_move=0.1)
+    found = score(FILM, OTHER, WEIGHT[:, :, ::-1])
     assert found["deletion"] == pytest.approx([1.0])
     assert found["insertion"] == pytest.approx([0.0])
 
@@ -42,17 +43,16 @@ def test_a_counterfactual_that_moves_nothing_says_nothing():
     still = FILM.copy()
     still[..., 9, :] = 0  # a pixel without weight
     films, others = np.concatenate([FILM, FILM]), np.concatenate([OTHER, still])
-    found = deletion.score(
-        ask, films, others, saliency=np.concatenate([WEIGHT] * 2), least_move=0.1
-    )
+    found = score(films, others, np.concatenate([WEIGHT] * 2))
     assert np.isfinite(found["deletion"]).tolist() == [True, False]
     assert np.isnan(found["insertion"][1])
 
 
 def test_the_first_pixels_are_as_many_as_asked_and_none_is_before_a_larger_one():
     saliency = np.random.default_rng(0).random((3, 8, 8, 1))
+    places = deletion.rank_pixels(saliency)
     for share in (1 / 64, 0.25, 0.5):
-        picked = deletion.first_pixels(saliency, share)
+        picked = deletion.first_pixels(places, share)
         assert (picked.sum(axis=(1, 2, 3)) == round(share * 64)).all()
         for one, map_ in zip(picked, saliency, strict=True):
             assert map_[one].min() > map_[~one].max()
@@ -60,7 +60,7 @@ def test_the_first_pixels_are_as_many_as_asked_and_none_is_before_a_larger_one()
 
 def test_equal_pixels_are_not_taken_from_the_top():
     flat = np.zeros((2, 20, 20, 1))
-    picked = deletion.first_pixels(flat, 0.5)
+    picked = deletion.first_pixels(deletion.rank_pixels(flat), 0.5)
     assert 0.3 < picked[0, :10].mean() < 0.7
     np.testing.assert_array_equal(picked[0], picked[1])
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import refused
 
 from cxr_jax.configs import base, paper, phantom
 from cxr_jax.data.arrays import patient_half
-from cxr_jax.errors import InputError
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
 from cxr_jax.pipeline import config_checks
@@ -22,14 +22,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def config():
     return base.get_config()
-
-
-def refused(check, *arguments) -> str:
-    with pytest.raises(InputError) as raised:
-        check(*arguments)
-    text = str(raised.value)
-    assert "\n" not in text and len(text) < 700
-    return text
 
 
 def set_field(config, name: str, value) -> None:
@@ -81,6 +73,7 @@ def test_bits_of_a_detector(config, bits):
 def some_films(number: int) -> dict[str, np.ndarray]:
     return {
         "image": np.zeros((number, 2, 2, 1), np.uint8),
+        "label": np.zeros(number, np.int64),
         "patient_id": np.array([str(i).encode() for i in range(number)]),
     }
 

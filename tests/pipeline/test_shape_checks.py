@@ -1,23 +1,15 @@
 """Networks that cannot be made, or not joined, are refused by the fields that they are made of."""
 
 import pytest
+from builders import refused
 
 from cxr_jax.configs import paper, phantom
-from cxr_jax.errors import InputError
 from cxr_jax.pipeline import shape_checks
 
 
 @pytest.fixture
 def config():
     return phantom.get_config("tiny")
-
-
-def refused(check, *arguments) -> str:
-    with pytest.raises(InputError) as raised:
-        check(*arguments)
-    text = str(raised.value)
-    assert "\n" not in text and len(text) < 700
-    return text
 
 
 # The generator draws at 1/4 of the size after three maps, and doubles it twice: films of 64 pixels
