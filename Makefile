@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 .PHONY: run demo test test-all tpu-check docs lint format
 
-run: .venv/.installed  ## The phantom experiment, end to end; about half an hour on two cores
+run: .venv/.installed  ## The phantom experiment, end to end; 25 minutes on two cores
 	$(BIN)/python main.py --config=configs/phantom.py --workdir=$(WORKDIR)
 	@echo "Figures: $(WORKDIR)/explain/figures/    Numbers: $(WORKDIR)/explain/metrics.json"
 
