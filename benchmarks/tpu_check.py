@@ -22,6 +22,7 @@ import ml_collections
 from jax.experimental import topologies
 
 from benchmarks import hlo, steps
+from cxr_jax.errors import InputError
 from experiments import command, markdown
 from experiments.study import Flag, Options, Study
 
@@ -29,6 +30,8 @@ CONFIGS = ("phantom:full", "covid", "paper")
 
 # The smallest topology there is has four chips; the first of them is a machine of one.
 TOPOLOGIES = {1: "v5e:2x2", 8: "v5e:2x4", 256: "v5e:16x16"}
+
+EFFORT = "jax_exec_time_optimization_effort"  # an option of JAX until 0.11
 
 # A v5e chip as Google publishes it: bfloat16 operations and bytes a second, bytes of memory, bytes
 # a second to the other chips (1,600 Gbit/s).
@@ -89,7 +92,24 @@ def link_seconds(found: Mapping[str, hlo.Collective], chips: int) -> float:
     return 2 * (chips - 1) / chips * sum(each.bytes for each in found.values()) / LINK_BYTES
 
 
-def check(config: ml_collections.ConfigDict, name: str, chips: int, *, known: Mapping) -> dict:
+def set_effort(effort: float) -> None:
+    """Tells the compiler how hard to try.
+
+    Raises:
+      InputError: if this JAX cannot tell it: 0.12 has dropped the option.
+    """
+    if hasattr(jax.config, EFFORT):
+        jax.config.update(EFFORT, effort)
+    elif effort != 0:
+        raise InputError(
+            f"--effort={effort:g}: JAX {jax.__version__} cannot set the compiler's effort; "
+            "pass --effort=0, which takes many hours, or install jax<0.12"
+        )
+
+
+def check(
+    config: ml_collections.ConfigDict, name: str, chips: int, *, effort: float, known: Mapping
+) -> dict:
     """One row: compiles a step, unless the row `known` is of the very same program."""
     step = steps.STEPS[name](config, chips_of(chips))
     lowered = step.lower(chips)
@@ -98,7 +118,7 @@ def check(config: ml_collections.ConfigDict, name: str, chips: int, *, known: Ma
     row = {
         "program": hashlib.sha256(program.encode()).hexdigest()[:16],
         "compiler": compiler(),
-        "effort": jax.config.jax_exec_time_optimization_effort,
+        "effort": effort,
     }
     if all(name in known and known[name] == value for name, value in row.items()):
         return dict(known) | loops
@@ -219,7 +239,7 @@ def run(options: Options) -> Iterator[list[Mapping]]:
     """Compiles what is missing; the rows so far."""
     use_absent_chips()
     effort, chosen = options.own["effort"], options.own["steps"]
-    jax.config.update("jax_exec_time_optimization_effort", effort)
+    set_effort(effort)
     rows = {(row["config"], row["step"], row["chips"]): row for row in options.known or []}
     asked = []
     for name, config in configs(options).items():
@@ -228,7 +248,7 @@ def run(options: Options) -> Iterator[list[Mapping]]:
             for chips in map(int, options.own["chips"]):
                 key = name, step, chips
                 row = dict(config=name, step=step, chips=chips)
-                rows[key] = row | check(config, step, chips, known=rows.get(key, {}))
+                rows[key] = row | check(config, step, chips, effort=effort, known=rows.get(key, {}))
                 asked.append(rows[key])
                 print(" | ".join(cells(rows[key])), flush=True)
                 yield in_order(rows)

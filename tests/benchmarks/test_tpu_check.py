@@ -10,6 +10,7 @@ import pytest
 from benchmarks import hlo, steps, tpu_check
 from benchmarks.hlo import Collective
 from cxr_jax.configs import base
+from cxr_jax.errors import InputError
 from experiments.command import parse
 from experiments.results import measured_now, write
 
@@ -168,9 +169,27 @@ def check(monkeypatch, tmp_path, tiny_config):
         stored = json.loads((tmp_path / "tpu_check.json").read_text())
         return status, stored["results"], compiled
 
-    effort = jax.config.jax_exec_time_optimization_effort
-    yield run
-    jax.config.update("jax_exec_time_optimization_effort", effort)
+    monkeypatch.setattr(tpu_check, "set_effort", lambda effort: None)
+    return run
+
+
+@pytest.mark.skipif(
+    not hasattr(jax.config, tpu_check.EFFORT), reason="this JAX cannot set the effort"
+)
+def test_the_compiler_is_told_how_hard_to_try():
+    before = getattr(jax.config, tpu_check.EFFORT)
+    tpu_check.set_effort(-0.25)
+    try:
+        assert getattr(jax.config, tpu_check.EFFORT) == -0.25
+    finally:
+        tpu_check.set_effort(before)
+
+
+def test_a_jax_that_cannot_be_told_says_so(monkeypatch):
+    monkeypatch.setattr(tpu_check, "EFFORT", "jax_no_such_option")
+    tpu_check.set_effort(0.0)
+    with pytest.raises(InputError, match="jax<0.12"):
+        tpu_check.set_effort(-0.5)
 
 
 def test_the_results_are_marked_as_estimates_and_not_made_twice(check, tmp_path):

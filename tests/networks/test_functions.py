@@ -122,8 +122,9 @@ def test_arrays_of_a_mesh_can_be_closed_over(name, restored):
     np.testing.assert_array_equal(gradient(function), np.full((9, SIZE, SIZE, 1), 3.0))
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX 0.12 takes such arrays itself")
 def test_without_that_they_could_not(restored):
-    """Should this fail with a later JAX, `load_function` can leave arrays where they are."""
+    """Once no JAX of requirements.txt fails here, `load_function` can leave arrays alone."""
     with pytest.raises(ValueError, match="mesh"):
         gradient(restored.by_dictionary)
 

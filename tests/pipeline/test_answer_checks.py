@@ -2,6 +2,7 @@
 
 import sys
 
+import jax
 import numpy as np
 import pytest
 from builders import write_safetensors
@@ -86,6 +87,7 @@ held = types.SimpleNamespace(weights=weights)
 """
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX 0.12 takes such arrays")
 def test_a_function_that_fails_only_when_it_is_mapped(config, films, tmp_path):
     """Its arrays lie on a mesh, hidden from `load_function`; the check of configs has passed it."""
     config = config(HIDDEN)

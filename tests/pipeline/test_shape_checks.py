@@ -1,5 +1,6 @@
 """Networks that cannot be made, or not joined, are refused by the fields that they are made of."""
 
+import jax
 import pytest
 from builders import refused
 
@@ -11,6 +12,11 @@ from cxr_jax.pipeline import shape_checks
 def config():
     return phantom.get_config("tiny")
 
+
+# A layer of no channels is refused by JAX below 0.12, and by us where JAX makes it.
+NOTHING_LEFT = (
+    "no network fits them" if jax.__version_info__ < (0, 12) else "would be given nothing"
+)
 
 # The generator draws at 1/4 of the size after three maps, and doubles it twice: films of 64 pixels
 # want three maps of z_structure, and an encoder of as many levels, from 1/2 to 1/16.
@@ -47,7 +53,7 @@ def test_networks_that_fit(config, fields):
         (dict(encoder_widths=(16, 32, 64, 96, 96)), "encoder", "components of z_structure"),
         (dict(z_class_channels=(4, 2, 1)), "encoder", "finds 768 components of z_class"),
         (dict(discriminator_widths=(16,)), "discriminator", "no network fits them"),
-        (dict(discriminator_widths=(1, 1)), "discriminator", "no network fits them"),
+        (dict(discriminator_widths=(1, 1)), "discriminator", NOTHING_LEFT),
         (dict(critic_widths=(8,) * 6), "critic", "no network fits them"),
     ],
 )
