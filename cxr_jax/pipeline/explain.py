@@ -120,27 +120,33 @@ def explain_test(
     )
 
 
-def healthy_films(explainer: Explainer, train: Arrays, seed: int) -> np.ndarray:
-    """Some training films that f calls negative [n, h, w, 1] in [-1, 1].
+def healthy_films(explainer: Explainer, train: Arrays, *, count: int, seed: int) -> np.ndarray:
+    """At most `count` training films that f calls negative [n, h, w, 1] in [-1, 1].
 
     Raises:
       InputError: if f calls none so.
     """
     shuffle = np.random.Generator(np.random.Philox(seed)).permutation
-    rows = shuffle(len(train["image"]))[: 2 * NUM_HEALTHY]
+    rows = shuffle(len(train["image"]))[: 2 * count]
     margin, _ = explainer.margins(train["image"][rows])
-    rows = rows[margin <= 0][:NUM_HEALTHY]
+    rows = rows[margin <= 0][:count]
     if len(rows) == 0:
         raise InputError("the classifier calls no training film negative: see its test figures")
     return to_unit_range(train["image"][rows])
 
 
 def map_inputs(
-    explainer: Explainer, group: Group, calibration: Calibration, *, train: Arrays, seed: int
+    explainer: Explainer,
+    group: Group,
+    calibration: Calibration,
+    *,
+    train: Arrays,
+    seed: int,
+    num_healthy: int = NUM_HEALTHY,
 ) -> MapInputs:
     """What maps of the positives are made of."""
     return MapInputs(
-        healthy=healthy_films(explainer, train, seed),
+        healthy=healthy_films(explainer, train, count=num_healthy, seed=seed),
         seed=seed,
         films=group.films,
         truth=group.truth,

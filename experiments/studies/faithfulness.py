@@ -103,7 +103,15 @@ def see(
     group, coverage = walk_positives(
         explainer, splits[split], calibration, count=count, gate=section.gate_margin
     )
-    inputs = map_inputs(explainer, group, calibration, train=splits["train"], seed=config.seed)
+    train = splits["train"]
+    inputs = map_inputs(  # a rival that learns from healthy films is given all of them
+        explainer,
+        group,
+        calibration,
+        train=train,
+        seed=config.seed,
+        num_healthy=len(train["image"]),
+    )
     names = [name for name in section.maps if name not in FURTHER]  # those are made below
     plain = maps.make_maps(inputs, names, explainer.traced_maps)
     plain[PRODUCT] = np.abs(plain["healthy_subspace"]) * plain["expected_gradients"].clip(0)
