@@ -3,6 +3,7 @@
 import importlib.metadata
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 # Phantoms are drawn by products of small matrices, over which OpenBLAS's threads take turns at
 # waiting. Read when NumPy is imported: by xdist's workers, and processes that a test starts.
@@ -51,6 +52,17 @@ def compilation_cache(tmp_path_factory):
     directory.mkdir(exist_ok=True)
     jax.config.update("jax_compilation_cache_dir", str(directory))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+MOST_MAPPINGS = 30_000  # of memory; Linux gives a process 65,530, and XLA aborts it for one more
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """A file's programs are forgotten once they are many: each holds hundreds of mappings."""
+    yield
+    if len(Path("/proc/self/maps").read_bytes().splitlines()) > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,13 @@ SOME_ARE_SLOW = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def forget_programs():
+    """Two dozen of the largest programs are more than a process may hold: see `few_programs`."""
+    yield
+    jax.clear_caches()
+
+
 def on_one_device(step: Callable) -> Callable:
     """`parallel.pmap_step` for the first device alone, which gets the joined batch."""
     mapped = parallel.pmap_step(step, devices=jax.local_devices()[:1])
