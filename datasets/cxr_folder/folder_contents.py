@@ -30,7 +30,14 @@ from cxr_jax.datasets.cxr_folder.image_files import (
     read_range,
 )
 from cxr_jax.datasets.cxr_folder.metadata import read_films
-from cxr_jax.datasets.cxr_folder.splits import SPLITS, Film, assign_splits, by_source, check_splits
+from cxr_jax.datasets.cxr_folder.splits import (
+    SPLITS,
+    Film,
+    assign_splits,
+    by_source,
+    check_splits,
+    draw_validation,
+)
 from cxr_jax.errors import InputError
 
 _MOST = 0.5  # of a class's films: if more are none, its folder is no class
@@ -96,15 +103,16 @@ def read_contents(folder: Path, reading: Reading, expected_digest: str) -> Folde
     listing = list_folder(folder, positive_class, reading.negative_classes)
     table = read_films(listing, positive_class, reading.split_column)
     where = str(listing.metadata_path if listing.has_metadata else folder)
+    films = draw_validation(table.films)
     # Checked before the pixels, which take long, and again for what skipping left.
-    check_splits(assign_splits(table.films), where, positive_class)
+    check_splits(assign_splits(films), where, positive_class)
     ranges = _read_ranges(listing)
     scales = _choose_scales(folder, table.films, ranges, bits=reading.bits)
     squares, skipped = _read_squares(listing, reading, scales)
     _check_no_drawings(listing, squares)
     if skipped and not reading.skip_unreadable:
         raise InputError(_describe_unreadable(list(skipped.values())))
-    kept = assign_splits([film for film in table.films if film.filename in squares])
+    kept = assign_splits([film for film in films if film.filename in squares])
     check_splits(kept, where, positive_class)
     digests = digest_files(listing)
     if digest_folder(digests) != expected_digest:

@@ -55,6 +55,7 @@ def make_report(
       films: how many are used.
       classes: {folder: {"label", "films"}}.
       splits: {split: {"negative": n, "positive": n}}.
+      drawn_validation: how many films given for training validate, since none are given for that.
       split_folders, patient_folders: whether splits are folders, and how many patients are.
       skipped: [{"filename", "reason"}], the unreadable ones.
       ignored: names of files that are no film of a class.
@@ -88,6 +89,7 @@ def make_report(
             for name in sorted(set(class_of.values()))
         },
         "splits": count_films(kept),
+        "drawn_validation": _count_drawn(table.films, kept),
         "split_folders": any(place.split for place in listing.films.values()),
         "patient_folders": len({place.patient for place in listing.films.values()} - {""}),
         "skipped": [{"filename": name, "reason": why} for name, why in skipped.items()],
@@ -113,6 +115,11 @@ def make_report(
         ),
         "copies": _find_copies(kept, digests),
     }
+
+
+def _count_drawn(given: Sequence[Film], kept: Sequence[Film]) -> int:
+    splits = {film.filename: film.split for film in given}
+    return sum(film.split == "validation" and splits[film.filename] == "train" for film in kept)
 
 
 def _count_joined(films: Sequence[Film]) -> int:
@@ -202,6 +209,11 @@ def _tell_folders(report: dict, split_column: str) -> list[str]:
     if report["split_folders"]:
         followed = "give the split" if split_column else "are not used: films are split by patient"
         lines.append(f"folders train/, val/ and test/ over the classes {followed}")
+    if report["drawn_validation"]:
+        lines.append(
+            f"train and test are given and no validation: {report['drawn_validation']} films of "
+            "the training patients validate"
+        )
     if report["patient_folders"]:
         lines.append(f"{report['patient_folders']} sub-folders of classes are taken for patients")
     return lines

@@ -3,7 +3,7 @@
 By names alone, in any case and with any separators; each rule is told where it was used:
 
     CLASS/film.png               a film of the class
-    train|val|test/CLASS/…       the split, where every folder at the top is one
+    train|val|test/CLASS/…       the split, where every folder at the top is one; val may be missing
     CLASS/images/film.png        `images` (image, img, films) is no patient
     CLASS/masks/film.png         the film's lung mask (masks, mask, lung_masks)
     CLASS/PATIENT/STUDY/film.png any other sub-folder of a class is a patient, whatever lies below

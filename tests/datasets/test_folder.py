@@ -493,9 +493,9 @@ def torn_patient_in_groups(rows):
     torn_patient(rows)
 
 
-def no_validation(rows):
+def no_test(rows):
     for row in rows:
-        row["split"] = row["split"].replace("val", "train")
+        row["split"] = row["split"].replace("test", "val")
 
 
 def validation_without_positives(rows):
@@ -518,7 +518,7 @@ def validation_without_positives(rows):
         (no_filename, ["line 3", "empty"]),
         (torn_patient, ["'covid-4'", "covid/00.png", "covid/08.png"]),
         (torn_patient_in_groups, ["'covid-4'", "covid/00.png", "covid/08.png"]),
-        (no_validation, ["validation"]),
+        (no_test, ["split test"]),
         (validation_without_positives, ["validation", "'covid'"]),
     ],
 )

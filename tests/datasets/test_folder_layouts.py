@@ -158,6 +158,25 @@ def test_folders_of_splits_over_the_classes(tmp_path, caplog):
     assert "are not used: films are split by patient" in caplog.text
 
 
+def test_without_validation_an_eighth_of_the_training_patients_validates(tmp_path, caplog):
+    """Many public sets give train and test alone; what is a test film stays one."""
+    for split, patients in (("train", 16), ("Test", 2)):
+        for class_name in ("COVID", "normal"):
+            for i in range(2 * patients):
+                name = f"{split}/{class_name}/{split}{class_name}{i // 2}/{i}.png"
+                save(tmp_path / "films" / name, picture(len(list(tmp_path.rglob("*.png")))))
+    caplog.set_level("INFO")
+    builder = prepare(tmp_path / "films", tmp_path / "prepared", positive_class="COVID")
+    found = examples(builder)
+    for split, patients in {"train": 14, "validation": 2, "test": 2}.items():
+        for label in (0, 1):
+            of_class = [row["patient_id"] for row in found[split] if row["label"] == label]
+            assert len(of_class) == 2 * patients and len({*of_class}) == patients
+    assert all(row["filename"].startswith("Test/") for row in found["test"])
+    assert builder.report["drawn_validation"] == 8
+    assert "no validation: 8 films of the training patients validate" in caplog.text
+
+
 def test_a_split_beside_classes_is_refused(folder, tmp_path):
     save(folder / "test" / "covid" / "c99.png", picture(7))
     assert_one_line_naming(refusal(folder, tmp_path), "test/", "'covid'", "train/, val/ and test/")

@@ -136,6 +136,28 @@ def tables(draw: st.DrawFn) -> bytes:
     return text.encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])))
 
 
+MASK_NAMES = st.sampled_from(
+    [
+        *("lung_masks/covid/0.png", "lung_masks/normal/1_mask.tif", "lung_masks/2.png"),
+        *("Lung Masks/covid/0.jpg", "covid/masks/3.png", "covid/4_lung_mask.PNG", "masks/5.png"),
+    ]
+)
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> bytes:
+    """A few values in blocks, some of them specks, of the films' size or near it."""
+    shape = draw(st.sampled_from([(20, 20), (40, 40), (20, 21), (20, 40), (200, 200)]))
+    values = draw(st.lists(st.integers(0, 255), min_size=1, max_size=3))
+    mask = np.full(shape, values[0], np.uint8)
+    for value in values[1:]:
+        top, left = draw(st.integers(0, 19)), draw(st.integers(0, 19))
+        mask[top : top + draw(st.integers(1, 20)), left : left + draw(st.integers(1, 20))] = value
+    stream = io.BytesIO()
+    Image.fromarray(mask).save(stream, "PNG")
+    return stream.getvalue()
+
+
 @st.composite
 def folders(draw: st.DrawFn) -> dict[str, bytes]:
     """Files by their names in it: good films, and others among them or in their place."""
@@ -143,10 +165,8 @@ def folders(draw: st.DrawFn) -> dict[str, bytes]:
     for _ in range(draw(st.integers(0, 4))):
         name = f"{draw(CLASS_NAMES)}/{draw(FILE_NAMES)}"
         files[name] = draw(st.one_of(PICTURES, st.binary(max_size=20), st.just(film(0))))
-    if draw(st.booleans()):
-        mask = io.BytesIO()
-        Image.fromarray(np.eye(20, dtype=np.uint8) * draw(st.integers(0, 255))).save(mask, "PNG")
-        files["lung_masks/covid/0.png"] = mask.getvalue()
+    for name in draw(st.lists(MASK_NAMES, max_size=3)):
+        files[name] = draw(st.one_of(masks(), damaged(masks()), PICTURES))
     if draw(st.booleans()):
         files["metadata.csv"] = draw(damaged(tables()))
     return files
@@ -184,6 +204,9 @@ def check_folder(files: dict[str, bytes], skip: bool) -> None:
     for each in contents.splits.values():
         for _, square in each:
             assert Image.open(io.BytesIO(square.image)).size == (SIZE, SIZE)
+            if square.lung_mask is not None:
+                mask = np.asarray(Image.open(io.BytesIO(square.lung_mask)))
+                assert mask.shape == (SIZE, SIZE) and {*np.unique(mask)} == {0, 255}
 
 
 @both_suites(quick=300, thorough=1500)
