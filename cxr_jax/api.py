@@ -27,7 +27,7 @@ from cxr_jax.explain.films import Films, reasons_to_reject
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.pipeline.finished import FinishedRun, load_run
-from cxr_jax.pipeline.select import find_lungs
+from cxr_jax.pipeline.select import find_lungs, looked_at
 from cxr_jax.report.arrays import to_pixels
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
@@ -51,6 +51,7 @@ class FilmExplanation:
       name: of its file, or "film 1", ... of an array.
       accepted: whether it passed the gate; if not, the walk explains another image than this.
       reason: why not; "" if it did.
+      gate_share: of the film, at which the gate looked: the lungs that it found, 1 for all of it.
       direction: "pos_to_neg" or "neg_to_pos".
       path: along which it was walked.
       frames: the film with the change carried onto it [k, h, w] in [-1, 1], up to the stop.
@@ -63,6 +64,7 @@ class FilmExplanation:
     name: str
     accepted: bool
     reason: str
+    gate_share: float
     direction: str
     path: str
     frames: np.ndarray
@@ -131,6 +133,7 @@ def _facts(film: FilmExplanation) -> dict:
         "name": film.name,
         "accepted": film.accepted,
         "reason": film.reason,
+        "gate_share": film.gate_share,
         "direction": film.direction,
         "path": film.path,
         "margin": float(film.margins[0]),
@@ -212,19 +215,20 @@ class FilmExplainer:
         inverted = self.functions.invert(pixels)
         if (inverted.margin <= 0).any() and "neg_to_pos" not in PATHS[path].directions:
             raise InputError(f"path {path!r} is walked from positive films alone")
-        reasons = self._reasons(inverted)
+        lungs = find_lungs(self.functions, inverted.image)
+        gated = zip(
+            names, self._reasons(inverted, lungs), looked_at(lungs, len(names)), strict=True
+        )
         walks = self._walk(inverted, path)
         explained = [
-            _one(inverted, walks, row, name=name, reason=reason, path=path)
-            for row, (name, reason) in enumerate(zip(names, reasons, strict=True))
+            _one(inverted, walks, row, name=name, reason=reason, gate_share=float(share), path=path)
+            for row, (name, reason, share) in enumerate(gated)
         ]
         return Explanation(films=tuple(explained), inverted=inverted, walks=walks)
 
-    def _reasons(self, inverted: Films) -> list[str]:
-        section, lungs = self.run.config.explain, find_lungs(self.functions, inverted.image)
-        return reasons_to_reject(
-            inverted, self.run.calibration.thresholds, section.gate_margin, lungs=lungs
-        )
+    def _reasons(self, inverted: Films, lungs: np.ndarray | None) -> list[str]:
+        margin = self.run.config.explain.gate_margin
+        return reasons_to_reject(inverted, self.run.calibration.thresholds, margin, lungs=lungs)
 
     def _walk(self, inverted: Films, path: str) -> StoppedWalk:
         """The first walk of every film, each towards its own other side, in the films' order."""
@@ -243,13 +247,21 @@ class FilmExplainer:
 
 
 def _one(
-    inverted: Films, walks: StoppedWalk, row: int, *, name: str, reason: str, path: str
+    inverted: Films,
+    walks: StoppedWalk,
+    row: int,
+    *,
+    name: str,
+    reason: str,
+    gate_share: float,
+    path: str,
 ) -> FilmExplanation:
     shown, walk = slice(int(walks.frame[row]) + 1), walks.walk
     return FilmExplanation(
         name=name,
         accepted=not reason,
         reason=reason,
+        gate_share=gate_share,
         direction="pos_to_neg" if inverted.margin[row] > 0 else "neg_to_pos",
         path=path,
         frames=walk.carried[row, shown, ..., 0],

@@ -113,6 +113,7 @@ def test_films_are_walked_towards_the_other_decision_in_their_order(explainer, f
         np.testing.assert_allclose(film.frames[-1] - film.frames[0], film.change, atol=1e-6)
         assert len(film.frames) == len(film.margins) == len(film.judge_margins)
         assert film.path == "aligned" and film.accepted and film.reason == ""
+        assert 0.0 < film.gate_share <= 1.0
     alone = explainer.explain(films[3])
     np.testing.assert_allclose(alone[0].frames, result[3].frames, atol=1e-5)
     with pytest.raises(IndexError):

@@ -54,6 +54,7 @@ class Explained:
     Attributes:
       rows: of the test split.
       reasons: why each is not explainable; "" where it is.
+      looked_at: the share of each that the gate looked at: the lungs that it found, 1 for all.
       groups: explainable films and their walks, by direction.
       shares: which part of each direction's films passed the gate.
       rmse: of each film's reconstruction, covered or not.
@@ -62,6 +63,7 @@ class Explained:
 
     rows: np.ndarray
     reasons: list[str]
+    looked_at: np.ndarray
     groups: Mapping[str, Group]
     shares: Mapping[str, float]
     rmse: np.ndarray

@@ -25,7 +25,15 @@ from cxr_jax.pipeline.calibrate import (
     load_calibration,
     save_calibration,
 )
-from cxr_jax.pipeline.select import accepted, choose, find_films, lungs_of, other_films, truth_of
+from cxr_jax.pipeline.select import (
+    accepted,
+    choose,
+    find_films,
+    looked_at,
+    lungs_of,
+    other_films,
+    truth_of,
+)
 from cxr_jax.report import tables
 from cxr_jax.report.arrays import list_rejected, save_maps, save_scores, save_walks
 from cxr_jax.report.figures import save_audit, save_figures, save_interpolation
@@ -113,6 +121,7 @@ def explain_test(
     return Explained(
         rows=rows,
         reasons=reasons,
+        looked_at=looked_at(lungs, len(rows)),
         groups=groups,
         shares=shares,
         rmse=films.rms(inverted.drawn - inverted.image),
@@ -246,6 +255,10 @@ def measure(
         "images": len(explained.rows),
         "coverage": float(accepted(explained.reasons).mean()),
         "coverage_by_direction": explained.shares,
+        "gate_share": {
+            **metrics.summarise(explained.looked_at, bootstrap),
+            "whole_films": int((explained.looked_at == 1).sum()),
+        },
         "rejected": list_rejected(splits["test"], explained.rows, explained.reasons),
         "classifier": classifier_figures["classifier"],
         "judge": classifier_figures["judge"],

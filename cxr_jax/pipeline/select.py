@@ -100,6 +100,15 @@ def find_lungs(explainer: Explainer, image: np.ndarray) -> np.ndarray | None:
     return masks | ~found[:, None, None, None]
 
 
+def looked_at(lungs: np.ndarray | None, count: int) -> np.ndarray:
+    """The share of each film [count] that the gate looked at; 1 where it was all of it.
+
+    Args:
+      lungs: of `find_lungs`.
+    """
+    return np.ones(count) if lungs is None else lungs.mean(axis=(1, 2, 3))
+
+
 def truth_of(arrays: Arrays, rows: np.ndarray) -> dict[str, np.ndarray]:
     """What the data set knows of some films, `row` of the split first; pictures in [-1, 1]."""
     truth = {"row": rows, **{name: array[rows] for name, array in arrays.items()}}

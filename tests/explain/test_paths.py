@@ -398,6 +398,7 @@ def test_a_new_path_is_walked_and_scored(half_path, world):
     explained = Explained(
         rows=np.arange(2 * N),
         reasons=[""] * 2 * N,
+        looked_at=np.ones(2 * N),
         groups=groups,
         shares=dict.fromkeys(DIRECTIONS, 1.0),
         rmse=np.zeros(2 * N),

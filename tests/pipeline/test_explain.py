@@ -222,6 +222,7 @@ def test_a_run_writes_tables_that_hold_together(run):
     assert report["images"] == 8 and report["coverage"] == 7 / 8
     assert [film["id"] for film in report["rejected"]] == ["patient0"]
     assert report["coverage_by_direction"] == {"pos_to_neg": 1.0, "neg_to_pos": 0.75}
+    assert (report["gate_share"]["mean"], report["gate_share"]["whole_films"]) == (1.0, 8)
     assert report["latent_path"] == "aligned"
     assert (report["classifier"], report["judge"]) == ({"auroc": 0.9}, {"auroc": 0.8})
     assert report["paths"].keys() == {"linear", "linear_best", "aligned", "pixel"}

@@ -10,6 +10,7 @@ from cxr_jax.pipeline.select import (
     accepted,
     choose,
     find_films,
+    looked_at,
     lungs_of,
     other_films,
     truth_of,
@@ -87,6 +88,8 @@ def test_a_speck_is_no_lung(masks):
     explainer = make_square_explainer(find_lungs=lambda image: image > 0)
     lungs = lungs_of(explainer, arrays, np.arange(2))
     assert lungs[0].all() and lungs[1].sum() == 6
+    np.testing.assert_allclose(looked_at(lungs, 2), [1.0, 6 / lungs[1].size])
+    np.testing.assert_array_equal(looked_at(None, 3), [1.0, 1.0, 1.0])
 
 
 def test_the_gate_says_what_it_took_for_lungs(masks, caplog):

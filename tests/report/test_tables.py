@@ -85,6 +85,7 @@ def make_explained(groups: dict[str, Group], **shares: float) -> Explained:
     return Explained(
         rows=np.arange(rows),
         reasons=[""] * rows,
+        looked_at=np.ones(rows),
         groups=groups,
         shares={"pos_to_neg": 0.5, "neg_to_pos": 1.0} | shares,
         rmse=np.zeros(rows),
