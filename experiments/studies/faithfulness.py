@@ -4,7 +4,8 @@ Of every lesion, look-alike and marker of a phantom f's Shapley value is known, 
 patient with every subset of them (cxr_jax/evaluate/faithfulness.py); the mass of a map on each is
 held against it, within films. Every map, ours and every rival, is taken in its best variant (which
 sign counts, how much it is smoothed, which layer, which window), chosen by the partial correlation
-on validation positives; the test films are others, and were in no choice.
+on validation positives; the test films are others, and were in no choice. Of several GANs, the
+first one's films choose, and each explains test films of its own.
 
   partial    correlation of a film's log masses and log values, given how plainly each is seen
   minus      our best map's less this one's, paired over films
@@ -12,6 +13,7 @@ on validation positives; the test films are others, and were in no choice.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 
@@ -73,11 +75,13 @@ class Seen:
 
 
 def walk_positives(
-    explainer: Explainer, arrays: Arrays, calibration: Calibration, *, count: int, gate: float
+    explainer: Explainer, arrays: Arrays, calibration: Calibration, *, picked: slice, gate: float
 ) -> tuple[Group, float]:
-    """The first `count` films that f calls positive, those that pass, and which part did."""
+    """Of the films that f calls positive those picked, if they pass, and which part did."""
     margin, _ = explainer.margins(arrays["image"])
-    rows = np.flatnonzero(margin > 0)[:count]
+    rows = np.flatnonzero(margin > 0)[picked]
+    if len(rows) == 0:
+        raise InputError("f calls too few films positive for so many seeds: lower --films")
     inverted = explainer.invert(arrays["image"][rows])
     lungs = lungs_of(explainer, arrays, rows)
     passed = accepted(films.reasons_to_reject(inverted, calibration.thresholds, gate, lungs=lungs))
@@ -96,12 +100,12 @@ def see(
     *,
     splits: Mapping[str, Arrays],
     split: str,
-    count: int,
+    picked: slice,
 ) -> Seen:
     """Explains positives of a split by a finished run."""
     section = config.explain
     group, coverage = walk_positives(
-        explainer, splits[split], calibration, count=count, gate=section.gate_margin
+        explainer, splits[split], calibration, picked=picked, gate=section.gate_margin
     )
     train = splits["train"]
     inputs = map_inputs(  # a rival that learns from healthy films is given all of them
@@ -294,7 +298,7 @@ def study_config(options: Options) -> ml_collections.ConfigDict:
 def run(options: Options) -> Iterator[dict]:
     """Explains films of finished runs."""
     config, count = study_config(options), options.own["films"]
-    validation, test = [], []
+    best, test = {}, []
     for seed, workdir in enumerate(options.seed_dirs):
         own = config.copy_and_resolve_references()
         own.gan.seed += seed
@@ -302,9 +306,12 @@ def run(options: Options) -> Iterator[dict]:
         splits, _ = load_splits(own.data, own.seed)
         explainer = load_explainer(own, workdir)  # which compiles for both splits
         calibration = calibrate_once(explainer, own, workdir, splits=splits)
-        for seen, split in ((validation, "validation"), (test, "test")):
-            seen.append(see(own, explainer, calibration, splits=splits, split=split, count=count))
-    best = choose_variants(validation[0])
+        explained = functools.partial(see, own, explainer, calibration, splits=splits)
+        if not best:
+            best = choose_variants(explained(split="validation", picked=slice(count)))
+        # Each GAN has films of its own: the intervals are over films, and none counts twice.
+        picked = slice(seed * count, (seed + 1) * count)
+        test.append(explained(split="test", picked=picked))
     yield measure(test, best)
 
 
@@ -316,5 +323,5 @@ STUDY = Study(
     config="configs/phantom.py",
     workdir="runs/phantom",
     seeds=0,
-    flags=(Flag(name="films", default=96, help="Positives of each split."),),
+    flags=(Flag(name="films", default=96, help="Positives of each split and GAN."),),
 )
