@@ -46,7 +46,8 @@ def die_at_once() -> None:
 def heard() -> Iterator[Asked]:
     """Yields a function that says whether a signal has come, to be asked after every step.
 
-    A second signal, or one that is not acted on within GRACE seconds, ends the process at once. Of
+    A second signal, or one that is not acted on within GRACE seconds, ends the process at once; one
+    that comes after the last question is delivered again when the training has ended. Of
     several processes all are told the same after the same step, by JAX's own service.
     """
     if jax.process_count() > 1:
@@ -59,7 +60,7 @@ def heard() -> Iterator[Asked]:
         yield lambda step: 0  # signals are the main thread's
     else:
         with _Listener() as listener:
-            yield lambda step: listener.number
+            yield listener.tell
 
 
 class _Listener:
@@ -67,10 +68,16 @@ class _Listener:
 
     Attributes:
       number: of the first signal; 0 before.
+      told: what was said when somebody last asked.
     """
 
     def __init__(self):
-        self.number = 0
+        self.number = self.told = 0
+
+    def tell(self, step: int) -> int:
+        """The number, whatever the step."""
+        self.told = self.number
+        return self.told
 
     def __enter__(self) -> "_Listener":
         self._ear, self._mouth = socket.socketpair()
@@ -89,6 +96,8 @@ class _Listener:
         self._mouth.close()  # which ends the thread
         self._thread.join()
         self._ear.close()
+        if self.number and not self.told:  # nobody has asked since it came: it counts now
+            signal.raise_signal(self.number)
 
     def _listen(self) -> None:
         while said := self._hear():

@@ -131,7 +131,7 @@ def _take_steps(
         if saving:
             writer.check()
             checkpoints.save(number, state, saved.variables, score=saved.score)
-        if signal and number < plan.num_steps:
+        if signal:
             raise Interrupted(
                 signal,
                 f"{writer.task} was stopped after step {number} of {plan.num_steps} and is saved; "

@@ -54,6 +54,20 @@ def test_afterwards_everything_is_as_before():
     assert threading.active_count() == threads
 
 
+def test_a_signal_after_the_last_question_counts_afterwards():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
+    try:
+        with interrupts.heard() as asked:
+            assert asked(1) == 0
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.2)
+            assert not heard
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_thread_may_train_too():
     said = []
 

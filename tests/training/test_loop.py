@@ -163,8 +163,11 @@ def test_what_was_averaged_until_the_signal_is_recorded(tmp_path):
     assert lines_of(tmp_path)[-1] == {"step": 3, "added": 3.0, "seen": 6.0}
 
 
-def test_a_signal_in_the_last_step_changes_nothing(tmp_path):
-    assert float(run(tmp_path, step=stop_at(5)).total) == 15
+def test_a_signal_in_the_last_step_ends_the_run_too(tmp_path):
+    """What comes after the training could take minutes."""
+    with pytest.raises(Interrupted, match="step 5 of 5 and is saved"):
+        run(tmp_path, step=stop_at(5))
+    assert float(run(tmp_path, step=lambda *_: pytest.fail("nothing is left to do")).total) == 15
 
 
 def test_networks_that_are_not_finite_are_not_saved(tmp_path):
