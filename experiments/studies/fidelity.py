@@ -128,10 +128,15 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
             for name in ("on_target", "pixel_auroc_lung", "lookalike")
         }
         | {
-            name: [report["paths"]["linear"]["pos_to_neg"][name]["mean"] for report in reports]
+            name: [_of_latent(report)[name]["mean"] for report in reports]
             for name in ("flip_rate", "twin_error")
         },
     }
+
+
+def _of_latent(report: Mapping) -> Mapping:
+    """The figures of the walks from positive whose change map `latent` is."""
+    return report["paths"][report["latent_path"]]["pos_to_neg"]
 
 
 def each_gan(result: Mapping) -> str:

@@ -42,7 +42,7 @@ def test_every_result_says_by_what_it_was_measured(name):
 
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("fidelity", ("phantom", "config")), ("inversion", ("config",)), ("lookalikes", ("config",))],
+    [("fidelity", ("default", "config")), ("inversion", ("config",)), ("lookalikes", ("config",))],
 )
 def test_a_result_s_digest_is_of_the_config_that_it_holds(name, keys):
     document = results.read(OUT, name)
