@@ -161,12 +161,15 @@ def test_a_direction_that_no_run_walked_says_so(finished):
 
 def test_each_run_is_reported_beside_the_pool(finished):
     workdirs, every = finished
-    table = fidelity.pool(workdirs)["each_seed"]
+    found = fidelity.pool(workdirs)
+    table, paths = found["each_seed"], found["latent_path"]
+    assert len(set(paths)) == 2
     for metric in ("on_target", "pixel_auroc_lung", "lookalike"):
         expected = [each["maps"]["latent"][metric].mean() for each in every]
         assert table[metric] == pytest.approx(expected)
     for metric in ("flip_rate", "twin_error"):
-        expected = [each["pos_to_neg"]["linear"][metric].mean() for each in every]
+        walked = zip(every, paths, strict=True)
+        expected = [each["pos_to_neg"][path][metric].mean() for each, path in walked]
         assert table[metric] == pytest.approx(expected)
 
 
