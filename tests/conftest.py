@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 # Phantoms are drawn by products of small matrices, over which OpenBLAS's threads take turns at
 # waiting. Read when NumPy is imported: by xdist's workers, and processes that a test starts.
@@ -35,6 +34,7 @@ import builders
 import jax
 import jax.numpy as jnp
 import numpy as np
+import programs
 import pytest
 from ml_collections import ConfigDict
 
@@ -54,15 +54,11 @@ def compilation_cache(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
-MOST_MAPPINGS = 30_000  # of memory; Linux gives a process 65,530, and XLA aborts it for one more
-
-
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
-    """A file's programs are forgotten once they are many: each holds hundreds of mappings."""
+    """A file's programs are forgotten if they are many."""
     yield
-    if len(Path("/proc/self/maps").read_bytes().splitlines()) > MOST_MAPPINGS:
-        jax.clear_caches()
+    programs.forget_if_many()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+import programs
 import pytest
 
 from cxr_jax.runtime import parallel
@@ -26,9 +27,9 @@ SOME_ARE_SLOW = [
 
 @pytest.fixture(autouse=True)
 def forget_programs():
-    """Two dozen of the largest programs are more than a process may hold: see `few_programs`."""
+    """Two dozen of the largest programs are more than a process may hold."""
     yield
-    jax.clear_caches()
+    programs.forget_if_many()
 
 
 def on_one_device(step: Callable) -> Callable:
