@@ -67,10 +67,9 @@ def assign_splits(films: Sequence[Film]) -> list[Film]:
     files nor their contents matter. A patient with films of both classes counts as positive.
     Each class with three patients or more reaches every split.
     """
-    is_positive = _positive_groups(film for film in films if film.split is None)
     split_of: dict[str, str] = {}
-    for positive in (False, True):
-        split_of |= _deal_out(group for group, is_pos in is_positive.items() if is_pos == positive)
+    for groups in _groups_by_class(film for film in films if film.split is None):
+        split_of |= _deal_out(groups)
     return [dataclasses.replace(film, split=film.split or split_of[film.group]) for film in films]
 
 
@@ -81,10 +80,8 @@ def draw_validation(films: Sequence[Film]) -> list[Film]:
     if {film.split for film in films} != {"train", "test"}:
         return list(films)
     share = VALIDATION_FRACTION / (1 - TEST_FRACTION)
-    is_positive = _positive_groups(film for film in films if film.split == "train")
     drawn: set[str] = set()
-    for positive in (False, True):
-        groups = _in_order(group for group, is_pos in is_positive.items() if is_pos == positive)
+    for groups in _groups_by_class(film for film in films if film.split == "train"):
         drawn |= {*groups[: max(1, round(share * len(groups)))]}
     return [
         dataclasses.replace(film, split="validation")
@@ -131,22 +128,19 @@ def count_films(films: Iterable[Film]) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _positive_groups(films: Iterable[Film]) -> dict[str, bool]:
-    """Returns {group: whether any of its films is positive}."""
+def _groups_by_class(films: Iterable[Film]) -> list[list[str]]:
+    """The groups without and those with a positive film, each in the order of their names' hash."""
     is_positive: dict[str, bool] = collections.defaultdict(bool)
     for film in films:
         is_positive[film.group] |= bool(film.label)
-    return is_positive
+    ordered = sorted(is_positive, key=lambda group: hashlib.sha256(group.encode("utf-8")).digest())
+    return [
+        [group for group in ordered if is_positive[group] == positive] for positive in (False, True)
+    ]
 
 
-def _in_order(groups: Iterable[str]) -> list[str]:
-    """Groups, by a hash of their names."""
-    return sorted(groups, key=lambda group: hashlib.sha256(group.encode("utf-8")).digest())
-
-
-def _deal_out(groups: Iterable[str]) -> dict[str, str]:
+def _deal_out(ordered: Sequence[str]) -> dict[str, str]:
     """Returns the split of every group of one class."""
-    ordered = _in_order(groups)
     test_end = max(1, round(TEST_FRACTION * len(ordered)))
     validation_end = test_end + max(1, round(VALIDATION_FRACTION * len(ordered)))
     return {
