@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks import steps
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import (
+    fresh_params,
     init_gan_params,
-    init_params,
     make_classifier,
     make_gan_networks,
 )
@@ -60,7 +60,7 @@ def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
     section = config.classifier
     network, optimizer = make_classifier(section), make_optimizer(section)
     step = classifier.map_train_step(section, network, optimizer, seed=config.seed)
-    params = init_params(network, config.data.image_size, config.seed)
+    params = fresh_params(network, config.data.image_size, config.seed)
     state = ema.init_state(params, optimizer)
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     once = lambda state: step(state, batch, None)[0]
@@ -70,7 +70,7 @@ def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
 def frozen_inputs(config: ml_collections.ConfigDict, hparams: StepHParams) -> FrozenInputs:
     """What the GAN's steps are given beside state and batch, of an untrained classifier."""
     network = make_classifier(config.classifier)
-    params = init_params(network, config.data.image_size, 0)
+    params = fresh_params(network, config.data.image_size, 0)
     return FrozenInputs(classifier=Model(network, params), scale=SCALE, hparams=hparams)
 
 

@@ -22,11 +22,17 @@ from cxr_jax.data.arrays import load_splits, make_cache
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline import explain
 from cxr_jax.pipeline.answer_checks import check_answers
-from cxr_jax.pipeline.config_checks import check_batches, check_config, check_films
+from cxr_jax.pipeline.config_checks import (
+    check_batches,
+    check_config,
+    check_films,
+    most_devices,
+)
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
 from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.interrupts import Interrupted
+from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import (
     FULL_DISK,
@@ -89,6 +95,8 @@ def run(argv: Sequence[str]) -> int:
     other_films = bool(config.explain.dir) and "explain" in tasks
     truths = evaluators.needed_truths(config.evaluators.names)
     join_processes()
+    if not _DISTRIBUTED.value:
+        split_processor(most_devices(config, tasks, cpu_devices()))
     check_batches(config, tasks)
     make_cache(config.data)
     check_workdir(workdir, config)
@@ -260,10 +268,12 @@ COMMANDS = {"demo": demo.run, "export": export}
 def main() -> None:
     """The command `cxr-jax`, and main.py."""
     interrupts.die_at_once()
+    keep_programs()
     # --help tells of the flags of the file that was started, which defines none.
     for flag in flags.FLAGS.get_key_flags_for_module(__name__):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if command is not None:
+        split_processor(cpu_devices())
         sys.exit(guard(command, sys.argv[2:]))
     app.run(lambda argv: guard(run, argv), flags_parser=lambda argv: guard(parse_flags, argv))

@@ -2,6 +2,7 @@
 
 import sys
 
+from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
 from experiments import claims, tables
 from experiments.command import main
 from experiments.studies import STUDIES
@@ -9,4 +10,6 @@ from experiments.studies import STUDIES
 COMMANDS = {"claims": claims.run, "tables": tables.run}
 
 if __name__ == "__main__":
+    keep_programs()
+    split_processor(cpu_devices())
     sys.exit(main("experiments", STUDIES, sys.argv[1:], commands=COMMANDS))

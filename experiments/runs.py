@@ -1,6 +1,5 @@
 """Runs of `main.py`, as a user would start them."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ def run_main(config: str, workdir: Path, flags: Sequence[str]) -> None:
 
     If it fails, so does the study, with its status: what went wrong is on the terminal.
     """
-    done = subprocess.run(command(config, workdir, flags), env=environment(workdir))
+    done = subprocess.run(command(config, workdir, flags))
     if done.returncode:
         print(f"the run in {workdir} failed", file=sys.stderr)
         sys.exit(done.returncode)
@@ -34,7 +33,6 @@ def start_main(config: str, workdir: Path, flags: Sequence[str]) -> subprocess.P
     """Starts `main.py`; all that it says is to be read as its standard output."""
     return subprocess.Popen(
         command(config, workdir, flags),
-        env=environment(workdir),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -45,11 +43,6 @@ def command(config: str, workdir: Path, flags: Sequence[str]) -> list[str]:
     """The command line of a run."""
     main = [sys.executable, str(ROOT / "main.py")]
     return [*main, f"--config={config}", f"--workdir={workdir}", *flags]
-
-
-def environment(workdir: Path) -> dict[str, str]:
-    """What one run has compiled, its neighbours need not, unless such programs are elsewhere."""
-    return {"JAX_COMPILATION_CACHE_DIR": str(workdir.absolute().parent / "compiled"), **os.environ}
 
 
 def as_flags(fields: Mapping[str, object]) -> list[str]:

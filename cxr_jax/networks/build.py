@@ -25,6 +25,7 @@ from cxr_jax.models.segmenter import Segmenter
 from cxr_jax.networks import torch_weights
 from cxr_jax.networks.functions import load_function
 from cxr_jax.runtime import parallel
+from cxr_jax.runtime.startup import run_once
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.types import Params
 
@@ -93,6 +94,12 @@ def init_params(network: nn.Module, image_size: int, seed: int) -> Params:
     return network.init(jax.random.key(seed), image)["params"]
 
 
+def fresh_params(network: nn.Module, image_size: int, seed: int) -> Params:
+    """`init_params`, drawn by one program where they are not drawn on the host."""
+    draw = lambda: init_params(network, image_size, seed)
+    return draw() if isinstance(network, (External, Adapted)) else run_once(draw)
+
+
 def param_shapes(network: nn.Module, image_size: int) -> Params:
     """The parameters' shapes and types, without their values."""
     image = jax.ShapeDtypeStruct((1, image_size, image_size, 1), jnp.float32)
@@ -126,7 +133,7 @@ def first_params(
     Raises:
       InputError: if that file cannot be read or does not fit the network.
     """
-    params = init_params(network, image_size, seed)
+    params = fresh_params(network, image_size, seed)
     return fill_weights(config, network, params) if config.weights else params
 
 

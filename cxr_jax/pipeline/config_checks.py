@@ -97,6 +97,16 @@ def check_batches(config: ml_collections.ConfigDict, tasks: Sequence[str]) -> No
             )
 
 
+def most_devices(config: ml_collections.ConfigDict, tasks: Sequence[str], most: int) -> int:
+    """The most devices, of at most so many, over which the batches of these tasks can be split."""
+    fits = lambda devices: (
+        not any(
+            section.batch_size % (share * devices) for _, section, share in _taught(config, tasks)
+        )
+    )
+    return next(filter(fits, range(most, 1, -1)), 1)
+
+
 def _taught(
     config: ml_collections.ConfigDict, tasks: Sequence[str]
 ) -> Iterator[tuple[str, ml_collections.ConfigDict, int]]:

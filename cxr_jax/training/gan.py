@@ -20,6 +20,7 @@ from cxr_jax.networks.build import GanNetworks, init_gan_params, make_gan_networ
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.restore import load_classifier, margins, save_scale
 from cxr_jax.runtime import parallel
+from cxr_jax.runtime.startup import run_once
 from cxr_jax.runtime.workdir import is_done, mark_done
 from cxr_jax.training import loop, paper_gan, paper_objective, samples
 from cxr_jax.training.gan_objective import discriminator_loss, draw_noise, generator_loss
@@ -262,7 +263,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             log_every=gan.log_every,
             save_every=gan.save_every,
         ),
-        init_state(*init_gan_params(networks, seed), optimizers),
+        run_once(lambda: init_state(*init_gan_params(networks, seed), optimizers)),
         step=regularised_step,
         batches=lambda start: train_batches(
             splits["train"], gan.batch_size, seed, start_step=start, positive=inputs.positive

@@ -13,7 +13,7 @@ from clu import metrics as clu_metrics
 
 from cxr_jax.data.arrays import Arrays, train_batches
 from cxr_jax.models.model import Model
-from cxr_jax.networks.build import init_params
+from cxr_jax.networks.build import fresh_params
 from cxr_jax.runtime import parallel
 from cxr_jax.training import ema, loop
 from cxr_jax.training.ema import EmaState
@@ -91,7 +91,7 @@ def train(
     """
     optimizer = make_optimizer(config)
     step = map_train_step(config, loss, optimizer, seed=seed)
-    params = init_params(network, arrays["image"].shape[1], seed)
+    params = fresh_params(network, arrays["image"].shape[1], seed)
     state = loop.train(
         directory,
         Plan(

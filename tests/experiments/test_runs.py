@@ -6,31 +6,16 @@ import pytest
 
 from experiments import runs
 
-DONE = subprocess.CompletedProcess([], returncode=0)
-
 
 def test_a_study_fails_with_its_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
-        runs.subprocess, "run", lambda command, env: subprocess.CompletedProcess(command, 2)
+        runs.subprocess, "run", lambda command: subprocess.CompletedProcess(command, 2)
     )
     with pytest.raises(SystemExit) as ended:
         runs.run_main("configs/phantom.py", tmp_path / "seed1", [])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert str(tmp_path / "seed1") in line
-
-
-@pytest.mark.parametrize("elsewhere", ["", "/scratch/programs"])
-def test_runs_side_by_side_share_what_they_compile(tmp_path, monkeypatch, elsewhere):
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    if elsewhere:
-        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", elsewhere)
-    used = []
-    monkeypatch.setattr(runs.subprocess, "run", lambda command, env: used.append(env) or DONE)
-    for name in ("seed0", "seed1"):
-        runs.run_main("configs/phantom.py", tmp_path / name, [])
-    folders = {env["JAX_COMPILATION_CACHE_DIR"] for env in used}
-    assert folders == {elsewhere or str(tmp_path / "compiled")}
 
 
 def test_the_command_line_of_changed_fields():

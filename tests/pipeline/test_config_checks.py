@@ -206,6 +206,20 @@ def test_a_batch_is_split_over_the_devices(config, section, task, size, multiple
     )
 
 
+def test_a_processor_is_split_as_far_as_every_batch_is():
+    config = base.get_config()
+    sizes = dict(classifier=24, judge=40, gan=32, encoder=16)
+    for name, size in sizes.items():
+        config[name].batch_size = size
+    most = config_checks.most_devices
+    assert most(config, ["classifier"], 8) == 8 and most(config, ["classifier"], 7) == 4
+    assert most(config, ["gan"], 16) == 8  # a device's part is a multiple of four
+    assert most(config, ["gan", "encoder"], 16) == 4
+    assert most(config, ["explain"], 3) == 3
+    config.judge.batch_size = 37
+    assert most(config, ["classifier"], 8) == 1
+
+
 def test_the_papers_encoder_is_not_trained_whatever_its_batch(monkeypatch):
     monkeypatch.setattr(parallel, "num_devices", lambda: 3)
     config = paper.get_config("tiny")
