@@ -1,157 +1,275 @@
-"""How many images a second does every training step take, by config, and how much memory?
+"""How fast is every step, beside PyTorch's and beside another checkout's?
 
-Random pixels and untrained networks: a step's speed does not depend on what it has learned. Each
-figure is the median over the timed calls; the GAN's includes its share of the lazy penalty. Memory
-is the peak of the process. Results stand beside those of other configs and devices.
+Each step is a process of its own; those of a group are ready together and take rounds in turn, so
+that what else the machine does hits them all. A rate is the median of the rounds, with the least
+and the most; a ratio that of the rounds' own ratios. Random pixels and untrained networks: a step's
+speed does not depend on what it has learned. The GAN's step holds its share of the lazy penalty.
 """
 
-import resource
-import time
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import jax
 import ml_collections
 import numpy as np
 
-from benchmarks import steps
-from cxr_jax.models.model import Model
-from cxr_jax.networks.build import (
-    fresh_params,
-    init_gan_params,
-    make_classifier,
-    make_gan_networks,
-)
-from cxr_jax.networks.grading import Scale
-from cxr_jax.runtime import parallel
-from cxr_jax.training import classifier, ema, encoder, gan, gan_state
-from cxr_jax.training.gan_state import FrozenInputs, StepHParams
-from cxr_jax.training.supervised import make_optimizer
+from benchmarks import step_costs
+from benchmarks.contenders import matmul_gflop
+from benchmarks.interleave import Entrant, Timed, race
+from cxr_jax.errors import InputError
+from cxr_jax.runtime.user_path import user_path
+from experiments.command import load_config
 from experiments.markdown import table
+from experiments.results import RESULTS, ROOT, read
 from experiments.study import Flag, Options, Study
 
-# Of NumPy: an import must not look for devices, which may be those of an absent TPU.
-SCALE = Scale(negative=np.float32(-3.0), strong=np.float32(4.0))
+FLOAT32 = tuple(f"--config.{section}.dtype=float32" for section in ("gan", "classifier", "judge"))
+MATMUL = "matrix product"
+AGAINST = ", other checkout"
+R1_EVERY = 16  # steps of row GAN; a round has as many
 
 
-def random_batch(rows: int, size: int) -> dict[str, np.ndarray]:
-    """Pixels, labels and positions of a batch."""
-    rng = np.random.Generator(np.random.Philox(0))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ours:
+    """A step of ours.
+
+    Attributes:
+      name: of `contenders.CONTENDERS`.
+      steps: in a round.
+    """
+
+    name: str
+    config: str = "configs/phantom.py"
+    overrides: tuple[str, ...] = ()
+    steps: int
+
+    def entrant(self, folder: Path) -> Entrant:
+        """Its worker, of the checkout in `folder`."""
+        module = [sys.executable, "-m", "benchmarks.worker"]
+        return Entrant(
+            command=[*module, self.name, self.config, *self.overrides],
+            folder=folder,
+            environment=os.environ,
+            steps=self.steps,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Theirs:
+    """A step in PyTorch, of `benchmarks/peers`."""
+
+    name: str
+    flags: tuple[str, ...] = ()
+    steps: int
+
+    def entrant(self, python: str) -> Entrant:
+        """Its worker, by an interpreter that has PyTorch."""
+        return Entrant(
+            command=[python, "-m", "benchmarks.peers.worker", self.name, *self.flags],
+            folder=ROOT,
+            environment=os.environ,
+            steps=self.steps,
+        )
+
+
+BF16, COMPILED, VGG16 = "--mode=bf16", "--mode=compile", "--classifier=vgg16"
+AT_128 = "--size=128"
+PRODUCT = {MATMUL: Ours(name="matmul", steps=20)}
+GROUPS: dict[str, dict[str, Ours | Theirs]] = {
+    "classifier": {
+        "classifier": Ours(name="classifier", steps=8),
+        "PyTorch": Theirs(name="classifier_step", steps=8),
+        "PyTorch, bf16": Theirs(name="classifier_step", flags=(BF16,), steps=8),
+        "PyTorch, compiled": Theirs(name="classifier_step", flags=(COMPILED,), steps=8),
+    },
+    "gan": {
+        **PRODUCT,
+        "GAN": Ours(name="gan", steps=R1_EVERY),
+        "paper's GAN": Ours(name="gan", config="configs/paper.py:64", steps=4),
+        "paper's GAN in PyTorch": Theirs(name="paper_gan_step", steps=4),
+        "the same, bf16": Theirs(name="paper_gan_step", flags=(BF16,), steps=4),
+        "the same, compiled": Theirs(name="paper_gan_step", flags=(COMPILED,), steps=4),
+        "the same as published, VGG16": Theirs(name="paper_gan_step", flags=(VGG16,), steps=1),
+    },
+    "gan_128": {
+        "GAN": Ours(name="gan", config="configs/covid.py", overrides=FLOAT32, steps=4),
+        "paper's GAN": Ours(name="gan", config="configs/paper.py", overrides=FLOAT32, steps=2),
+        "paper's GAN in PyTorch": Theirs(name="paper_gan_step", flags=(AT_128,), steps=2),
+    },
+    "encoder": {"encoder": Ours(name="encoder", steps=8)},
+    "inversion": {
+        "inversion": Ours(name="inversion", steps=2),
+        "paper's in PyTorch, singly": Theirs(name="inversion", flags=("--batch=1",), steps=1),
+        "paper's in PyTorch": Theirs(name="inversion", steps=1),
+    },
+    "latent_shift": {
+        "Latent Shift": Ours(name="latent_shift", steps=2),
+        "PyTorch": Theirs(name="latent_shift", steps=2),
+    },
+}  # fmt: skip
+
+# Of claims.json: which row's images/s over which.
+RATIOS = {
+    "gan_step_vs_torch": ("gan", "GAN", "paper's GAN in PyTorch"),
+    "gan_step_vs_torch_bf16": ("gan", "GAN", "the same, bf16"),
+    "paper_step_vs_torch": ("gan", "paper's GAN", "paper's GAN in PyTorch"),
+    "paper_step_128_vs_torch": ("gan_128", "paper's GAN", "paper's GAN in PyTorch"),
+    "classifier_step_vs_torch": ("classifier", "classifier", "PyTorch"),
+    "inversion_vs_torch": ("inversion", "inversion", "paper's in PyTorch"),
+    "latent_shift_vs_torch": ("latent_shift", "Latent Shift", "PyTorch"),
+}
+
+
+# 1. Measuring.
+
+
+def entrants(
+    group: Mapping[str, Ours | Theirs], *, against: Path | None, python: str
+) -> dict[str, Entrant]:
+    """The workers of a group; with another checkout, ours and its alone."""
+    found = {}
+    for name, step in group.items():
+        if isinstance(step, Ours):
+            found[name] = step.entrant(ROOT)
+            if against:
+                found[name + AGAINST] = step.entrant(against)
+        elif not against:
+            found[name] = step.entrant(python)
+    return found
+
+
+def describe(timed: Timed) -> dict:
+    """A row."""
     return {
-        "image": rng.integers(256, size=(rows, size, size, 1), dtype=np.uint8),
-        "label": rng.integers(2, size=rows, dtype=np.int32),
-        "index": np.arange(rows, dtype=np.int32),
+        "images_per_second": spread(timed.images / timed.seconds),
+        "cores": round(timed.cores, 2),
+        "peak_gib": None if timed.peak_gib is None else round(timed.peak_gib, 2),
+        "ready_seconds": round(timed.ready_seconds, 1),
     }
 
 
-def seconds(call: Callable, state, calls: int) -> float:
-    """Median seconds of `state = call(state)`, after one call that compiles."""
-    state = jax.block_until_ready(call(state))
-    times = []
-    for _ in range(calls):
-        start = time.perf_counter()
-        state = jax.block_until_ready(call(state))
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+def spread(values: np.ndarray) -> dict[str, float]:
+    """Median, least and most, to four digits."""
+    kinds = {"median": np.median, "least": np.min, "most": np.max}
+    return {name: float(f"{kind(values):.4g}") for name, kind in kinds.items()}
 
 
-def classifier_rate(config: ml_collections.ConfigDict, calls: int) -> float:
-    """Images per second of the classifier's step."""
-    section = config.classifier
-    network, optimizer = make_classifier(section), make_optimizer(section)
-    step = classifier.map_train_step(section, network, optimizer, seed=config.seed)
-    params = fresh_params(network, config.data.image_size, config.seed)
-    state = ema.init_state(params, optimizer)
-    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    once = lambda state: step(state, batch, None)[0]
-    return section.batch_size / seconds(once, parallel.replicate(state), calls)
+def ratio(fast: Timed, slow: Timed) -> dict[str, float]:
+    """How many times as many images a second, round by round."""
+    return spread(fast.images / fast.seconds / (slow.images / slow.seconds))
 
 
-def frozen_inputs(config: ml_collections.ConfigDict, hparams: StepHParams) -> FrozenInputs:
-    """What the GAN's steps are given beside state and batch, of an untrained classifier."""
-    network = make_classifier(config.classifier)
-    params = fresh_params(network, config.data.image_size, 0)
-    return FrozenInputs(classifier=Model(network, params), scale=SCALE, hparams=hparams)
+def ratios_of(group: str, timed: Mapping[str, Timed]) -> dict[str, dict]:
+    """Of a group: those of `RATIOS`, ours to another checkout's, and the share of matmul."""
+    found = {
+        name: ratio(timed[over], timed[under])
+        for name, (where, over, under) in RATIOS.items()
+        if where == group and {over, under} <= timed.keys()
+    }
+    for name in timed:
+        if name + AGAINST in timed:
+            found[f"{name} against the other checkout"] = ratio(timed[name], timed[name + AGAINST])
+    if group == "gan":
+        reached = gan_gflop() / timed["GAN"].seconds
+        found["share_of_matmul"] = spread(reached / (matmul_gflop() / timed[MATMUL].seconds))
+    return found
 
 
-def gan_rate(config: ml_collections.ConfigDict, calls: int) -> float:
-    """Images per second of the GAN's step, the R1 penalty's share included."""
-    section = config.gan
-    networks, optimizers = make_gan_networks(config), gan_state.make_optimizers(section)
-    step = gan.map_train_step(config, networks, optimizers)
-    hparams = gan.make_hparams(config, section.objective)
-    frozen = parallel.replicate(frozen_inputs(config, hparams))
-    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-
-    def fresh():
-        players = init_gan_params(networks, config.seed)
-        return parallel.replicate(gan_state.init_state(*players, optimizers))
-
-    main = seconds(lambda state: step(state, batch, frozen)[0], fresh(), calls)
-    if "penalty" not in steps.names(config):
-        return section.batch_size / main
-    penalty = gan.map_penalty_step(config, networks, optimizers)
-    lazy = seconds(lambda state: penalty(state, batch, frozen)[0], fresh(), calls)
-    return section.batch_size / (main + lazy / section.r1_every)
-
-
-def encoder_rate(config: ml_collections.ConfigDict, calls: int) -> float:
-    """Images per second of the encoder's own step."""
-    section = config.encoder
-    networks, optimizer = make_gan_networks(config), encoder.make_optimizer(section)
-    step = encoder.map_train_step(config, networks, optimizer)
-    params, discriminator = init_gan_params(networks, config.seed)
-    frozen = parallel.replicate(
-        encoder.FrozenGan(
-            generator=params["generator"],
-            discriminator=discriminator,
-            inputs=frozen_inputs(config, encoder.make_encoder_hparams(config)),
+def check_against(folder: Path) -> None:
+    """Raises `InputError` if a checkout has no workers of its own."""
+    if not (folder / "benchmarks" / "worker.py").exists():
+        raise InputError(
+            f"--against={folder} has no benchmarks/worker.py; compare whole commands by "
+            "python -m benchmarks make_run --against=DIR"
         )
-    )
-    batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    state = encoder.init_state(params["encoder"], optimizer)
-    once = lambda state: step(state, batch, frozen)[0]
-    return section.batch_size / seconds(once, parallel.replicate(state), calls)
-
-
-MEASURES = {"classifier": classifier_rate, "gan": gan_rate, "encoder": encoder_rate}
-
-
-def to_markdown(results: Mapping[str, Mapping]) -> str:
-    """Images per second by config and devices."""
-    rows = []
-    for name, result in results.items():
-        rates = result["images_per_second"]
-        cells = (f"{rates[step]:,.0f}" if step in rates else "–" for step in MEASURES)
-        rows.append([name, *cells, f"{result['peak_memory_gib']:.1f}"])
-    head = ["images/s", *MEASURES, "peak memory of the process, GiB"]
-    return "\n".join(table(head, rows)) + "\n"
 
 
 def run(options: Options) -> Iterator[dict]:
-    """Measures, beside what is there of other configs and devices."""
-    config = options.config
-    rates = {
-        name: measure(config, options.own["calls"])
-        for name, measure in MEASURES.items()
-        if name in steps.names(config)
+    """Times group by group, beside what is there of others."""
+    names = options.own["only"] or tuple(GROUPS)
+    if unknown := [name for name in names if name not in GROUPS]:
+        raise InputError(f"--only={unknown[0]}: the groups are {', '.join(GROUPS)}")
+    against = user_path(options.own["against"]).absolute() if options.own["against"] else None
+    if against:
+        check_against(against)
+    results = dict(options.known)
+    for name in names:
+        workers = entrants(GROUPS[name], against=against, python=options.own["torch"])
+        timed = race(workers, options.own["rounds"])
+        devices = next(each.devices for each in timed.values())
+        results[f"{name}, {devices}"] = {
+            "rounds": options.own["rounds"],
+            "rows": {row: describe(each) for row, each in timed.items()},
+            "ratios": ratios_of(name, timed),
+        }
+        yield dict(results)
+
+
+def gan_gflop() -> float:
+    """Of a step of row GAN, as `step_costs` has counted them."""
+    recorded = read(ROOT / RESULTS, "step_costs")["results"][step_costs.CONFIGS[0]]
+    return recorded["gan"]["gflop"] + recorded["penalty"]["gflop"] / R1_EVERY
+
+
+# 2. Telling.
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """A table for each group, and one of all ratios."""
+    parts = []
+    for name, group in results.items():
+        head = [name, "images/s", "busy cores", "peak memory, GiB", "seconds to the third step"]
+        rows = [
+            [
+                row,
+                tell(each["images_per_second"]),
+                *(cell(each[figure]) for figure in ("cores", "peak_gib", "ready_seconds")),
+            ]
+            for row, each in group["rows"].items()
+        ]
+        parts.append("\n".join(table(head, rows)))
+    ratios = [
+        [f"`{name}`", tell(each)]
+        for group in results.values()
+        for name, each in group["ratios"].items()
+    ]
+    parts.append("\n".join(table(["ratio", "median [least, most]"], ratios)))
+    return "\n\n".join(parts) + "\n"
+
+
+def cell(figure: float | None) -> str:
+    """A figure, which may be unknown."""
+    return "–" if figure is None else f"{figure:g}"
+
+
+def tell(values: Mapping[str, float]) -> str:
+    """Median and range."""
+    return f"{values['median']:g} [{values['least']:g}, {values['most']:g}]"
+
+
+def configs(options: Options) -> dict[str, ml_collections.ConfigDict]:
+    """Those of our steps."""
+    del options  # every step has a config of its own
+    return {
+        f"{group}, {row}": load_config(step.config, step.overrides)
+        for group, steps in GROUPS.items()
+        for row, step in steps.items()
+        if isinstance(step, Ours)
     }
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    device = jax.devices()[0]
-    devices = f"{jax.device_count()} x {device.device_kind} ({device.platform})"
-    result = {
-        "config": config.to_dict(),
-        "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
-        "peak_memory_gib": round(peak, 2),
-    }
-    yield {**options.known, f"{Path(options.config_file).name}, {devices}": result}
 
 
 STUDY = Study(
     name="throughput",
     doc=__doc__,
     run=run,
+    configs=configs,
     to_markdown=to_markdown,
-    config="configs/phantom.py",
-    flags=(Flag(name="calls", default=15, help="Timed calls of each step."),),
+    flags=(
+        Flag(name="rounds", default=5, help="In which the workers of a group take turns."),
+        Flag(name="only", default=(), help=f"Groups, of {', '.join(GROUPS)}; empty: all."),
+        Flag(name="against", default="", help="Another checkout, timed in the peers' stead."),
+        Flag(name="torch", default=sys.executable, help="An interpreter that has PyTorch."),
+    ),
 )

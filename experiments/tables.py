@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks import throughput, tpu_check
+from benchmarks.registry import BENCHMARKS
 from experiments import claims, markdown, results
 from experiments.studies import STUDIES
 
-ALL = STUDIES | {study.name: study for study in (throughput.STUDY, tpu_check.STUDY)}
+ALL = STUDIES | BENCHMARKS
 
 
 def render(out: Path) -> dict[str, str]:

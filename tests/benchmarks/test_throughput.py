@@ -1,53 +1,147 @@
-"""How throughput is timed and told."""
+"""How workers are timed side by side, and what is told of them."""
 
-import jax.numpy as jnp
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from benchmarks import throughput
+from benchmarks import contenders, throughput, worker
+from benchmarks.interleave import Entrant, Timed, race
+from benchmarks.throughput import AGAINST, Ours, Theirs
+from cxr_jax.errors import InputError
 from experiments.command import main, parse
-from experiments.study import Options
 
 # ml_collections loads a config file in a way that Python deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
+# A worker that says what it is told; each round is slower than the one before, by its own pace.
+FAKE = """
+import json, sys
+pace, images, diary = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+print("a library says something")
+print(json.dumps({"ready": True, "images": images, "devices": "1 x fake"}), flush=True)
+for number, line in enumerate(sys.stdin, 1):
+    open(diary, "a").write(f"{pace:g} ")
+    seconds = [number * pace] * int(line)
+    print(json.dumps({"seconds": seconds, "cpu_seconds": 1.5 * sum(seconds)}), flush=True)
+"""
 
-def test_the_median_call_counts_and_the_first_does_not(monkeypatch):
-    clock = iter([0.0, 1.0, 10.0, 12.0, 20.0, 29.0])  # calls of 1, 2 and 9 seconds
-    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(clock))
-    calls = []
 
-    def call(state):
-        calls.append(float(state))
-        return state + 1
-
-    assert throughput.seconds(call, jnp.float32(0), calls=3) == 2.0
-    assert calls == [0.0, 1.0, 2.0, 3.0]
+def fake(diary: Path, pace: float, images: int, steps: int) -> Entrant:
+    command = [sys.executable, "-c", FAKE, str(pace), str(images), str(diary)]
+    return Entrant(command=command, folder=Path.cwd(), environment=os.environ, steps=steps)
 
 
-def measured(monkeypatch, known=None) -> dict:
-    """What a run yields whose steps are not timed."""
-    monkeypatch.setattr(
-        throughput, "MEASURES", {"gan": lambda config, calls: 10.06 * calls, "encoder": None}
+def timed(*seconds: float, images: int = 1) -> Timed:
+    return Timed(
+        ready_seconds=1.0,
+        devices="1 x fake",
+        images=images,
+        seconds=np.array(seconds),
+        cores=1.0,
+        peak_gib=None,
     )
-    monkeypatch.setattr(throughput.steps, "names", lambda config: ["gan"])
-    options = parse(throughput.STUDY, ["--config=configs/phantom.py:tiny", "--calls=2", "--out="])
-    fields = {**vars(options), "earlier": {"results": known or {}}}
-    (found,) = throughput.run(Options(**fields))
-    return found
 
 
-def test_a_config_s_rates_stand_beside_those_of_others(monkeypatch):
-    found = measured(monkeypatch)
-    ((name, result),) = found.items()
-    assert name.startswith("phantom.py:tiny, ") and "(cpu)" in name
-    assert result["images_per_second"] == {"gan": 20.1}  # and of steps that it does not take, none
-    both = measured(monkeypatch, {"other": result})
-    assert both == {"other": result, name: both[name]}
-    line = throughput.to_markdown(both).splitlines()[2]
-    assert line.startswith("| other | 20 | – | ")
+def test_workers_take_rounds_in_turn(tmp_path):
+    diary = tmp_path / "diary"
+    found = race({"a": fake(diary, 1.0, 32, 2), "b": fake(diary, 4.0, 8, 1)}, rounds=3)
+    assert diary.read_text().split() == ["1", "4"] * 3
+    np.testing.assert_allclose(found["a"].seconds, [1, 2, 3])
+    np.testing.assert_allclose(found["b"].seconds, [4, 8, 12])
+    assert found["a"].images == 32 and found["a"].cores == pytest.approx(1.5)
+    row = throughput.describe(found["a"])
+    assert row["images_per_second"] == {"median": 16.0, "least": 10.67, "most": 32.0}
+    assert row["peak_gib"] is None
+    assert throughput.ratio(found["a"], found["b"]) == {"median": 16, "least": 16, "most": 16}
 
 
-def test_the_benchmarks_take_no_work_directory(capsys):
-    argv = ["throughput", "--workdir=runs/phantom"]
+def test_a_worker_that_ends_early_is_named(tmp_path):
+    dies = Entrant(
+        command=[sys.executable, "-c", ""], folder=tmp_path, environment=os.environ, steps=1
+    )
+    with pytest.raises(InputError, match="the slow one ended early"):
+        race({"the slow one": dies}, rounds=1)
+
+
+def test_a_worker_answers_each_line(capsys):
+    taken = []
+    contender = contenders.Contender(step=lambda: taken.append(1), images=4)
+    worker.serve(contender, io.StringIO("3\n1\n"))
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert len(taken) == 4 and len(first["seconds"]) == 3 and len(second["seconds"]) == 1
+    assert first["peak_gib"] > 0 and first["cpu_seconds"] >= 0
+
+
+def test_ratios_are_of_rounds_and_not_of_medians():
+    # Medians would say 2; in every round it was 4 times as fast, or as slow.
+    ours, torch = timed(1.0, 8.0, 2.0, images=2), timed(2.0, 4.0, 4.0)
+    found = throughput.ratios_of("classifier", {"classifier": ours, "PyTorch": torch})
+    assert found == {"classifier_step_vs_torch": {"median": 4, "least": 1, "most": 4}}
+    assert throughput.ratios_of("classifier", {"classifier": ours}) == {}
+
+
+def test_what_is_reached_of_a_matrix_product(monkeypatch):
+    monkeypatch.setattr(throughput, "gan_gflop", lambda: 8.0)
+    monkeypatch.setattr(throughput, "matmul_gflop", lambda: 2.0)
+    rows = {"GAN": timed(0.5), throughput.MATMUL: timed(0.05)}  # 16 of 40 GFLOP/s
+    assert throughput.ratios_of("gan", rows)["share_of_matmul"]["median"] == pytest.approx(0.4)
+
+
+def test_another_checkout_races_in_the_peers_stead(tmp_path):
+    group = {"classifier": Ours(name="classifier", steps=3), "PyTorch": Theirs(name="x", steps=3)}
+    alone = throughput.entrants(group, against=None, python="python-with-torch")
+    assert list(alone) == ["classifier", "PyTorch"]
+    assert alone["PyTorch"].command[0] == "python-with-torch"
+    both = throughput.entrants(group, against=tmp_path, python="")
+    assert list(both) == ["classifier", "classifier" + AGAINST]
+    assert both["classifier" + AGAINST].folder == tmp_path
+    assert both["classifier" + AGAINST].command == both["classifier"].command
+    rows = {"classifier": timed(1.0), "classifier" + AGAINST: timed(3.0)}
+    found = throughput.ratios_of("classifier", rows)
+    assert found == {"classifier against the other checkout": {"median": 3, "least": 3, "most": 3}}
+
+
+def test_every_ratio_is_of_rows_that_there_are():
+    for group, over, under in throughput.RATIOS.values():
+        assert {over, under} <= throughput.GROUPS[group].keys()
+    names = {step.name for group in throughput.GROUPS.values() for step in group.values()}
+    assert set(contenders.CONTENDERS) <= names
+
+
+def test_groups_stand_beside_those_of_other_devices(monkeypatch, tmp_path):
+    monkeypatch.setattr(throughput, "race", lambda workers, rounds: {"encoder": timed(0.5, 0.25)})
+    known = {"gan, 1 x other": {"rounds": 1, "rows": {}, "ratios": {}}}
+    options = parse(throughput.STUDY, ["--only=encoder", "--out="])
+    fields = {**vars(options), "earlier": {"results": known}}
+    (found,) = throughput.run(type(options)(**fields))
+    assert list(found) == ["gan, 1 x other", "encoder, 1 x fake"]
+    text = throughput.to_markdown(found)
+    assert "| encoder | 3 [2, 4] | 1 | – | 1 |" in text.splitlines()
+
+
+@pytest.mark.parametrize(
+    "flags, said",
+    [
+        (["--workdir=runs/phantom"], "takes no --workdir"),
+        (["--only=gans"], "--only=gans: the groups are classifier, gan,"),
+        (["--against=nowhere"], "nowhere has no benchmarks/worker.py; compare whole commands"),
+    ],
+)
+def test_what_cannot_be_timed_is_told(capsys, flags, said):
+    argv = ["throughput", "--out=", *flags]
     assert main("benchmarks", {"throughput": throughput.STUDY}, argv) == 2
-    assert "takes no --workdir" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", contenders.CONTENDERS)
+def test_every_contender_takes_steps(name, tiny_config):
+    contender = contenders.CONTENDERS[name](tiny_config)
+    contender.step()
+    contender.step()
+    assert contender.images >= 1

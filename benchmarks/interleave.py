@@ -1,0 +1,124 @@
+"""Workers timed side by side: they take their steps in turn, so that a busy minute hits them all.
+
+What a worker is told and answers, `worker.py` says; those of other libraries speak the same.
+"""
+
+import contextlib
+import dataclasses
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cxr_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entrant:
+    """A worker before it is started.
+
+    Attributes:
+      command: of its process.
+      folder: in which that is started: a checkout.
+      environment: the whole of it.
+      steps: in a round.
+    """
+
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+    steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A worker after its rounds.
+
+    Attributes:
+      ready_seconds: from its start to its third step.
+      devices: on which it runs, as it told.
+      images: in a step.
+      seconds: a step's mean of each round [rounds].
+      cores: busy ones, of all rounds.
+      peak_gib: memory of its process; None where it was not told.
+    """
+
+    ready_seconds: float
+    devices: str
+    images: int
+    seconds: np.ndarray
+    cores: float
+    peak_gib: float | None
+
+
+class Worker:
+    """A worker's process."""
+
+    def __init__(self, name: str, entrant: Entrant):
+        self._name, self._entrant = name, entrant
+        self._process = subprocess.Popen(
+            entrant.command,
+            cwd=entrant.folder,
+            env=dict(entrant.environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._begun, self._rounds = time.perf_counter(), []
+
+    def _hear(self) -> dict:
+        """The next line of JSON; other lines are passed over."""
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise InputError(f"{self._name} ended early, see above; left out by --only=OTHERS")
+
+    def hear_that_it_is_ready(self) -> None:
+        """Waits until it has warmed up."""
+        self._told = self._hear()
+        self._ready_seconds = time.perf_counter() - self._begun
+
+    def take_round(self) -> None:
+        """Has it take its steps."""
+        self._process.stdin.write(f"{self._entrant.steps}\n")
+        self._process.stdin.flush()
+        self._rounds.append(self._hear())
+
+    def timed(self) -> Timed:
+        """What its rounds took."""
+        totals = [sum(each["seconds"]) for each in self._rounds]
+        return Timed(
+            ready_seconds=self._ready_seconds,
+            devices=self._told["devices"],
+            images=self._told["images"],
+            seconds=np.array(totals) / self._entrant.steps,
+            cores=sum(each["cpu_seconds"] for each in self._rounds) / sum(totals),
+            peak_gib=self._rounds[-1].get("peak_gib"),
+        )
+
+    def end(self) -> None:
+        """Ends its input, and with it the process."""
+        self._process.communicate()
+
+
+def race(entrants: Mapping[str, Entrant], rounds: int) -> dict[str, Timed]:
+    """Starts them one after the other, then has each take a round in turn."""
+    with contextlib.ExitStack() as ended:
+        workers = dict(_started(entrants, ended))
+        for _ in range(rounds):
+            for worker in workers.values():
+                worker.take_round()
+        return {name: worker.timed() for name, worker in workers.items()}
+
+
+def _started(
+    entrants: Mapping[str, Entrant], ended: contextlib.ExitStack
+) -> Iterator[tuple[str, Worker]]:
+    for name, entrant in entrants.items():
+        worker = Worker(name, entrant)
+        ended.callback(worker.end)
+        worker.hear_that_it_is_ready()
+        yield name, worker

@@ -1,0 +1,113 @@
+"""How long is each task of a run, from data to figures, here and in another checkout?
+
+Each task is a process of its own, as `main.py --task=TASK` starts it; with `--against` both
+checkouts take it, one after the other, in turns as to who is first. Both begin without compiled
+programs. The runs are whole, so that their figures can be compared too.
+"""
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cxr_jax.cli import TASKS
+from cxr_jax.errors import InputError
+from cxr_jax.runtime.user_path import user_path
+from experiments.markdown import table
+from experiments.results import ROOT
+from experiments.study import Flag, Options, Study
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Side:
+    """A checkout and where it runs.
+
+    Attributes:
+      workdir: of its run; what it has compiled lies beside.
+    """
+
+    checkout: Path
+    workdir: Path
+
+    def take(self, task: str, config: str, overrides: tuple[str, ...]) -> dict[str, float]:
+        """Runs a task to its end.
+
+        Raises:
+          InputError: if it fails; what went wrong is on the terminal.
+        """
+        main = [sys.executable, "main.py", f"--config={config}", f"--workdir={self.workdir}"]
+        programs = str(self.workdir.parent / f"{self.workdir.name}_programs")
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [*main, f"--task={task}", *overrides],
+            cwd=self.checkout,
+            env={**os.environ, "XDG_CACHE_HOME": programs},
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise InputError(f"task {task} of {self.checkout} failed, see above")
+        return {
+            "seconds": round(time.perf_counter() - begun, 1),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_gib": round(used.ru_maxrss / 2**20, 2),
+        }
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Task by task."""
+    sides = {"ours": Side(checkout=ROOT, workdir=options.workdir.absolute() / "ours")}
+    if options.own["against"]:
+        other = user_path(options.own["against"]).absolute()
+        sides["other"] = Side(checkout=other, workdir=options.workdir.absolute() / "other")
+    for side in sides.values():
+        if side.workdir.exists():
+            raise InputError(f"{side.workdir} is there already; a run is timed from its beginning")
+    taken = {name: {} for name in sides}
+    for number, task in enumerate(TASKS):
+        for name in list(sides)[:: -1 if number % 2 else 1]:
+            taken[name][task] = sides[name].take(task, options.config_file, options.overrides)
+        yield {"checkouts": taken, "ratio": ratios(taken)}
+
+
+def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """Our seconds over the other checkout's, by task and in all; {} without another."""
+    if "other" not in taken:
+        return {}
+    ours, other = (
+        {task: each["seconds"] for task, each in taken[name].items()} for name in ("ours", "other")
+    )
+    ours["all"], other["all"] = sum(ours.values()), sum(other.values())
+    return {task: round(ours[task] / other[task], 3) for task in ours}
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """One row a task and checkout."""
+    rows = [
+        [
+            checkout,
+            task,
+            *(f"{each[figure]:g}" for figure in ("seconds", "cpu_seconds", "peak_gib")),
+        ]
+        for checkout, tasks in results["checkouts"].items()
+        for task, each in tasks.items()
+    ]
+    text = "\n".join(table(["checkout", "task", "seconds", "CPU seconds", "peak GiB"], rows)) + "\n"
+    if not results["ratio"]:
+        return text
+    shares = [[task, f"{share:.2f}"] for task, share in results["ratio"].items()]
+    return text + "\n" + "\n".join(table(["task", "ours over the other"], shares)) + "\n"
+
+
+STUDY = Study(
+    name="make_run",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    config="configs/phantom.py",
+    workdir="runs/make_run",
+    flags=(Flag(name="against", default="", help="Another checkout, which takes the tasks too."),),
+)

@@ -1,0 +1,65 @@
+"""How whole runs are timed."""
+
+import pytest
+
+from benchmarks import make_run
+from benchmarks.make_run import Side
+from cxr_jax.cli import TASKS
+from cxr_jax.errors import InputError
+from experiments.command import main, parse
+
+# ml_collections loads a config file in a way that Python deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+def checkout(folder, line: str):
+    folder.mkdir()
+    (folder / "main.py").write_text(f"import os, sys, time\ntime.sleep(0.2)\n{line}\n")
+    return folder
+
+
+def test_a_task_is_run_as_a_user_would(tmp_path):
+    line = "open('told', 'w').write(' '.join([*sys.argv[1:], os.environ['XDG_CACHE_HOME']]))"
+    side = Side(checkout=checkout(tmp_path / "there", line), workdir=tmp_path / "run" / "ours")
+    taken = side.take("gan", "configs/phantom.py", ("--config.gan.num_steps=3",))
+    assert taken["seconds"] >= 0.2 and taken["peak_gib"] > 0
+    assert (tmp_path / "there" / "told").read_text().split() == [
+        "--config=configs/phantom.py",
+        f"--workdir={tmp_path}/run/ours",
+        "--task=gan",
+        "--config.gan.num_steps=3",
+        f"{tmp_path}/run/ours_programs",  # its own, and none at first
+    ]
+
+
+def test_a_task_that_fails_is_named(tmp_path):
+    side = Side(checkout=checkout(tmp_path / "there", "sys.exit(3)"), workdir=tmp_path / "run")
+    with pytest.raises(InputError, match="task gan of .*there failed"):
+        side.take("gan", "configs/phantom.py", ())
+
+
+def test_both_checkouts_take_each_task_in_turns_as_to_who_is_first(tmp_path, monkeypatch):
+    order = []
+
+    def take(side, task, config, overrides):
+        order.append((task, side.workdir.name))
+        return {
+            "seconds": {"ours": 1.0, "other": 4.0}[side.workdir.name],
+            "cpu_seconds": 1,
+            "peak_gib": 1,
+        }
+
+    monkeypatch.setattr(Side, "take", take)
+    argv = [f"--workdir={tmp_path}", "--against=elsewhere", "--out="]
+    *_, found = make_run.run(parse(make_run.STUDY, argv))
+    first, second, *_ = TASKS
+    assert order[:4] == [(first, "ours"), (first, "other"), (second, "other"), (second, "ours")]
+    assert found["ratio"] == dict.fromkeys([*TASKS, "all"], 0.25)
+    assert "| ours | gan | 1 | 1 | 1 |" in make_run.to_markdown(found).splitlines()
+
+
+def test_a_run_is_timed_from_its_beginning(tmp_path, capsys):
+    (tmp_path / "ours").mkdir()
+    argv = ["make_run", f"--workdir={tmp_path}", "--out="]
+    assert main("benchmarks", {"make_run": make_run.STUDY}, argv) == 2
+    assert "is there already" in capsys.readouterr().err
