@@ -8,7 +8,7 @@ import dataclasses
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class Timed:
     Attributes:
       ready_seconds: from its start to its third step.
       devices: on which it runs, as it told.
-      images: in a step.
+      images: that a step is worth: of an inversion that takes fifty, a fiftieth of those in it.
       seconds: a step's mean of each round [rounds].
       cores: busy ones, of all rounds.
       peak_gib: memory of its process; None where it was not told.
@@ -48,7 +48,7 @@ class Timed:
 
     ready_seconds: float
     devices: str
-    images: int
+    images: float
     seconds: np.ndarray
     cores: float
     peak_gib: float | None
@@ -76,10 +76,11 @@ class Worker:
                 return json.loads(line)
         raise InputError(f"{self._name} ended early, see above; left out by --only=OTHERS")
 
-    def hear_that_it_is_ready(self) -> None:
-        """Waits until it has warmed up."""
+    def wait(self) -> str:
+        """Waits until it has warmed up; returns why it cannot take steps here, "" if it can."""
         self._told = self._hear()
         self._ready_seconds = time.perf_counter() - self._begun
+        return "" if self._told["ready"] else self._told["reason"]
 
     def take_round(self) -> None:
         """Has it take its steps."""
@@ -93,7 +94,7 @@ class Worker:
         return Timed(
             ready_seconds=self._ready_seconds,
             devices=self._told["devices"],
-            images=self._told["images"],
+            images=self._told["images"] / self._told.get("repeats", 1),
             seconds=np.array(totals) / self._entrant.steps,
             cores=sum(each["cpu_seconds"] for each in self._rounds) / sum(totals),
             peak_gib=self._rounds[-1].get("peak_gib"),
@@ -104,21 +105,22 @@ class Worker:
         self._process.communicate()
 
 
-def race(entrants: Mapping[str, Entrant], rounds: int) -> dict[str, Timed]:
-    """Starts them one after the other, then has each take a round in turn."""
+def race(entrants: Mapping[str, Entrant], rounds: int) -> dict[str, Timed | str]:
+    """Starts them one after the other, then has each take a round in turn.
+
+    Returns:
+      What each took, or why it cannot run here.
+    """
+    found: dict[str, Timed | str] = {}
+    ready: dict[str, Worker] = {}
     with contextlib.ExitStack() as ended:
-        workers = dict(_started(entrants, ended))
+        for name, entrant in entrants.items():
+            worker = Worker(name, entrant)
+            ended.callback(worker.end)
+            found[name] = worker.wait()
+            if not found[name]:
+                ready[name] = worker
         for _ in range(rounds):
-            for worker in workers.values():
+            for worker in ready.values():
                 worker.take_round()
-        return {name: worker.timed() for name, worker in workers.items()}
-
-
-def _started(
-    entrants: Mapping[str, Entrant], ended: contextlib.ExitStack
-) -> Iterator[tuple[str, Worker]]:
-    for name, entrant in entrants.items():
-        worker = Worker(name, entrant)
-        ended.callback(worker.end)
-        worker.hear_that_it_is_ready()
-        yield name, worker
+        return found | {name: worker.timed() for name, worker in ready.items()}

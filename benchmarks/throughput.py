@@ -140,8 +140,10 @@ def entrants(
     return found
 
 
-def describe(timed: Timed) -> dict:
-    """A row."""
+def describe(timed: Timed | str) -> dict:
+    """A row; of one that cannot run here, why not."""
+    if isinstance(timed, str):
+        return {"reason": timed}
     return {
         "images_per_second": spread(timed.images / timed.seconds),
         "cores": round(timed.cores, 2),
@@ -197,11 +199,12 @@ def run(options: Options) -> Iterator[dict]:
     results = dict(options.known)
     for name in names:
         workers = entrants(GROUPS[name], against=against, python=options.own["torch"])
-        timed = race(workers, options.own["rounds"])
+        found = race(workers, options.own["rounds"])
+        timed = {row: each for row, each in found.items() if isinstance(each, Timed)}
         devices = next(each.devices for each in timed.values())
         results[f"{name}, {devices}"] = {
             "rounds": options.own["rounds"],
-            "rows": {row: describe(each) for row, each in timed.items()},
+            "rows": {row: describe(each) for row, each in found.items()},
             "ratios": ratios_of(name, timed),
         }
         yield dict(results)
@@ -221,14 +224,7 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     parts = []
     for name, group in results.items():
         head = [name, "images/s", "busy cores", "peak memory, GiB", "seconds to the third step"]
-        rows = [
-            [
-                row,
-                tell(each["images_per_second"]),
-                *(cell(each[figure]) for figure in ("cores", "peak_gib", "ready_seconds")),
-            ]
-            for row, each in group["rows"].items()
-        ]
+        rows = [[row, *cells(each)] for row, each in group["rows"].items()]
         parts.append("\n".join(table(head, rows)))
     ratios = [
         [f"`{name}`", tell(each)]
@@ -237,6 +233,14 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     ]
     parts.append("\n".join(table(["ratio", "median [least, most]"], ratios)))
     return "\n\n".join(parts) + "\n"
+
+
+def cells(row: Mapping) -> list[str]:
+    """A row without its name."""
+    if "reason" in row:
+        return [row["reason"], "–", "–", "–"]
+    figures = (cell(row[name]) for name in ("cores", "peak_gib", "ready_seconds"))
+    return [tell(row["images_per_second"]), *figures]
 
 
 def cell(figure: float | None) -> str:

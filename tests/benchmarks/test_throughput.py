@@ -60,6 +60,20 @@ def test_workers_take_rounds_in_turn(tmp_path):
     assert throughput.ratio(found["a"], found["b"]) == {"median": 16, "least": 16, "most": 16}
 
 
+def test_who_cannot_run_here_says_why(tmp_path):
+    told = '{"ready": false, "reason": "PyTorch is missing"}'
+    cannot = Entrant(
+        command=[sys.executable, "-c", f"print('{told}')"],
+        folder=tmp_path,
+        environment=os.environ,
+        steps=1,
+    )
+    found = race({"torch": cannot, "a": fake(tmp_path / "diary", 1.0, 32, 2)}, rounds=1)
+    assert found["torch"] == "PyTorch is missing" and found["a"].images == 32
+    row = throughput.describe(found["torch"])
+    assert throughput.cells(row)[0] == "PyTorch is missing"
+
+
 def test_a_worker_that_ends_early_is_named(tmp_path):
     dies = Entrant(
         command=[sys.executable, "-c", ""], folder=tmp_path, environment=os.environ, steps=1
