@@ -1,7 +1,8 @@
 """Latent Shift (Cohen et al., MIDL 2021): z + lambda d of one gradient d, frame by frame."""
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import nn
 
 from benchmarks.peers.batches import random_batch, to_unit_range
 from benchmarks.peers.blocks import channels_last, frozen
@@ -14,12 +15,14 @@ FRAMES = 24
 REACH = 100.0  # of lambda, to either side; the time does not depend on it
 
 
-def direction(generator: nn.Module, f: nn.Module, z_structure: Maps, z_class: Maps) -> Maps:
-    """d f(G(z)) / dz over both latents, as maps."""
-    latents = [z.detach().requires_grad_() for z in (*z_structure, *z_class)]
-    count = len(z_structure)
-    margin = f(generator(latents[:count], latents[count:])).float()
-    return torch.autograd.grad(margin.sum(), latents)
+def direction(ask: Callable[..., torch.Tensor], latents: Maps) -> Sequence[torch.Tensor]:
+    """d f(G(z)) / dz over both latents, as maps.
+
+    Args:
+      ask: f(G(z)) [b] of the maps of z.
+    """
+    latents = [z.detach().requires_grad_() for z in latents]
+    return torch.autograd.grad(ask(*latents).sum(), latents)
 
 
 def latent_shift(
@@ -35,26 +38,24 @@ def latent_shift(
     pixels, _ = random_batch(batch, size)
     shifts = torch.linspace(-REACH, REACH, FRAMES)
 
-    def encode() -> list[Maps]:
-        return [means(moments) for moments in encoder(to_unit_range(pixels))]
+    def encode() -> Maps:
+        structure, of_class = encoder(to_unit_range(pixels))
+        return [*means(structure), *means(of_class)]
 
-    def ask(*latents: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def ask(*latents: torch.Tensor) -> torch.Tensor:
         count = len(generator.levels)
-        image = generator(latents[:count], latents[count:])
-        return image, f(image)
+        return f(generator(latents[:count], latents[count:])).float()
 
     encode, ask = prepare(encode, mode), prepare(ask, mode)
-    find = prepare(lambda z_structure, z_class: direction(generator, f, z_structure, z_class), mode)
 
     def frame(latents: Maps, moves: Maps, shift: torch.Tensor) -> torch.Tensor:
-        return ask(*[z + shift * move for z, move in zip(latents, moves, strict=True)])[1]
+        return ask(*[z + shift * move for z, move in zip(latents, moves, strict=True)])
 
     def step() -> torch.Tensor:
         with autocast(mode):
             with torch.no_grad():
-                z_structure, z_class = encode()
-            moves = find(z_structure, z_class)
-            latents = [*z_structure, *z_class]
+                latents = encode()
+            moves = direction(ask, latents)
             with torch.no_grad():
                 if batch == 1:
                     return frame(latents, moves, shifts.view(-1, 1, 1, 1))[:, None]
