@@ -49,9 +49,10 @@ def warp(image: torch.Tensor, strength: Augmentation) -> torch.Tensor:
     shift_y, shift_x, angle, zoom = uniform(len(image), 4).unbind(1)
     angle, zoom = torch.deg2rad(angle * strength.rotation), 1 + zoom * strength.zoom
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    # On a grid that runs from -1 to 1 a shift by the whole side is one by 2.
-    across = torch.stack([cos, sin, 2 * strength.shift * shift_x], dim=-1)
-    down = torch.stack([-sin, cos, 2 * strength.shift * shift_y], dim=-1)
+    # The grid runs from -1 to 1 between the middles of the outermost pixels.
+    shift = 2 * strength.shift * image.shape[-1] / (image.shape[-1] - 1)
+    across = torch.stack([cos, sin, shift * shift_x], dim=-1)
+    down = torch.stack([-sin, cos, shift * shift_y], dim=-1)
     grid = F.affine_grid(torch.stack([across, down], dim=1), image.shape, align_corners=True)
     return F.grid_sample(image, grid, padding_mode="border", align_corners=True)
 

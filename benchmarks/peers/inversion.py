@@ -17,6 +17,15 @@ BETAS = (0.5, 0.999)
 PIXEL, CROSS_ENTROPY = 4.0, 1.0
 
 
+def as_if_trained(generator: Generator) -> Generator:
+    """With BatchNorm's statistics of a drawn batch: by its first ones every image is grey."""
+    for norm in generator.norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        generator.train()(*(torch.randn(32, n) for n in LATENT_SIZES))
+    return generator
+
+
 def film_error(
     networks: tuple[nn.Module, nn.Module],
     latents: tuple[torch.Tensor, torch.Tensor],
@@ -54,7 +63,7 @@ def inversion(
     nothing: the whole is `repeats` steps. The rate is constant.
     """
     total, learning_rate = SETTINGS[size]
-    generator = frozen(channels_last(Generator(GENERATOR_WIDTHS[size])))
+    generator = frozen(as_if_trained(channels_last(Generator(GENERATOR_WIDTHS[size]))))
     f = frozen(make_classifier(classifier))
     film = to_unit_range(random_batch(batch, size)[0])
     with torch.inference_mode(), autocast(mode):
