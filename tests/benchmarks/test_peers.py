@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,17 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from benchmarks.peers import (  # noqa: E402
     augment,
+    batches,
     classifiers,
     inversion,
     latent_shift,
     own_networks,
+    paper_gan,
     paper_networks,
     worker,
 )
 from cxr_jax.data import augment as our_augment  # noqa: E402
+from cxr_jax.training import paper_objective  # noqa: E402
 
 # ml_collections loads a config file in a way that Python deprecates.
 pytestmark = [
@@ -281,16 +284,14 @@ def test_batchnorm_in_training_is_ours(random_params):
 
 # 3. Steps.
 
-TINY = {
-    "paper_gan_step": dict(batch=4),
-    "classifier_step": dict(batch=8, size=32),
-    "inversion": dict(batch=2, updates=3),
-}
+TINY = {"classifier_step": dict(batch=8, size=32), "inversion": dict(batch=2, updates=3)}
 
 
-def losses(peer, steps: int) -> Iterator[np.ndarray]:
-    for _ in range(steps):
-        yield np.atleast_1d(peer.step().float().numpy())
+def first_and_last(lower: Callable[[], torch.Tensor], steps: int) -> tuple[float, float]:
+    """Means over the first and the last third of so many losses."""
+    history = [float(lower()) for _ in range(steps)]
+    assert np.isfinite(history).all()
+    return np.mean(history[: steps // 3]), np.mean(history[-(steps // 3) :])
 
 
 @pytest.mark.parametrize("mode", ["eager", "bf16"])
@@ -298,11 +299,66 @@ def losses(peer, steps: int) -> Iterator[np.ndarray]:
 def test_a_step_lowers_its_loss_on_a_fixed_batch(name, mode):
     torch.manual_seed(0)
     peer = worker.load(name, {**TINY[name], "mode": mode})
-    history = np.stack(list(losses(peer, 40 if name == "classifier_step" else 8)))
-    assert np.isfinite(history).all()
-    falls = history[-4:].mean(axis=0) < history[:4].mean(axis=0)
-    # The two players' losses pull at each other: the discriminator's falls first.
-    assert falls[-1]
+    first, last = first_and_last(peer.step, 30 if name == "classifier_step" else 6)
+    assert last < first
+
+
+def tensors_of(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([x.detach().flatten() for x in network.parameters()])
+
+
+@pytest.mark.parametrize("mode", ["eager", "bf16"])
+def test_a_step_of_the_paper_moves_both_players_and_not_the_classifier(mode, monkeypatch):
+    torch.manual_seed(0)
+    players = paper_gan.make_players(64, "compact")
+    monkeypatch.setattr(paper_gan, "make_players", lambda size, classifier: players)
+    networks = players.generator, players.discriminator, players.classifier
+    peer = paper_gan.paper_gan_step(batch=4, mode=mode)
+    before = [tensors_of(network) for network in networks]
+    assert peer.step().isfinite().all() and peer.images == 4
+    moved = [tensors_of(network) - old for network, old in zip(networks, before, strict=True)]
+    assert [bool(difference.any()) for difference in moved] == [True, True, False]
+    # Adam's first step is as long as its rate, whatever the gradient.
+    assert moved[0].abs().max() == pytest.approx(paper_gan.LEARNING_RATE, rel=0.01)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_each_player_lowers_its_loss_while_the_other_rests(player):
+    torch.manual_seed(0)
+    players = paper_gan.make_players(64, "compact")
+    players.discriminator.rate = 0.0
+    pixels, _ = batches.random_batch(4, 64)
+    noise = paper_gan.draw_latents(4)
+    fake = paper_gan.generator_loss(players, *noise)[1]
+    losses = {
+        "generator": lambda: paper_gan.generator_loss(players, *noise)[0],
+        "discriminator": lambda: paper_gan.discriminator_loss(players.discriminator, pixels, fake),
+    }
+    optimizer = torch.optim.Adam(getattr(players, player).parameters(), paper_gan.LEARNING_RATE)
+
+    def lower() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = losses[player]()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    first, last = first_and_last(lower, 6)
+    assert last < first
+
+
+def test_the_paper_s_objective_is_that_of_our_config():
+    gan = paper.get_config("64").gan
+    weights = paper_gan.ENTROPY_WEIGHT, paper_gan.MODE_SEEKING_WEIGHT
+    assert weights == (gan.entropy_weight, gan.mode_seeking_weight)
+    assert paper_gan.LEARNING_RATE == gan.generator_learning_rate == gan.discriminator_learning_rate
+    assert (gan.beta1, gan.beta2) == paper_gan.BETAS
+    assert paper_gan.EPSILON == paper_objective.EPSILON
+    rng = np.random.default_rng(0)
+    image, z = rng.normal(size=(8, 4, 4, 1)), rng.normal(size=(8, 100))
+    ours = paper_objective.mode_seeking(jnp.float32(image), jnp.float32(z))
+    theirs = paper_gan.mode_seeking(tensor(image.transpose(0, 3, 1, 2)), tensor(z))
+    assert float(theirs) == pytest.approx(float(ours), rel=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["eager", "bf16"])
