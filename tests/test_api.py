@@ -45,7 +45,7 @@ def run(random_like) -> FinishedRun:
     def model(network):
         return Model(network, random_like(lambda: init_params(network, SIZE, 0)))
 
-    _, num_class = networks.generator.latent_sizes
+    num_structure, num_class = networks.generator.latent_sizes
     rng = np.random.default_rng(0)
     return FinishedRun(
         config=config,
@@ -64,6 +64,7 @@ def run(random_like) -> FinishedRun:
             guide=Guide(
                 step_length=0.03,
                 ends=np.float32(rng.normal(size=(2, num_class))),
+                end_structures=np.float32(rng.normal(size=(2, num_structure))),
                 direction=np.float32(rng.normal(size=num_class)),
             ),
             reach=0.1,
