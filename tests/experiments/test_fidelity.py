@@ -308,9 +308,7 @@ def test_a_seed_is_run_by_the_command_line_with_what_is_shared(tmp_path, monkeyp
         (first / task).mkdir(parents=True)
         (first / task / file).write_text("{}")
     commands = []
-    monkeypatch.setattr(
-        runs.subprocess, "run", lambda command, env: commands.append(command) or DONE
-    )
+    monkeypatch.setattr(runs.subprocess, "run", lambda command: commands.append(command) or DONE)
     fidelity.run_seed(
         "configs/other.py:full",
         2,
