@@ -231,17 +231,16 @@ class FilmExplainer:
         return reasons_to_reject(inverted, self.run.calibration.thresholds, margin, lungs=lungs)
 
     def _walk(self, inverted: Films, path: str) -> StoppedWalk:
-        """The first walk of every film, each towards its own other side, in the films' order."""
+        """The walk of every film, each towards its own other side, in the films' order."""
         calibration, walker = self.run.calibration, self.functions.walk.only(path)
-        guide = calibration.guide.replace(ends=calibration.guide.ends[:1])
+        thresholds = calibration.thresholds
         parts, order = [], []
         for towards in DIRECTIONS.values():
             member = np.flatnonzero((inverted.margin > 0) == (towards < 0))
             if len(member):
-                walks = walker(
-                    inverted.rows(member), guide, calibration.thresholds, towards=towards
-                )
-                parts.append(walks[path][0])
+                some = inverted.rows(member)
+                walks = walker(some, calibration.guide, thresholds, towards=towards)
+                parts.append(walks[path])
                 order.append(member)
         return StoppedWalk.concatenate(parts).rows(np.argsort(np.concatenate(order)))
 

@@ -278,10 +278,10 @@ def summarise_proportion(hits: np.ndarray) -> dict:
 
 
 def summarise_median_survival(time: np.ndarray, event: np.ndarray, bootstrap: Bootstrap) -> dict:
-    """Kaplan-Meier median of walks [films, walks] and its interval, by resampling films."""
-    median = median_survival(time.ravel(), event.ravel())
+    """Kaplan-Meier median of walks [N] and its interval."""
+    median = median_survival(time, event)
     if not np.isfinite(median):
         return {"mean": None, "reason": "half of the walks or more do not flip"}
     picks = bootstrap.rows(len(time))
-    estimates = np.array([median_survival(time[p].ravel(), event[p].ravel()) for p in picks])
+    estimates = np.array([median_survival(time[p], event[p]) for p in picks])
     return {"mean": median, "ci95": interval(estimates), "images": len(time)}

@@ -9,6 +9,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax.errors import InputError
+from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.networks import restore
 from cxr_jax.runtime import precision
@@ -79,14 +80,24 @@ def overlap(one: Mapping, other: Mapping) -> bool:
 
 
 def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
-    """The per-film scores of a group (a direction, or `maps`), the runs' films after each other."""
+    """The per-film scores of a group (a direction, or `maps`), the runs' films after each other.
+
+    Raises:
+      InputError: if films of a run were walked to several ends, as by an earlier version.
+    """
     parts: dict[str, dict[str, list[np.ndarray]]] = {}
     for workdir in workdirs:
         with np.load(workdir / "explain" / "scores.npz") as arrays:
             for key in arrays:
                 head, name, metric = key.split("/")
-                if head == group:
-                    parts.setdefault(name, {}).setdefault(metric, []).append(arrays[key])
+                if head != group:
+                    continue
+                if group in DIRECTIONS and arrays[key].ndim > 1:
+                    raise InputError(
+                        f"{workdir / 'explain'} is of an earlier version; run main.py "
+                        "--task=explain with this --workdir again"
+                    )
+                parts.setdefault(name, {}).setdefault(metric, []).append(arrays[key])
     return {
         name: {metric: np.concatenate(values) for metric, values in each.items()}
         for name, each in parts.items()

@@ -183,11 +183,17 @@ def make_thresholds(**fields) -> Thresholds:
     return Thresholds(**plain | dict(lung_error=0.1, film_error=0.2) | fields)
 
 
-def make_guide(num_ends: int = 2, num_class: int = NUM_Z_CLASS, **fields) -> Guide:
-    """Random ends and a random direction in z_class; `fields` replace some of it."""
+def make_guide(
+    num_ends: int = 2,
+    num_class: int = NUM_Z_CLASS,
+    num_structure: int = NUM_Z_STRUCTURE,
+    **fields,
+) -> Guide:
+    """Random ends, of films alike in z_structure, and a direction; `fields` replace some of it."""
     rng = np.random.default_rng(2)
     ends = np.float32(rng.normal(size=(num_ends, num_class)))
     plain = dict(step_length=0.02, ends=ends, direction=np.float32(rng.normal(size=num_class)))
+    plain["end_structures"] = np.zeros((num_ends, num_structure), np.float32)
     return Guide(**plain | fields)
 
 
@@ -330,7 +336,7 @@ def follow_squares(image, end) -> Walk:
     return make_walk(carried, margin)
 
 
-def walk_squares(films, guide, thresholds, *, towards: int) -> dict[str, list[StoppedWalk]]:
+def walk_squares(films, guide, thresholds, *, towards: int) -> dict[str, StoppedWalk]:
     """`linear` mends the square and brightens a corner, `aligned` overdoes it, `pixel` does it."""
     del guide
     end = without_square(films.image)
@@ -341,9 +347,23 @@ def walk_squares(films, guide, thresholds, *, towards: int) -> dict[str, list[St
     overdone[SQUARE] += 0.02 * towards
     ends = {"linear": harmed, "aligned": overdone, "pixel": end}
     return {
-        name: [make_stopped(follow_squares(films.image, to), towards, thresholds)]
+        name: make_stopped(follow_squares(films.image, to), towards, thresholds)
         for name, to in ends.items()
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class SquareWalker:
+    """`walk_squares`, of all its paths or some of them."""
+
+    names: tuple[str, ...] = ("linear", "aligned", "pixel")
+
+    def only(self, *names: str) -> "SquareWalker":
+        return SquareWalker(tuple(name for name in self.names if name in names))
+
+    def __call__(self, *arguments, towards: int) -> dict[str, StoppedWalk]:
+        walks = walk_squares(*arguments, towards=towards)
+        return {name: walks[name] for name in self.names}
 
 
 def share_on_square(image, change) -> np.ndarray:
@@ -365,7 +385,7 @@ def make_square_explainer(**fields) -> Explainer:
         draw=lambda z_structure, z_class: (
             np.tanh(z_class[:, :1])[:, :, None, None] * np.ones((1, SIDE, SIDE, 1), np.float32)
         ),
-        walk=walk_squares,
+        walk=SquareWalker(),
         felt_share=share_on_square,
         unit_gradient=lambda films: np.ones_like(films.z_class),
         traced_maps={"gradient": lambda image: 0 * image + 1.0},

@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from builders import make_tiny_config
+import safetensors.numpy
+from builders import make_tiny_config, refused
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -45,7 +46,7 @@ def run(random_like) -> FinishedRun:
     def model(network):
         return Model(network, random_like(lambda: init_params(network, SIZE, 0)))
 
-    _, num_class = networks.generator.latent_sizes
+    num_structure, num_class = networks.generator.latent_sizes
     rng = np.random.default_rng(0)
     return FinishedRun(
         config=config,
@@ -64,6 +65,7 @@ def run(random_like) -> FinishedRun:
             guide=Guide(
                 step_length=0.03,
                 ends=np.float32(rng.normal(size=(2, num_class))),
+                end_structures=np.float32(rng.normal(size=(2, num_structure))),
                 direction=np.float32(rng.normal(size=num_class)),
             ),
             reach=0.1,
@@ -101,6 +103,27 @@ def test_an_exported_run_is_the_same_run(run, explainer, films, tmp_path):
     mine, theirs = (each.explain(films) for each in (explainer, api.bind_run(loaded)))
     for one, other in zip(mine, theirs, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_a_run_that_an_earlier_version_exported_is_refused(run, tmp_path):
+    export_run(run, tmp_path)
+    path = tmp_path / "networks.safetensors"
+    arrays = safetensors.numpy.load_file(path)
+    del arrays["calibration/end_structures"]
+    safetensors.numpy.save_file(arrays, path)
+    assert "earlier version; export the run again" in refused(load_run, tmp_path)
+
+
+def test_negatives_walk_to_the_training_positive_most_like_them(run, explainer, films):
+    """Each film to its own, in a batch that walks to both."""
+    alone = explainer.functions.invert(films[..., None])
+    negative = np.flatnonzero(alone.margin <= 0)[:2]
+    assert len(negative) == 2
+    guide = run.calibration.guide.replace(end_structures=alone.z_structure[negative[::-1]])
+    calibration = dataclasses.replace(run.calibration, guide=guide)
+    other = dataclasses.replace(explainer, run=dataclasses.replace(run, calibration=calibration))
+    walks = other.explain(films, path="linear").walks
+    np.testing.assert_allclose(walks.walk.points[negative, -1], guide.ends[[1, 0]], atol=1e-5)
 
 
 def test_films_are_walked_towards_the_other_decision_in_their_order(explainer, films):

@@ -14,7 +14,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 DIRECTIONS = {"pos_to_neg", "neg_to_pos"}
-PATHS = {"linear", "linear_best", "aligned", "necessary"}
+PATHS = {"linear", "aligned", "necessary"}
 MAPS = {
     *("latent", "latent_integrated_gradients", "residual", "gradient", "grad_cam"),
     *("expected_gradients", "prior", "shuffled", "oracle"),
@@ -87,7 +87,7 @@ def assert_metrics(metrics: dict) -> None:
             }
             for entry in table.values():
                 assert_figure(entry)
-    for name in PATHS - {"linear_best"}:  # which negatives alone have
+    for name in PATHS:
         for direction in DIRECTIONS:
             assert metrics["paths"][name][direction]["flip_rate"]["mean"] is not None
     assert metrics["maps"].keys() == MAPS
@@ -103,7 +103,7 @@ def assert_walks(path: Path, frames: int) -> None:
         for direction in DIRECTIONS:
             count, *shape = walks[f"{direction}/image"].shape
             assert count > 0 and len(set(walks[f"{direction}/name"])) == count
-            for name in PATHS - {"linear_best"}:  # of the same walks as `linear`
+            for name in PATHS:
                 prefix = f"{direction}/{name}"
                 assert walks[f"{prefix}/margin"].shape == (count, frames)
                 assert walks[f"{prefix}/judge_margin"].shape == (count, frames)

@@ -51,7 +51,7 @@ def score_blind(
                     for pair in zip(stopped.walk.carried, stopped.frame, strict=True)
                 ]
             )
-            for name, stopped in group.first_walks.items()
+            for name, stopped in group.walks.items()
         }
     return shares
 

@@ -77,55 +77,37 @@ def _length(frames: np.ndarray) -> float:
     return float(np.sqrt(np.square(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))).sum())
 
 
-def shortest_flip(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """`linear_best`: of each film's walks [N, walks] the one that flips first, else the longest."""
-    time = np.where(scores["flip_rate"] > 0, scores["flip_time"], np.inf)
-    never = np.isinf(time).all(axis=1)
-    best = np.where(never, scores["length"].argmax(axis=1), time.argmin(axis=1))
-    return {name: values[np.arange(len(best)), best] for name, values in scores.items()}
-
-
 def summarise_paths(
     scores: Mapping[str, np.ndarray], share_covered: float, bootstrap: Bootstrap
 ) -> dict[str, dict]:
     """The entry of metrics.json for one path and direction.
 
     Args:
-      scores: of `score_walk`, each [N] or, where a film is walked several times, [N, walks].
+      scores: of `score_walk`, each [N].
       share_covered: of the films that passed the gate; rejected films count as unflipped in
         `flip_rate_all`.
     """
     table = {}
     for name, values in scores.items():
         if name != "flip_time":
-            table[name] = summarise_walks(name, values, bootstrap)
-    films = len(scores["flip_rate"])
-    time, event = (
-        np.asarray(scores[name]).reshape(films, -1) for name in ("flip_time", "flip_rate")
-    )
+            table[name] = summarise_metric(name, values, bootstrap)
+    flipped = scores["flip_rate"] > 0
     # Walks end early where f is soon satisfied; to censor them there would reward fooling f alone.
-    time = np.where(event > 0, time, np.inf)
-    table["flip_distance"] = metrics.summarise_median_survival(time, event > 0, bootstrap)
+    time = np.where(flipped, scores["flip_time"], np.inf)
+    table["flip_distance"] = metrics.summarise_median_survival(time, flipped, bootstrap)
+    films = len(flipped)
     rejected = np.zeros(round(films / share_covered) - films if share_covered > 0 else 0)
-    flips = np.concatenate([by_film(scores["flip_rate"]), rejected])
-    table["flip_rate_all"] = summarise_walks("flip_rate", flips, bootstrap)
+    flips = np.concatenate([scores["flip_rate"], rejected])
+    table["flip_rate_all"] = metrics.summarise_proportion(flips)
     table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
     return table
 
 
-def summarise_walks(name: str, values: np.ndarray, bootstrap: Bootstrap) -> dict:
-    """A metric of walks, [N] or [N, walks]; exactly if each film has one, which hits or not."""
-    if name in PROPORTIONS and values.size == len(values):
-        return metrics.summarise_proportion(by_film(values))
-    return metrics.summarise(by_film(values), bootstrap)
-
-
-def by_film(values: np.ndarray) -> np.ndarray:
-    """[N] or [N, walks] to [N]: the mean over the walks for which it is defined, else NaN."""
-    values = np.asarray(values, float).reshape(len(values), -1)
-    defined = np.isfinite(values)
-    total = np.where(defined, values, 0.0).sum(axis=1)
-    return np.where(defined.any(axis=1), total / np.maximum(defined.sum(axis=1), 1), np.nan)
+def summarise_metric(name: str, values: np.ndarray, bootstrap: Bootstrap) -> dict:
+    """A metric of walks [N]; with an exact interval where a walk hits or does not."""
+    if name in PROPORTIONS:
+        return metrics.summarise_proportion(values)
+    return metrics.summarise(values, bootstrap)
 
 
 def harmless(truth: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -16,18 +16,13 @@ class Group:
 
     Attributes:
       towards: the direction of the walks, see `paths.DIRECTIONS`.
-      walks: several only for `linear` from a negative.
+      walks: one of each film.
     """
 
     towards: int
     films: Films
     truth: Mapping[str, np.ndarray]
-    walks: Mapping[str, list[StoppedWalk]]
-
-    @property
-    def first_walks(self) -> dict[str, StoppedWalk]:
-        """The first walk of every path."""
-        return {name: walks[0] for name, walks in self.walks.items()}
+    walks: Mapping[str, StoppedWalk]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

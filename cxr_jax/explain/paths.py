@@ -34,11 +34,13 @@ class Guide:
     Attributes:
       step_length: between the frames of a path without an end.
       ends: z_class of training positives [e, n], where linear walks from a negative end.
-      direction: of path `global` towards positive [n].
+      end_structures: z_structure of the same films [e, s].
+      direction: of path `global` towards positive [n]; zeros where that path is not walked.
     """
 
     step_length: Scalar
     ends: Float[np.ndarray, "e n"]
+    end_structures: Float[np.ndarray, "e s"]
     direction: Float[np.ndarray, "n"]
 
 
@@ -95,7 +97,7 @@ class GivenInputs:
     films: Films
     towards: int
     guide: Guide
-    walks: Mapping[str, list[StoppedWalk]]
+    walks: Mapping[str, StoppedWalk]
     seed: int
 
     @property
@@ -104,9 +106,9 @@ class GivenInputs:
         return np.zeros_like(self.films.z_class)
 
 
-def nothing(inputs: GivenInputs) -> list[ZClass]:
+def nothing(inputs: GivenInputs) -> ZClass:
     """For a path that finds its own way."""
-    return [inputs.origin]
+    return inputs.origin
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,7 +121,7 @@ class Path:
       points: traced; z_class along the way. Those of a path outside the latent space have n = 0.
       frames: traced; the images along the way from `points`, where they are not the generator's.
       is_latent: whether it runs through the latent space.
-      given: the ends or directions [N, n] that the films are given, one walk for each.
+      given: the end or the direction that each film is given [N, n].
       straight: the path that is the straight line between the same ends, for `length_gain`.
       stops_at_end: whether that line ends where this path stops, not at its last frame.
       after: paths that must be walked before.
@@ -132,7 +134,7 @@ class Path:
     points: Callable[[PathInputs], Points]
     frames: Callable[[PathInputs, Points], Frames] | None = None
     is_latent: bool = True
-    given: Callable[[GivenInputs], Sequence[ZClass]] = nothing
+    given: Callable[[GivenInputs], ZClass] = nothing
     straight: str = ""
     stops_at_end: bool = False
     after: tuple[str, ...] = ()
@@ -219,33 +221,38 @@ def _no_points(inputs: PathInputs) -> Points:
     return jnp.zeros((steps, rows, 0))
 
 
-def _all_ends(inputs: GivenInputs) -> list[ZClass]:
-    """The origin towards negative; towards positive each of the guide's ends."""
+def _nearest_end(inputs: GivenInputs) -> ZClass:
+    """The origin towards negative; towards positive the end of the guide's film most like each.
+
+    Films of other lungs have their findings in other places: one end for all would be one pattern
+    for all. Alike are films whose z_structure are near each other.
+    """
     if inputs.towards < 0:
-        return [inputs.origin]
-    return [inputs.origin + end for end in inputs.guide.ends]
+        return inputs.origin
+    apart = inputs.films.z_structure[:, None] - inputs.guide.end_structures[None]
+    nearest = np.square(apart).sum(axis=-1).argmin(axis=1)
+    return inputs.origin + inputs.guide.ends[nearest]
 
 
-def _first_end(inputs: GivenInputs) -> list[ZClass]:
-    return _all_ends(inputs)[:1]
-
-
-def _aligned_stop(inputs: GivenInputs) -> list[ZClass]:
+def _aligned_stop(inputs: GivenInputs) -> ZClass:
     """Where `aligned` stopped."""
-    (aligned,) = inputs.walks["aligned"]
-    return [aligned.at_stop(aligned.walk.points)]
+    aligned = inputs.walks["aligned"]
+    return aligned.at_stop(aligned.walk.points)
 
 
-def _guide_direction(inputs: GivenInputs) -> list[ZClass]:
-    return [inputs.origin + inputs.towards * inputs.guide.direction]
+def _guide_direction(inputs: GivenInputs) -> ZClass:
+    direction = inputs.guide.direction
+    if not direction.any():
+        raise ValueError("the guide was made without path `global`: it has no direction")
+    return inputs.origin + inputs.towards * direction
 
 
-def _random_direction(inputs: GivenInputs) -> list[ZClass]:
+def _random_direction(inputs: GivenInputs) -> ZClass:
     noise = np.random.Generator(np.random.Philox(inputs.seed)).standard_normal(inputs.origin.shape)
-    return [noise.astype(inputs.origin.dtype)]
+    return noise.astype(inputs.origin.dtype)
 
 
-register(Path(name="linear", points=_straight, given=_all_ends))
+register(Path(name="linear", points=_straight, given=_nearest_end))
 register(
     Path(
         name="aligned",
@@ -284,7 +291,7 @@ register(
         name="geodesic",
         title="geodesic (robust features)",
         points=lambda inputs: _geodesic(inputs, inputs.robust_features),
-        given=_first_end,
+        given=_nearest_end,
         straight="linear",
         evaluators=("robust",),
     )
@@ -294,7 +301,7 @@ register(
         name="geodesic_pixel",
         title="geodesic (pixels)",
         points=lambda inputs: _geodesic(inputs, lambda image: image),
-        given=_first_end,
+        given=_nearest_end,
         straight="linear",
     )
 )
@@ -304,7 +311,7 @@ register(
         name="necessary",  # the necessary part of `linear`
         points=_straight,
         frames=_felt_frames,
-        given=_all_ends,
+        given=_nearest_end,
     )
 )
 
@@ -372,13 +379,9 @@ class Walker:
 
     def __call__(
         self, films: Films, guide: Guide, thresholds: Thresholds, *, towards: int
-    ) -> dict[str, list[StoppedWalk]]:
-        """Walks films of one decision towards the other, by every path.
-
-        Returns:
-          The walks of each path: several only for `linear` from a negative, one to each end.
-        """
-        stopped: dict[str, list[StoppedWalk]] = {}
+    ) -> dict[str, StoppedWalk]:
+        """Walks films of one decision towards the other, once by every path."""
+        stopped: dict[str, StoppedWalk] = {}
         sign = np.full(len(films.margin), towards, np.float32)
         frozen = self.models, jnp.float32(guide.step_length)
         (direction,) = (name for name, sense in DIRECTIONS.items() if sense == towards)
@@ -388,10 +391,8 @@ class Walker:
             inputs = GivenInputs(
                 films=films, towards=towards, guide=guide, walks=stopped, seed=self.seed
             )
-            stopped[name] = [
-                stop_walk(walk(frozen, (films, sign, given)), thresholds.target(towards), towards)
-                for given in PATHS[name].given(inputs)
-            ]
+            walked = walk(frozen, (films, sign, PATHS[name].given(inputs)))
+            stopped[name] = stop_walk(walked, thresholds.target(towards), towards)
         return stopped
 
 

@@ -16,19 +16,21 @@ from cxr_jax.errors import InputError
 from cxr_jax.explain import films
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.explain.explainer import Explainer
-from cxr_jax.explain.films import Thresholds
+from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.paths import DIRECTIONS, PATHS, Guide
 from cxr_jax.pipeline.select import accepted, choose, lungs_of, truth_of
 from cxr_jax.report import tables
 from cxr_jax.runtime.workdir import read_json, write_json
+from cxr_jax.types import Pixels
 
 logger = logging.getLogger(__name__)
 
-NUM_ENDS = 8  # training positives whose class latents end a linear walk from a negative
+NUM_ENDS = 16  # training positives at whose class latents linear walks from negatives end
+NUM_GUIDES = 2 * NUM_ENDS  # training films of a label that are looked at for them
 NEARLY = 0.95  # of the best path's flips: a path that flips fewer is not chosen
-NUM_GUIDES = 4 * NUM_ENDS  # training films inverted for the ends and for path `global`
 
 SCALARS, ARRAYS = "calibration.json", "calibration.npz"
+GUIDE_ARRAYS = ("ends", "end_structures", "direction")  # of `paths.Guide`
 # Fields of `config.explain` that a calibration does not depend on: which films are explained, and
 # what is told of them.
 FREE_FIELDS = (
@@ -80,12 +82,13 @@ def calibrate(
         logger.warning("the gate rejects every validation positive; they are all used for lengths")
     positives, truth = inverted.rows(picked), truth_of(arrays, rows[picked])
     reach = float(np.median(films.rms(positives.drawn - positives.origin)))
-    ends, direction = guide_films(explainer, splits["train"], seed)
     _check_finite({"reach": reach, **dataclasses.asdict(thresholds)})
     step_length = section.aligned_reach * reach / section.walk_steps
-    guide = Guide(step_length=step_length, ends=ends, direction=direction)
+    guide = make_guide(explainer, splits["train"], section, step_length=step_length, seed=seed)
     towards = DIRECTIONS["pos_to_neg"]
-    walks = explainer.walk(positives, guide, thresholds, towards=towards)
+    latent = [name for name in section.paths if PATHS[name].is_latent]
+    walker = explainer.walk.only(*latent)  # no other path is chosen from
+    walks = walker(positives, guide, thresholds, towards=towards)
     group = Group(towards=towards, films=positives, truth=truth, walks=walks)
     path = best_path(explainer, group, thresholds, reach=reach)
     logger.info("linear walks are %.3f long; map `latent` is path %s", reach, path)
@@ -101,23 +104,62 @@ def _check_finite(decided: dict[str, float]) -> None:
             )
 
 
-def guide_films(explainer: Explainer, train: Arrays, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """From seeded training films: z_class of NUM_ENDS positives, and f's mean gradient [n].
+def make_guide(
+    explainer: Explainer,
+    train: Arrays,
+    section: ml_collections.ConfigDict,
+    *,
+    step_length: float,
+    seed: int,
+) -> Guide:
+    """What paths need of training films: ends, and where path `global` is walked a direction.
+
+    Raises:
+      InputError: if there is no end.
+    """
+    positives, negatives = guide_rows(train, seed)
+    ends = guide_films(explainer, train["image"][positives])
+    if "global" in section.paths:
+        both = np.concatenate([positives, negatives])
+        direction = mean_gradient(explainer, train["image"][both])
+    else:
+        direction = np.zeros_like(ends.z_class[0])
+    return Guide(
+        step_length=step_length,
+        ends=ends.z_class,
+        end_structures=ends.z_structure,
+        direction=direction,
+    )
+
+
+def guide_rows(train: Arrays, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """NUM_GUIDES seeded training films of either label, or all that there are; positives first."""
+    shuffle = np.random.Generator(np.random.Philox(seed)).permutation
+    positives, negatives = (
+        shuffle(np.flatnonzero(train["label"] == label))[:NUM_GUIDES] for label in (1, 0)
+    )
+    return positives, negatives
+
+
+def guide_films(explainer: Explainer, pixels: Pixels) -> Films:
+    """Of these positives the first NUM_ENDS that f calls so; no others are inverted.
 
     Raises:
       InputError: if f calls none of them positive.
     """
-    shuffle = np.random.Generator(np.random.Philox(seed)).permutation
-    rows = [shuffle(np.flatnonzero(train["label"] == label))[:NUM_GUIDES] for label in (1, 0)]
-    positives, negatives = (explainer.invert(train["image"][picked]) for picked in rows)
-    ends = positives.z_class[positives.margin > 0][:NUM_ENDS]
-    if len(ends) == 0:
+    margin, _ = explainer.margins(pixels)
+    picked = np.flatnonzero(margin > 0)[:NUM_ENDS]
+    if len(picked) == 0:
         raise InputError(
-            f"the classifier calls none of {len(positives.margin)} positive training films so; "
+            f"the classifier calls none of {len(pixels)} positive training films so; "
             "there is nothing to walk to from a negative: train it longer, or check the labels"
         )
-    gradients = [explainer.unit_gradient(some) for some in (positives, negatives)]
-    return ends, np.concatenate(gradients).mean(axis=0)
+    return explainer.invert(pixels[picked])
+
+
+def mean_gradient(explainer: Explainer, pixels: Pixels) -> np.ndarray:
+    """The mean over these films of f's unit gradients towards positive [n]."""
+    return explainer.unit_gradient(explainer.invert(pixels)).mean(axis=0)
 
 
 def best_path(explainer: Explainer, group: Group, thresholds: Thresholds, *, reach: float) -> str:
@@ -162,8 +204,7 @@ def save_calibration(
       contents: what identifies the prepared data.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    guide = calibration.guide
-    np.savez(directory / ARRAYS, ends=guide.ends, direction=guide.direction)
+    np.savez(directory / ARRAYS, **guide_arrays(calibration.guide))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     write_json(
         directory / SCALARS,
@@ -175,6 +216,11 @@ def save_calibration(
             "versions": {"python": platform.python_version(), **versions},
         },
     )
+
+
+def guide_arrays(guide: Guide) -> dict[str, np.ndarray]:
+    """The arrays of a calibration by name."""
+    return {name: np.asarray(getattr(guide, name)) for name in GUIDE_ARRAYS}
 
 
 def describe_calibration(calibration: Calibration) -> dict:
@@ -191,22 +237,20 @@ def load_calibration(directory: Path) -> Calibration:
     """What `save_calibration` wrote.
 
     Raises:
-      InputError: if there is none, or a damaged one.
+      InputError: if there is none, or one that is damaged or of an earlier version.
     """
     path = directory / SCALARS
     if not path.exists() or not (directory / ARRAYS).exists():
         raise InputError(f"{path} is missing; run --task=explain with this --workdir first")
-    stored = read_json(path)
-    try:
-        with np.load(directory / ARRAYS) as arrays:
-            ends, direction = arrays["ends"], arrays["direction"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    stored, guide = read_json(path), _read_guide(directory / ARRAYS)
+    if guide is None:
         raise InputError(
-            f"{directory / ARRAYS} is damaged; delete {path}, and --task=explain calibrates anew"
-        ) from error
+            f"{directory / ARRAYS} is damaged or of an earlier version; --task=explain with this "
+            "--workdir calibrates anew"
+        )
     return Calibration(
         thresholds=Thresholds(**stored["thresholds"]),
-        guide=Guide(step_length=stored["step_length"], ends=ends, direction=direction),
+        guide=Guide(step_length=stored["step_length"], **guide),
         reach=stored["reach"],
         path=stored["path"],
     )
@@ -215,13 +259,26 @@ def load_calibration(directory: Path) -> Calibration:
 def is_calibrated(
     directory: Path, section: ml_collections.ConfigDict, trained: dict[str, str]
 ) -> bool:
-    """Whether the stored calibration is of these models and of these fields of the config."""
+    """Whether the stored calibration is of these models and of these fields of the config.
+
+    One that is damaged is not, nor one of an earlier version, whose guide lacks an array.
+    """
     path = directory / SCALARS
-    if not path.exists():
+    if not path.exists() or _read_guide(directory / ARRAYS) is None:
         return False
     stored = read_json(path)
     same_models = stored["trained"] == trained
     return same_models and stored["explain"] == _as_json(fixed_fields(section))
+
+
+def _read_guide(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of `guide_arrays`; None if the file is damaged, or lacks one."""
+    try:
+        # Of a damaged file that it has opened itself, NumPy leaves it open.
+        with path.open("rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in GUIDE_ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
 
 
 def _as_json(tree: object) -> object:

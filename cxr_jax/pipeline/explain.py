@@ -159,8 +159,8 @@ def map_inputs(
         seed=seed,
         films=group.films,
         truth=group.truth,
-        walks=group.first_walks,
-        stopped=group.first_walks[calibration.path],
+        walks=group.walks,
+        stopped=group.walks[calibration.path],
         train_lesions=train.get("lesion_mask"),
     )
 
@@ -337,7 +337,8 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     """
     directory, section = workdir / "explain", config.explain
     trained = restore.digests(config, workdir)
-    if is_done(directory, explain=section.to_dict(), trained=trained):
+    done = is_done(directory, explain=section.to_dict(), trained=trained)
+    if done and is_calibrated(directory, section, trained):
         logger.info("explain: complete, skipped")
         return
     explainer = load_explainer(config, workdir)

@@ -23,7 +23,13 @@ from cxr_jax.networks import restore
 from cxr_jax.networks.build import make_classifier, make_gan_networks, make_segmenter
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.restore import TrainedModels
-from cxr_jax.pipeline.calibrate import describe_calibration, is_calibrated, load_calibration
+from cxr_jax.pipeline.calibrate import (
+    GUIDE_ARRAYS,
+    describe_calibration,
+    guide_arrays,
+    is_calibrated,
+    load_calibration,
+)
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, read_contents, read_json, write_json
 from cxr_jax.types import Params
@@ -68,8 +74,8 @@ def load_run(path: Path, config: ml_collections.ConfigDict | None = None) -> Fin
     config = config or ml_collections.ConfigDict(read_json(path / "config.json"))
     if not is_calibrated(path / "explain", config.explain, restore.digests(config, path)):
         raise InputError(
-            f"{path / 'explain'} was made with other networks or another config.explain; run "
-            "--task=explain there first, without config.explain.dir"
+            f"{path / 'explain'} was made with other networks, another config.explain or an "
+            "earlier version; run --task=explain there first, without config.explain.dir"
         )
     has_segmenter = not restore.missing_reason(path, "segmenter")
     exact = precision.in_float32(config)
@@ -94,8 +100,7 @@ def export_run(run: FinishedRun, directory: Path) -> None:
     networks = {name: getattr(models, name) for name in ("classifier", "judge", "generator")}
     networks |= {"encoder": models.encoder, "segmenter": run.segmenter}
     trees = {name: model.params for name, model in networks.items() if model is not None}
-    guide = calibration.guide
-    trees["calibration"] = {"ends": guide.ends, "direction": guide.direction}
+    trees["calibration"] = guide_arrays(calibration.guide)
     directory.mkdir(parents=True, exist_ok=True)
     arrays = flax.traverse_util.flatten_dict(trees, sep="/")
     local = {name: np.ascontiguousarray(_on_host(array)) for name, array in arrays.items()}
@@ -121,6 +126,8 @@ def _load_exported(path: Path) -> FinishedRun:
     config = ml_collections.ConfigDict(facts["config"])
     exact = precision.in_float32(config)
     trees = _read_arrays(path / ARRAYS)
+    if trees["calibration"].keys() != set(GUIDE_ARRAYS):
+        raise InputError(f"{path} was exported by an earlier version; export the run again")
     gan = make_gan_networks(exact)
     modules = {
         "classifier": make_classifier(exact.classifier),

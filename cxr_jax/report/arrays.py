@@ -56,8 +56,7 @@ def save_walks(
     D/z_structure [n, s]; masks such as D/lesion_mask as far as the data set knows them. For each
     path P: D/P/z_class [n, k, c]; D/P/margin and D/P/judge_margin [n, k], f and h on the carried
     frames; D/P/frame [n], where it stops; D/P/carried [n, k, h, w, 1], the frames as uint8.
-    Where a film is walked several times, as by `linear` from a negative, P is the first walk, and
-    P.1, P.2, ... are the others. `reach`: the distance within which `flip_auc` counts flips.
+    `reach`: the distance within which `flip_auc` counts flips.
     """
     arrays = {"rows": rows, "covered": covered, "reach": np.float32(reach)}
     for direction, group in groups.items():
@@ -67,12 +66,7 @@ def save_walks(
         arrays[f"{direction}/z_structure"] = group.films.z_structure
         masks = {name: mask for name, mask in group.truth.items() if name.endswith("_mask")}
         arrays |= {f"{direction}/{name}": mask for name, mask in masks.items()}
-        walks = {
-            name if number == 0 else f"{name}.{number}": stopped
-            for name, several in group.walks.items()
-            for number, stopped in enumerate(several)
-        }
-        for name, stopped in walks.items():
+        for name, stopped in group.walks.items():
             arrays[f"{direction}/{name}/z_class"] = stopped.walk.points
             arrays[f"{direction}/{name}/margin"] = stopped.walk.margin
             arrays[f"{direction}/{name}/judge_margin"] = stopped.walk.judge_margin

@@ -34,10 +34,10 @@ def save_figures(
     """Traversal strips and response curves of every path, and the changes that the maps tell of."""
     for direction, group in groups.items():
         shown = names_of(group.truth)[:num_rows]
-        for name, stopped in group.first_walks.items():
+        for name, stopped in group.walks.items():
             figure = plots.traversal(stopped, shown, STRIP_FRAMES)
             plots.save(figure, directory / f"traversal_{direction}_{name}.png")
-        walks = {title(name): stopped.walk for name, stopped in group.first_walks.items()}
+        walks = {title(name): stopped.walk for name, stopped in group.walks.items()}
         figure = plots.responses(walks, calibration.thresholds.target(group.towards))
         plots.save(figure, directory / f"responses_{direction}.png")
     group = groups["pos_to_neg"]
@@ -46,7 +46,7 @@ def save_figures(
     }
     figure = plots.changes(
         group.films,
-        group.first_walks[calibration.path],
+        group.walks[calibration.path],
         names_of(group.truth)[:num_rows],
         lesion_mask=group.truth.get("lesion_mask"),
         others=published,

@@ -20,7 +20,6 @@ from cxr_jax.types import Image
 NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares
 NOT_WALKED = "not walked in this direction"
 NONE_COVERED = "no film of this direction passed the gate"
-FIRST_WALK = "judged for `linear` only, whose walks these are"
 NO_LUNGS = "nobody knows where the lungs are: add 'segmenter' to config.evaluators.names"
 NO_STRAIGHT = "no straight path with the same ends was walked"
 
@@ -31,32 +30,24 @@ Scores = dict[str, np.ndarray]  # by metric, one row a film
 
 
 def path_scores(group: Group, thresholds: Thresholds, reach: float) -> dict[str, Scores]:
-    """Per-film scores of every path [N]; [N, walks] where each film is walked to several ends."""
+    """Per-film scores of every path [N]."""
     twin = group.truth.get("twin") if group.towards < 0 else None
     table = {}
-    for name, walks in group.walks.items():
-        each = [
-            scores.score_walk(walk, thresholds, group.towards, reach=reach, twin=twin)
-            for walk in walks
-        ]
-        table[name] = {metric: np.stack([s[metric] for s in each], axis=1) for metric in each[0]}
+    for name, stopped in group.walks.items():
+        table[name] = scores.score_walk(stopped, thresholds, group.towards, reach=reach, twin=twin)
         if PATHS[name].straight in group.walks:
             table[name]["length_gain"] = length_gain(group, name)
-    if group.towards > 0:
-        table["linear_best"] = scores.shortest_flip(table["linear"])
     return table
 
 
 def felt_shares(explainer: Explainer, group: Group, name: str) -> np.ndarray:
-    """Of every walk of a path [N, walks], which share of its change f feels: `necessity`."""
-    image = group.films.image
-    each = [explainer.felt_share(image, walk.change) for walk in group.walks[name]]
-    return np.stack(each, axis=1)
+    """Of a path's walks [N], which share of their change f feels: `necessity`."""
+    return explainer.felt_share(group.films.image, group.walks[name].change)
 
 
 def length_gain(group: Group, name: str) -> np.ndarray:
-    """Of a path's first walk over the straight one between the same ends [N]."""
-    walk, straight = group.walks[name][0], group.walks[PATHS[name].straight][0]
+    """Of a path's walks over the straight ones between the same ends [N]."""
+    walk, straight = group.walks[name], group.walks[PATHS[name].straight]
     last = np.full_like(walk.frame, walk.walk.margin.shape[1] - 1)
     end = walk.frame if PATHS[name].stops_at_end else last
     return scores.length_gain(walk.walk, end, straight.walk)
@@ -65,13 +56,13 @@ def length_gain(group: Group, name: str) -> np.ndarray:
 def judge_walks(
     explainer: Explainer, group: Group, real: Sequence[Image], *, bootstrap: Bootstrap
 ) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
-    """By path, `structure` [N] and the entry `realism`; of several walks of a film, the first.
+    """By path, `structure` [N] and the entry `realism`.
 
     Args:
       real: films of either decision that walks should stay among, see `realism.realism`.
     """
     steady, real_table = {}, {}
-    for path, stopped in group.first_walks.items():
+    for path, stopped in group.walks.items():
         frames = realism.frames_of(stopped.walk.carried, stopped.frame)
         if explainer.find_lungs is not None:
             steady[path] = realism.structure(explainer.find_lungs, frames)
@@ -97,16 +88,14 @@ def score_paths(
         each[direction] = path_scores(group, calibration.thresholds, calibration.reach)
         steady, real_table = judge_walks(explainer, group, real, bootstrap=bootstrap)
         for path, values in each[direction].items():
-            if path in group.walks:
-                values["necessity"] = felt_shares(explainer, group, path)
+            values["necessity"] = felt_shares(explainer, group, path)
             if path in steady:
                 values["structure"] = steady[path]
             entry = scores.summarise_paths(values, share, bootstrap)
             reasons = explainer.reasons
-            entry["realism"] = real_table.get(path, _none(reasons["regressor"] or FIRST_WALK))
-            entry.setdefault("structure", _none(reasons["segmenter"] or FIRST_WALK))
+            entry["realism"] = real_table.get(path, _none(reasons["regressor"]))
+            entry.setdefault("structure", _none(reasons["segmenter"]))
             entry.setdefault("length_gain", _none(NO_STRAIGHT))
-            entry.setdefault("necessity", _none(FIRST_WALK))
             if share == 0:
                 unflipped = np.zeros(len(values["flip_rate"]))
                 entry = dict.fromkeys(entry, _none(NONE_COVERED))
@@ -158,7 +147,7 @@ def score_maps(
 
 def walk_completeness(signed: np.ndarray, group: Group, calibration: Calibration) -> np.ndarray:
     """How far a signed map's sum is from what f moves by along the walk of map `latent` [N]."""
-    stopped = group.first_walks[calibration.path]
+    stopped = group.walks[calibration.path]
     margin = stopped.walk.margin
     moved = stopped.at_stop(margin) - margin[:, 0]
     pairs = zip(signed, moved, strict=True)
@@ -190,7 +179,7 @@ def score_faithfulness(
         faithfulness.value_film(name.decode(), spec, explainer.classify)
         for name in group.truth["patient_id"]
     ]
-    changes = {name: stopped.change for name, stopped in group.first_walks.items()}
+    changes = {name: stopped.change for name, stopped in group.walks.items()}
     each = {
         kind: faithfulness.score_maps(saliency, valued)
         for kind, saliency in (("maps", maps), ("paths", changes))
@@ -220,7 +209,7 @@ def score_deletion(
         "f": (explainer.classify, thresholds.gap),
         "h": (explainer.judge, thresholds.judge_gap),
     }
-    other = image + group.first_walks[deletion.COUNTERFACTUAL].change
+    other = image + group.walks[deletion.COUNTERFACTUAL].change
     each = deletion.score_maps(asked, image, other, maps=maps)
     return each, deletion.summarise(each, bootstrap)
 
@@ -299,7 +288,7 @@ def audit_films(
         segmenter's.
     """
     image, truth = group.films.image, group.truth
-    other = image + group.first_walks[calibration.path].change
+    other = image + group.walks[calibration.path].change
     if by_truth:
         if not {"lesion_mask", "marker_mask", "lung_mask"} <= truth.keys():
             return _no_audit(other, scores.NO_MASK)

@@ -83,7 +83,7 @@ def by_film(workdir: Path) -> dict[str, dict[int, float]]:
         found = {}
         for column, key in PAIRED:
             rows = row[lesioned] if key.startswith("maps/") else row
-            scores = arrays[key].ravel() if key in arrays else ()
+            scores = arrays[key] if key in arrays else ()
             found[column] = dict(zip(rows, scores, strict=True)) if len(scores) else {}
         return found
 

@@ -128,7 +128,7 @@ def see(
             traced = maps.compile_maps(explainer.walk.models, other, config.seed)
             made[name][f"{choice}"] = maps.make_maps(inputs, (name,), traced)[name]
     for name in group.walks:
-        made[f"path {name}"] = {"": group.first_walks[name].change}
+        made[f"path {name}"] = {"": group.walks[name].change}
     spec = phantom_spec(config.data)
     valued = [
         faithfulness.value_film(patient.decode(), spec, explainer.classify)
@@ -216,7 +216,7 @@ def measure(seen: list[Seen], best: Mapping[str, tuple]) -> dict:
 
 def flips(seen: list[Seen], name: str) -> dict[str, dict]:
     """How many walks of a path flip f, and f and h, with exact intervals."""
-    stopped = [one.group.first_walks[name] for one in seen]
+    stopped = [one.group.walks[name] for one in seen]
     return {
         "flip_rate_f": metrics.summarise_proportion(
             np.concatenate([walk.flip_f >= 0 for walk in stopped])

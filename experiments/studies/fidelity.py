@@ -26,11 +26,10 @@ from experiments.study import Flag, Options, Study
 
 SHARED = ("classifier", "evaluators")  # tasks of the first run that the others copy
 COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
-SAME_END = "linear, same end"
-STRAIGHT = ("linear", "linear_best", "global", "chord")
+STRAIGHT = ("linear", "global", "chord")
 RIVALS = {
     **dict.fromkeys(("aligned", "natural"), STRAIGHT),
-    **dict.fromkeys(("geodesic", "geodesic_pixel"), (SAME_END,)),
+    **dict.fromkeys(("geodesic", "geodesic_pixel"), ("linear",)),  # which has the same ends
 }
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
 SANITY_COLUMNS = ("sanity", "between_seeds", "to_shuffled", "to_other_film")
@@ -55,29 +54,18 @@ def run_seed(
 def compare(
     each: PerFilm, bootstrap: Bootstrap, draws: Mapping[str, np.ndarray]
 ) -> dict[str, dict]:
-    """Paired differences, film by film.
-
-    Of the gradient's paths from the straight ones; and of the geodesics from the straight line to
-    the same end, the first of those to which `linear` walks.
+    """Paired differences, film by film, of gradient paths and geodesics from straight ones.
 
     Args:
-      draws: of `realism`, by path; of several walks of a film, of the first.
+      draws: of `realism`, by path.
     """
-    same_end = {
-        name: values.reshape(len(values), -1)[:, 0] for name, values in each["linear"].items()
-    }
-    each = {**each, SAME_END: same_end}
-    if "linear" in draws:
-        draws = {**draws, SAME_END: draws["linear"]}
     found = {}
     pairs = [(one, other) for one, others in RIVALS.items() for other in others]
     for one, other in pairs:
         if not {one, other} <= each.keys():
             continue
         entry = {
-            metric: metrics.summarise(
-                scores.by_film(each[one][metric]) - scores.by_film(each[other][metric]), bootstrap
-            )
+            metric: metrics.summarise(each[one][metric] - each[other][metric], bootstrap)
             for metric in COMPARED
             if metric in each[one]
         }

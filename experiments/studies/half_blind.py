@@ -34,7 +34,7 @@ def flips_kept(workdirs: Sequence[Path], direction: str, path: str) -> dict[str,
     found = load_group(workdirs, direction)
     kept = {}
     for metric in ("flip_rate_f", "flip_rate"):
-        one, other = (found[name][metric].mean(axis=1) for name in (path, "linear"))
+        one, other = (found[name][metric] for name in (path, "linear"))
         picks = BOOTSTRAP.rows(len(one))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = one[picks].mean(axis=1) / other[picks].mean(axis=1)

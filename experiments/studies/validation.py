@@ -62,14 +62,14 @@ def summarise(positives: Group, negatives: Group, calibration: Calibration) -> d
     walked, returned = (
         tables.path_scores(group, thresholds, reach)["linear"] for group in (positives, negatives)
     )
-    change = positives.first_walks["linear"].change
+    change = positives.walks["linear"].change
     by_map = scores.score_map(np.abs(change), positives.truth)
     area = scores.harmless(positives.truth).mean(axis=(1, 2, 3))
     each = {
-        **{name: scores.by_film(walked[name]) for name in ("flip_rate", "twin_error")},
+        **{name: walked[name] for name in ("flip_rate", "twin_error")},
         **{name: by_map[name] for name in ("on_target", "pixel_auroc_lung", "lookalike")},
         "less_area": by_map["lookalike"] - area,
-        "flip_rate_to_positive": scores.by_film(returned["flip_rate"]),
+        "flip_rate_to_positive": returned["flip_rate"],
     }
     return {name: metrics.summarise(values, BOOTSTRAP) for name, values in each.items()}
 

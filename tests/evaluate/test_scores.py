@@ -167,23 +167,6 @@ def test_length_gain_is_each_films_own():
     np.testing.assert_allclose(gain, [1 - 1.0 / 0.3, 1 - 0.2 / 0.4])
 
 
-def test_scores_are_of_films_whichever_walks_are_defined():
-    values = np.array([[1.0, 3.0], [np.nan, 5.0], [np.nan, np.nan]])
-    np.testing.assert_array_equal(scores.by_film(values), [2.0, 5.0, np.nan])
-    np.testing.assert_array_equal(scores.by_film(np.array([1, 0])), [1.0, 0.0])
-
-
-def test_linear_best_is_the_walk_that_flips_first_else_the_longest():
-    each = {
-        "flip_rate": np.array([[1, 1, 0], [0, 0, 0]]),
-        "flip_time": np.array([[0.3, 0.2, 0.1], [0.5, 0.4, 0.6]]),
-        "length": np.array([[1, 2, 3], [5, 6, 4]]),
-    }
-    best = scores.shortest_flip(each)
-    np.testing.assert_array_equal(best["length"], [2, 6])
-    np.testing.assert_array_equal(best["flip_time"], [0.2, 0.4])
-
-
 def test_a_chance_map_scores_chance():
     rng = np.random.default_rng(0)
     shape = (60, SIDE, SIDE, 1)
@@ -212,17 +195,6 @@ def test_what_is_undefined_says_why(films):
     for name in ("twin_error", "flip_distance", "transfer", "monotonicity"):
         assert table[name]["mean"] is None and table[name]["reason"], name
     assert table["flip_rate"]["mean"] == 0.0
-
-
-def test_a_film_walked_to_several_ends_counts_once(films):
-    walk = make_walk(fade(films["image"], films["twin"], K), falling_margin())
-    idle = make_walk(fade(films["image"], films["image"], K), np.full((3, K + 1), 3.0))
-    each = [score(w, films["twin"]) for w in (walk, idle)]
-    both = {name: np.stack([s[name] for s in each], axis=1) for name in each[0]}
-    table = scores.summarise_paths(both, 1.0, BOOTSTRAP)
-    assert table["flip_rate"]["mean"] == 0.5 and table["flip_rate"]["images"] == 3
-    assert table["twin_error"]["mean"] == pytest.approx(0.5)
-    assert table["transfer"]["mean"] == pytest.approx(1.0)  # of the walk where it is defined
 
 
 def test_maps_are_compared_film_by_film(films):
@@ -271,11 +243,9 @@ def test_rejected_films_widen_the_interval_of_the_rate_of_all():
     assert 0.55 < table["ci95"][0] < 0.75 < table["ci95"][1] < 0.95
 
 
-def test_a_share_of_films_has_an_exact_interval_unless_films_have_several_walks():
-    hits = np.ones((32, 1))
-    assert scores.summarise_walks("flip_rate", hits, BOOTSTRAP)["ci95"] == pytest.approx(
-        [0.025 ** (1 / 32), 1.0]
-    )
-    halves = np.tile([1.0, 0.0], (32, 1))
-    assert scores.summarise_walks("flip_rate", halves, BOOTSTRAP)["ci95"] == [0.5, 0.5]
-    assert scores.summarise_walks("structure", hits, BOOTSTRAP)["ci95"] == [1.0, 1.0]
+def test_a_share_of_films_has_an_exact_interval():
+    each = {"flip_rate": np.ones(32), "flip_time": np.full(32, 0.1), "structure": np.ones(32)}
+    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    for name in ("flip_rate", "flip_rate_all"):
+        assert table[name]["ci95"] == pytest.approx([0.025 ** (1 / 32), 1.0])
+    assert table["structure"]["ci95"] == [1.0, 1.0]

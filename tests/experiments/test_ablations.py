@@ -50,7 +50,7 @@ def write_films(workdir, rows, lesioned, scores):
     arrays = {}
     for _, key in ablations.PAIRED:
         of_map = key.startswith("maps/")
-        arrays[key] = np.array(scores)[lesioned] if of_map else np.array(scores)[:, None]
+        arrays[key] = np.array(scores)[lesioned] if of_map else np.array(scores)
     np.savez(workdir / "explain" / "scores.npz", **arrays)
 
 

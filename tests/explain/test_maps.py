@@ -431,7 +431,7 @@ def test_a_new_map_is_made_scored_and_shown(
         towards=-1,
         films=films,
         truth=inputs.truth,
-        walks={"linear": [inputs.stopped]},
+        walks={"linear": inputs.stopped},
     )
     calibration = Calibration(
         thresholds=builders.make_thresholds(),

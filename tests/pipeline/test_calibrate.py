@@ -8,18 +8,20 @@ import dataclasses
 import json
 import logging
 
+import builders
 import numpy as np
 import pytest
 from builders import (
     NUM_SQUARE_STEPS,
+    SquareWalker,
     classify_squares,
     follow_squares,
     invert_squares,
-    make_guide,
     make_square_explainer,
     make_square_split,
     make_stopped,
     make_thresholds,
+    refused,
     share_on_square,
     spoil_squares,
     walk_squares,
@@ -34,9 +36,10 @@ from cxr_jax.pipeline.calibrate import (
     NUM_GUIDES,
     best_path,
     calibrate,
-    guide_films,
+    guide_rows,
     is_calibrated,
     load_calibration,
+    make_guide,
     save_calibration,
 )
 from cxr_jax.runtime.workdir import flatten
@@ -152,42 +155,108 @@ def test_a_classifier_that_says_the_opposite_of_the_labels_is_told(splits, secti
     assert thresholds.gap > 0 and thresholds.judge_gap > 0
 
 
-def test_ends_are_of_training_films_that_f_calls_positive(splits):
-    train = splits["train"]
+@pytest.fixture
+def doubtful_train() -> dict[str, np.ndarray]:
+    """Training films of which every other positive is labelled so, but f sees nothing."""
+    train = make_square_split(np.arange(200) % 2, seed=0)
     doubtful = np.flatnonzero(train["label"])[::2]
-    train["image"][doubtful] = train["twin"][doubtful]  # labelled positive, but f sees nothing
-    seen = []
+    train["image"][doubtful] = train["twin"][doubtful]
+    return train
 
-    def gradient(films):
-        seen.append(films)
-        return np.stack([films.margin, 0 * films.margin], axis=1)
 
-    explainer = make_square_explainer(unit_gradient=gradient)
-    ends, direction = guide_films(explainer, train, 0)
-    assert ends.shape == (NUM_ENDS, 1) and (ends > 0).all()
-    assert len(np.unique(ends)) == NUM_ENDS
-    positives, negatives = seen  # by label
-    assert len(positives.margin) == NUM_GUIDES and (positives.margin <= 0).any()
-    assert (negatives.margin <= 0).all()
-    margin = np.concatenate([positives.margin, negatives.margin])
-    np.testing.assert_allclose(direction, [margin.mean(), 0], rtol=1e-5)
-    again, _ = guide_films(explainer, train, 0)
-    other, _ = guide_films(explainer, train, 1)
+class Inverting:
+    """`invert_squares`, whose z_structure is the film's first pixels; keeps what it inverted."""
+
+    def __init__(self):
+        self.inverted = []
+
+    def __call__(self, pixels) -> Films:
+        self.inverted.append(pixels)
+        films = invert_squares(pixels)
+        return films.replace(z_structure=films.image[:, 0, :3, 0])
+
+
+def guide_of(train, section, paths=("linear",), seed=0, **fields):
+    section.paths = paths
+    explainer = make_square_explainer(**fields)
+    return make_guide(explainer, train, section, step_length=0.5, seed=seed)
+
+
+def test_ends_are_of_training_films_that_f_calls_positive(doubtful_train, section):
+    invert = Inverting()
+    guide = guide_of(doubtful_train, section, invert=invert)
+    rows, _ = guide_rows(doubtful_train, 0)
+    margin = classify_squares(doubtful_train["image"][rows] / 127.5 - 1)
+    assert len(rows) == NUM_GUIDES and NUM_GUIDES > (margin > 0).sum() > 1
+    picked = rows[margin > 0][:NUM_ENDS]
+    # Both latents are of the same films, and no other film was inverted.
+    (inverted,) = invert.inverted
+    np.testing.assert_array_equal(inverted, doubtful_train["image"][picked])
+    films = Inverting()(inverted)
+    np.testing.assert_array_equal(guide.ends, films.z_class)
+    np.testing.assert_array_equal(guide.end_structures, films.z_structure)
+    assert (guide.ends > 0).all() and len(np.unique(guide.ends)) == len(picked)
+    assert guide.step_length == 0.5
+
+
+def test_there_are_no_more_ends_than_are_needed(splits, section):
+    invert = Inverting()
+    guide = guide_of(splits["train"], section, invert=invert)
+    assert len(guide.ends) == len(guide.end_structures) == NUM_ENDS
+    assert [len(pixels) for pixels in invert.inverted] == [NUM_ENDS]
+
+
+def test_ends_are_drawn_by_the_seed(splits, section):
+    ends, again, other = (guide_of(splits["train"], section, seed=seed).ends for seed in (0, 0, 1))
     np.testing.assert_array_equal(again, ends)
     assert set(other.ravel()) != set(ends.ravel())
 
 
-def test_no_training_positive_is_left_to_walk_to(splits):
+def test_the_mean_gradient_is_taken_only_for_the_path_that_needs_it(doubtful_train, section):
+    seen = []
+
+    def gradient(films):
+        seen.append(films)
+        return np.float32(films.margin)[:, None]
+
+    plain = guide_of(doubtful_train, section, ("linear", "aligned"), unit_gradient=gradient)
+    np.testing.assert_array_equal(plain.direction, np.zeros(1))
+    assert not seen
+    guide = guide_of(doubtful_train, section, ("linear", "global"), unit_gradient=gradient)
+    # Of films by their labels, whatever f says of them.
+    (films,) = seen
+    margin = films.margin
+    assert len(margin) == 2 * NUM_GUIDES
+    assert (margin[:NUM_GUIDES] <= 0).any() and (margin[:NUM_GUIDES] > 0).any()
+    assert (margin[NUM_GUIDES:] <= 0).all()
+    np.testing.assert_allclose(guide.direction, [margin.mean()], rtol=1e-5)
+    np.testing.assert_array_equal(guide.ends, plain.ends)
+
+
+def test_no_training_positive_is_left_to_walk_to(splits, section):
     train = splits["train"]
     train["image"] = train["twin"]
-    with pytest.raises(InputError, match="training"):
-        guide_films(make_square_explainer(), train, 0)
+    with pytest.raises(InputError, match=f"none of {NUM_GUIDES} positive training films"):
+        guide_of(train, section)
+
+
+def test_only_paths_of_the_latent_space_are_walked_for_the_choice(splits, section):
+    asked = []
+
+    class Asked(SquareWalker):
+        def only(self, *names):
+            asked.append(names)
+            return super().only(*names)
+
+    section.paths = ("linear", "aligned", "pixel")
+    calibrate(make_square_explainer(walk=Asked()), splits, section, seed=0)
+    assert asked == [("linear", "aligned")]
 
 
 def test_a_path_that_does_not_flip_is_not_taken_however_well_it_is_felt(splits):
     films = invert_squares(make_square_split([1, 1, 1], seed=2)["image"])
     walks = walk_squares(films, None, THRESHOLDS, towards=-1)
-    idle = [make_stopped(follow_squares(films.image, films.image))]
+    idle = make_stopped(follow_squares(films.image, films.image))
     # `aligned` is felt more; neither the twin nor any mask is asked for.
     for other, name in (("pixel", "aligned"), ("aligned", "linear")):
         group = Group(towards=-1, films=films, truth={}, walks=walks | {other: idle})
@@ -204,7 +273,7 @@ def test_of_paths_that_are_felt_alike_the_shorter_is_taken(splits):
     walks = walk_squares(films, None, THRESHOLDS, towards=-1)
     alike = make_square_explainer(felt_share=lambda image, change: np.ones(len(image)))
     group = Group(towards=-1, films=films, truth={}, walks=walks)
-    lengths = {name: w[0].at_stop(w[0].walk.distance).mean() for name, w in walks.items()}
+    lengths = {name: w.at_stop(w.walk.distance).mean() for name, w in walks.items()}
     shorter = min(("linear", "aligned"), key=lengths.get)
     assert lengths["linear"] != lengths["aligned"]
     assert best_path(alike, group, THRESHOLDS, reach=1.0) == shorter
@@ -280,7 +349,11 @@ def calibration() -> Calibration:
     thirds = {name: 1 / 3 + n for n, name in enumerate(("gap", "judge_gap", "positive"))}
     return Calibration(
         thresholds=make_thresholds(**thirds, negative=-(0.1 + 0.2), lung_error=5e-324),
-        guide=make_guide(num_ends=3, step_length=float(np.float32(0.1))),
+        guide=builders.make_guide(
+            num_ends=3,
+            end_structures=np.full((3, 2), 1 / 7, np.float32),
+            step_length=float(np.float32(0.1)),
+        ),
         reach=float(np.nextafter(0.7, 1)),
         path="aligned",
     )
@@ -298,7 +371,7 @@ def test_what_is_loaded_is_what_was_saved_bit_by_bit(stored, calibration):
     assert loaded.thresholds == calibration.thresholds
     assert (loaded.reach, loaded.path) == (calibration.reach, calibration.path)
     assert loaded.guide.step_length == calibration.guide.step_length
-    for name in ("ends", "direction"):
+    for name in ("ends", "end_structures", "direction"):
         old, new = getattr(calibration.guide, name), getattr(loaded.guide, name)
         assert (new.dtype, new.shape) == (old.dtype, old.shape) == (np.float32, old.shape)
         assert new.tobytes() == old.tobytes()
@@ -312,8 +385,8 @@ def test_what_is_calibrated_is_kept_bit_by_bit(splits, section, tmp_path):
     assert dataclasses.asdict(loaded.thresholds) == dataclasses.asdict(made.thresholds)
     assert (loaded.reach, loaded.path) == (made.reach, made.path)
     assert np.float32(loaded.guide.step_length) == np.float32(made.guide.step_length)
-    assert loaded.guide.ends.tobytes() == made.guide.ends.tobytes()
-    assert loaded.guide.direction.tobytes() == made.guide.direction.tobytes()
+    for name in ("ends", "end_structures", "direction"):
+        assert getattr(loaded.guide, name).tobytes() == getattr(made.guide, name).tobytes()
 
 
 def test_beside_it_stands_what_it_was_made_of(stored, section):
@@ -325,6 +398,28 @@ def test_beside_it_stands_what_it_was_made_of(stored, section):
 
 def test_it_holds_for_the_same_models_and_fields(stored, section):
     assert is_calibrated(stored, section, dict(reversed(TRAINED.items())))
+
+
+@pytest.mark.parametrize("name", ["ends", "end_structures", "direction"])
+def test_one_of_an_earlier_version_is_made_anew(stored, section, name):
+    with np.load(stored / "calibration.npz") as arrays:
+        kept = {key: arrays[key] for key in arrays if key != name}
+    np.savez(stored / "calibration.npz", **kept)
+    assert not is_calibrated(stored, section, TRAINED)
+    message = refused(load_calibration, stored)
+    assert "earlier version" in message and "--task=explain" in message
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-40], lambda data: b"", lambda data: None])
+def test_a_damaged_one_is_made_anew(stored, section, damage):
+    path = stored / "calibration.npz"
+    damaged = damage(path.read_bytes())
+    if damaged is None:
+        path.unlink()
+    else:
+        path.write_bytes(damaged)
+    assert not is_calibrated(stored, section, TRAINED)
+    assert "--task=explain" in refused(load_calibration, stored)
 
 
 def test_nothing_is_calibrated_where_nothing_was_saved(tmp_path, section):

@@ -140,7 +140,7 @@ def test_what_is_missing_is_named_with_its_field(config, field, value, blamed, n
     assert text.startswith(f"config.explain.{blamed} ") and named in text
 
 
-@pytest.mark.parametrize("name", ["curved", "linear_best"])  # the latter a row of the table
+@pytest.mark.parametrize("name", ["curved", "linear_best"])  # the latter a row of earlier tables
 def test_an_unknown_name_is_answered_with_the_known_ones(config, name):
     config.explain.paths = ("linear", name)
     text = refused(config_checks.check_ranges, config)

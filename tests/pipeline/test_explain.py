@@ -84,7 +84,7 @@ def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, secti
             group.truth["lesion_mask"], splits["test"]["lesion_mask"][rows]
         )
         assert group.towards == (1 if direction == "neg_to_pos" else -1)
-        end = group.walks["aligned"][0].walk.margin[:, -1]
+        end = group.walks["aligned"].walk.margin[:, -1]
         assert (end > 0).all() if direction == "neg_to_pos" else (end < 0).all()
     assert done.rmse[[0, 3]].min() > 5 and done.rmse[[1, 2, 4, 5, 6, 7]].max() == 0
 
@@ -134,7 +134,7 @@ def test_maps_are_made_of_the_positives_and_the_chosen_path(splits, section):
     group = explain_test(splits, section).groups["pos_to_neg"]
     explainer, train = make_square_explainer(), splits["train"]
     inputs = explain.map_inputs(explainer, group, CALIBRATION, train=train, seed=0)
-    assert inputs.stopped is group.walks["linear"][0] and inputs.films is group.films
+    assert inputs.stopped is group.walks["linear"] and inputs.films is group.films
     assert inputs.walks.keys() == {"linear", "aligned", "pixel"}
     np.testing.assert_array_equal(inputs.train_lesions, splits["train"]["lesion_mask"])
     unknown = {"image": train["image"]}
@@ -225,7 +225,7 @@ def test_a_run_writes_tables_that_hold_together(run):
     assert (report["gate_share"]["mean"], report["gate_share"]["whole_films"]) == (1.0, 8)
     assert report["latent_path"] == "aligned"
     assert (report["classifier"], report["judge"]) == ({"auroc": 0.9}, {"auroc": 0.8})
-    assert report["paths"].keys() == {"linear", "linear_best", "aligned", "pixel"}
+    assert report["paths"].keys() == {"linear", "aligned", "pixel"}
     made = ["latent", "gradient", "prior", "shuffled", "oracle"]
     assert list(report["maps"]) == [*made, "grad_cam"]
     assert report["maps"]["grad_cam"]["iou"] == {"mean": None, "reason": maps.NO_FEATURES}
@@ -276,6 +276,26 @@ def test_what_is_done_is_done_again_only_where_something_has_changed(run, monkey
     run.digests["gan"] = "second"
     assert run() == anew
     assert run(num_figure_rows=2) == again
+
+
+def test_an_explanation_of_an_earlier_version_is_made_anew(run, monkeypatch):
+    monkeypatch.setattr(explain, "write", lambda *arguments, **more: None)
+    run()
+    path = run.directory / "explain" / "calibration.npz"
+    with np.load(path) as arrays:
+        kept = {name: arrays[name] for name in ("ends", "direction")}
+    np.savez(path, **kept)
+    assert run() == {"loaded": 1, "calibrated": 1}
+    assert run() == {}
+
+
+def test_asking_for_another_path_calibrates_anew(run, monkeypatch):
+    """So that a guide without the direction of `global` is never asked for it."""
+    monkeypatch.setattr(explain, "write", lambda *arguments, **more: None)
+    run()
+    assert run(paths=("linear", "aligned", "pixel", "global")) == {"loaded": 1, "calibrated": 1}
+    with np.load(run.directory / "explain" / "calibration.npz") as arrays:
+        assert arrays["direction"].any()
 
 
 def test_a_stored_calibration_is_what_films_are_explained_by(run, monkeypatch):

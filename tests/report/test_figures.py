@@ -32,7 +32,7 @@ def make_group(towards: int, rows: int = 3) -> Group:
         films=films,
         truth={"patient_id": np.array([f"p{i}".encode() for i in range(rows)])}
         | ({"lesion_mask": mask} if towards < 0 else {}),
-        walks={"linear": [stopped], "geodesic": [stopped]},
+        walks={"linear": stopped, "geodesic": stopped},
     )
 
 
@@ -82,7 +82,7 @@ def test_changes_are_shown_beside_published_maps_alone(tmp_path, monkeypatch):
     figures.save_figures(tmp_path, {"pos_to_neg": group}, CALIBRATION, maps=maps, num_rows=2)
     assert shown["names"] == ["p0", "p1"] and list(shown["others"]) == ["SmoothGrad", "gradient"]
     np.testing.assert_array_equal(shown["others"]["SmoothGrad"], 2 * ones)
-    assert shown["stopped"] is group.walks["linear"][0]
+    assert shown["stopped"] is group.walks["linear"]
 
 
 def test_the_papers_figure(tmp_path):

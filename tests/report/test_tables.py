@@ -70,8 +70,8 @@ def make_groups() -> dict[str, Group]:
         "lung_mask": np.full(positives.image.shape, 255, np.uint8),
     }
     truth["lesion_mask"][:, 2:4, 2:4] = 255
-    down = {name: [there] for name in ("linear", "aligned", "chord", "random", "geodesic")}
-    up = {"linear": [idle, back], "aligned": [back], "chord": [back], "geodesic": [back]}
+    down = {name: there for name in ("linear", "aligned", "chord", "random", "geodesic")}
+    up = {"linear": idle, "aligned": back, "chord": back, "geodesic": back}
     return {
         "pos_to_neg": Group(towards=-1, films=positives, truth=truth, walks=down),
         "neg_to_pos": Group(
@@ -163,24 +163,19 @@ def test_every_path_has_every_metric_in_both_directions():
 
 def test_what_was_not_walked_says_so():
     _, table = score()
-    for path, direction in (("random", "neg_to_pos"), ("linear_best", "pos_to_neg")):
-        for metric, entry in table[path][direction].items():
-            assert entry == {"mean": None, "reason": tables.NOT_WALKED}, (path, metric)
+    for metric, entry in table["random"]["neg_to_pos"].items():
+        assert entry == {"mean": None, "reason": tables.NOT_WALKED}, metric
     assert {e["mean"] for _, e in entries({"l": {"d": table["linear"]["pos_to_neg"]}})} != {None}
 
 
-def test_linear_best_is_the_better_walk_of_each_negative():
+def test_every_score_of_a_path_is_one_number_a_film():
     each, table = score()
-    assert "linear_best" not in each["pos_to_neg"]
-    assert table["linear"]["neg_to_pos"]["flip_rate"]["mean"] == 0.5  # one walk of two is idle
-    assert table["linear_best"]["neg_to_pos"]["flip_rate"]["mean"] == 1.0
-    for metric in ("length", "flip_time", "flip_rate"):
-        assert each["neg_to_pos"]["linear"][metric].shape == (3, 2)
-        np.testing.assert_array_equal(
-            each["neg_to_pos"]["linear_best"][metric], each["neg_to_pos"]["linear"][metric][:, 1]
-        )
-    for metric in ("structure", "realism"):
-        assert table["linear_best"]["neg_to_pos"][metric]["reason"] == tables.FIRST_WALK
+    for direction, rows in (("pos_to_neg", 4), ("neg_to_pos", 3)):
+        for path, by_metric in each[direction].items():
+            assert {values.shape for values in by_metric.values()} == {(rows,)}, path
+    assert each["neg_to_pos"].keys() == {"linear", "aligned", "chord", "geodesic"}
+    flips = {path: table[path]["neg_to_pos"]["flip_rate"]["mean"] for path in ("linear", "aligned")}
+    assert flips == {"linear": 0.0, "aligned": 1.0}
 
 
 def test_rejected_films_count_as_unflipped_in_their_own_direction():
@@ -204,12 +199,12 @@ def test_lengths_are_compared_with_the_straight_path_of_the_same_ends():
     films = groups["pos_to_neg"].films
     # Frames that swerve by 0.1: of aligned two steps count, to its stop, of geodesic all four.
     # It stops there too, but its straight path is judged whole, and so is it.
-    walks["geodesic"] = [walk_to(films.image, films.origin, (3.0, -9.0), detour=0.1)]
-    walks["aligned"] = [walk_to(films.image, films.origin, (3.0, -9.0), detour=0.1)]
+    walks["geodesic"] = walk_to(films.image, films.origin, (3.0, -9.0), detour=0.1)
+    walks["aligned"] = walk_to(films.image, films.origin, (3.0, -9.0), detour=0.1)
     walks["natural"] = walks["aligned"]
     each, table = score(groups=groups)
-    straight = walks["linear"][0].walk.distance[:, -1]
-    pieces = np.diff(walks["geodesic"][0].walk.drawn, axis=1)
+    straight = walks["linear"].walk.distance[:, -1]
+    pieces = np.diff(walks["geodesic"].walk.drawn, axis=1)
     pieces = np.sqrt(np.square(pieces).mean(axis=(2, 3, 4)))
     expected = {"geodesic": 1 - pieces.sum(axis=1) / straight}
     expected["aligned"] = 1 - pieces[:, :2].sum(axis=1) / straight
@@ -217,6 +212,16 @@ def test_lengths_are_compared_with_the_straight_path_of_the_same_ends():
         np.testing.assert_allclose(each["pos_to_neg"][path]["length_gain"], gain, rtol=1e-5)
         mean = table[path]["pos_to_neg"]["length_gain"]["mean"]
         assert mean == pytest.approx(gain.mean(), rel=1e-5)
+    # From negatives too: of `linear` the way is a fade, and this one's is longer.
+    group = groups["neg_to_pos"]
+    start, end = group.films.origin, group.films.image
+    group.walks["linear"] = walk_to(start, end, (-3.0, 9.0), towards=1)
+    group.walks["geodesic"] = walk_to(start, end, (-3.0, 9.0), towards=1, detour=0.1)
+    each, _ = score(groups=groups)
+    pieces = np.diff(group.walks["geodesic"].walk.drawn, axis=1)
+    length = np.sqrt(np.square(pieces).mean(axis=(2, 3, 4))).sum(axis=1)
+    expected = 1 - length / group.walks["linear"].walk.distance[:, -1]
+    np.testing.assert_allclose(each["neg_to_pos"]["geodesic"]["length_gain"], expected, rtol=1e-5)
     for path in ("linear", "natural", "chord"):
         assert table[path]["pos_to_neg"]["length_gain"]["reason"] == tables.NO_STRAIGHT
 
@@ -239,8 +244,8 @@ def test_walks_are_judged_up_to_their_stop():
     walk = walk_to(films.image, films.origin, (3.0, -9.0)).walk
     carried = walk.carried.copy()
     carried[:, 3:] = black[:, None]  # after the stop at frame 2
-    walks["aligned"] = [make_stopped(walk.replace(carried=carried))]
-    walks["linear"] = [walk_to(films.image, black)]
+    walks["aligned"] = make_stopped(walk.replace(carried=carried))
+    walks["linear"] = walk_to(films.image, black)
     seen = lambda image: image > -0.9
     each, table = score(make_explainer(find_lungs=seen, features=features), groups)
     np.testing.assert_array_equal(each["pos_to_neg"]["aligned"]["structure"], np.ones(4))
@@ -249,14 +254,14 @@ def test_walks_are_judged_up_to_their_stop():
     assert realism["linear"] > 10 * abs(realism["aligned"])
 
 
-def test_the_first_of_several_walks_is_judged():
+def test_walks_from_negatives_are_judged_too():
     structure, realism = tables.judge_walks(
         make_explainer(find_lungs=lambda image: image < BACKGROUND + 0.15, features=features),
         make_groups()["neg_to_pos"],
         REAL,
         bootstrap=BOOTSTRAP,
     )
-    # The first walk of `linear` is the idle one.
+    # That of `linear` is idle.
     assert (structure["linear"] == 1).all() and (structure["aligned"] < 1).all()
     assert realism["linear"]["mean"] == 0.0 != realism["aligned"]["mean"]
 
@@ -403,7 +408,7 @@ def test_graded_class_latents_are_also_looked_at_alone():
 
 
 def test_frames_that_are_judged_include_start_and_stop():
-    stopped = make_groups()["pos_to_neg"].first_walks["linear"]
+    stopped = make_groups()["pos_to_neg"].walks["linear"]
     frames = realism.frames_of(stopped.walk.carried, stopped.frame)
     np.testing.assert_array_equal(frames[:, 0], stopped.walk.carried[:, 0])
     np.testing.assert_array_equal(frames[:, -1], stopped.walk.carried[:, K])
@@ -418,7 +423,7 @@ def test_where_no_film_is_covered_it_is_said_only_that_none_flips():
         assert unflipped["mean"] == 0.0 and unflipped["images"] == 4
         for entry in table[path]["pos_to_neg"].values():
             assert entry == {"mean": None, "reason": tables.NONE_COVERED}
-    assert table["linear"]["neg_to_pos"]["flip_rate"]["mean"] == 0.5
+    assert table["aligned"]["neg_to_pos"]["flip_rate"]["mean"] == 1.0
     kept, maps = score_maps(
         {"latent": np.ones((4, SIDE, SIDE, 1))}, groups["pos_to_neg"], share_covered=0.0
     )
