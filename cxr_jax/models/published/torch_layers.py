@@ -33,8 +33,8 @@ def identity(value: AnyArray) -> AnyArray:
 class Conv(nn.Module):
     """A convolution with an odd kernel, padded by half of it (torch.nn.Conv2d).
 
-    A strided one is the convolution of stride 1, thinned out: on a CPU that costs less than the
-    gradient of a strided convolution, see `blocks.convolve`.
+    A strided one is a product of matrices: on a CPU the gradient of a strided convolution is slow,
+    see `blocks.convolve`.
     """
 
     features: int
@@ -51,8 +51,10 @@ class Conv(nn.Module):
         x = x.astype(self.dtype)
         if self.size == 1:
             y = thin(x, self.stride) @ kernel[0, 0]
+        elif self.stride == 1:
+            y = convolve(x, kernel)
         else:
-            y = thin(convolve(x, kernel), self.stride)
+            y = patches(x, self.size, self.stride) @ kernel.reshape(-1, self.features)
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             y = y + bias.astype(self.dtype).reshape(1, 1, 1, -1)
@@ -62,6 +64,14 @@ class Conv(nn.Module):
 def thin(x: Map, stride: int) -> Thinned:
     """Every `stride`-th row and column, from the first."""
     return x[:, ::stride, ::stride]
+
+
+def patches(x: Map, size: int, stride: int) -> Float[AnyArray, "b _ _ p"]:
+    """The size x size pixels about every `stride`-th pixel, zero beyond the map's edge."""
+    rows, columns = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (size // 2,) * 2, (size // 2,) * 2, (0, 0)))
+    shifted = [x[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)]
+    return jnp.concatenate([thin(each, stride) for each in shifted], axis=-1)
 
 
 class Linear(nn.Module):

@@ -22,7 +22,7 @@ SMALL = {
 
 @pytest.mark.parametrize(("size", "stride"), [(7, 2), (3, 2), (3, 1), (1, 2)])
 @pytest.mark.parametrize("side", [8, 9])
-def test_a_thinned_convolution_is_the_strided_one(size, stride, side, key):
+def test_a_product_of_patches_is_the_strided_convolution(size, stride, side, key):
     x = jax.random.normal(key, (2, side, side, 3))
     conv = Conv(4, size, stride)
     params = conv.init(key, x)["params"]
