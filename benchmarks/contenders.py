@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from cxr_jax.data.arrays import to_unit_range
 from cxr_jax.explain import films, inversion
-from cxr_jax.explain.paths import PATHS, make_walk
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import (
     fresh_params,
@@ -31,6 +31,7 @@ from cxr_jax.training.supervised import make_optimizer
 
 # Of NumPy: an import must not look for devices, which may be those of an absent TPU.
 SCALE = Scale(negative=np.float32(-3.0), strong=np.float32(4.0), graded=np.float32(1.0))
+FRAMES, REACH = 24, 100.0  # of Latent Shift: its images, and how far its lambda goes to either side
 MATRIX = 2048  # rows and columns of the product that says what the machine can do
 
 
@@ -166,16 +167,18 @@ def inversion_step(config: ml_collections.ConfigDict) -> Contender:
 
 
 def latent_shift_step(config: ml_collections.ConfigDict) -> Contender:
-    """Latent Shift (Cohen et al., 2021): encode, one gradient, frames along it, f and h on them."""
-    config = config.copy_and_resolve_references()
-    config.explain.inversion.update(dict(num_steps=0, corrections=0))
-    models, rows = untrained_models(config), config.explain.batch_size
-    encode, walk = _invert(config), make_walk(PATHS["ray"], config.explain)
+    """Latent Shift (Cohen et al., 2021): encode, one gradient of f(G(z)), FRAMES along it and f.
 
-    def shift(models: TrainedModels, pixels: jax.Array):
-        some = encode(models, pixels)
-        down = -jnp.ones(len(pixels))
-        return walk((models, jnp.float32(0.01)), (some, down, some.z_class)).margin
+    Not path `ray`, which is carried onto the film and judged by h too, but the peer's very work.
+    """
+    models, rows = untrained_models(config), config.explain.batch_size
+
+    def shift(models: TrainedModels, pixels: jax.Array) -> jax.Array:
+        latents = inversion.encode_means(models.encoder, to_unit_range(pixels))
+        ask = lambda z: models.classify(models.generator(z.z_structure, z.direction))
+        moves = jax.grad(lambda z: ask(z).sum())(latents)
+        frame = lambda by: ask(jax.tree.map(lambda z, move: z + by * move, latents, moves))
+        return jax.lax.map(frame, jnp.linspace(-REACH, REACH, FRAMES)).T
 
     shift_all = parallel.in_batches(precision.exactly(shift), rows)
     pixels = random_batch(rows, config.data.image_size)["image"]

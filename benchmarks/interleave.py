@@ -43,7 +43,7 @@ class Timed:
       images: that a step is worth: of an inversion that takes fifty, a fiftieth of those in it.
       seconds: a step's mean of each round [rounds].
       cores: busy ones, of all rounds.
-      peak_gib: memory of its process; None where it was not told.
+      peak_gib: memory of its process.
     """
 
     ready_seconds: float
@@ -51,7 +51,7 @@ class Timed:
     images: float
     seconds: np.ndarray
     cores: float
-    peak_gib: float | None
+    peak_gib: float
 
 
 class Worker:
@@ -94,10 +94,10 @@ class Worker:
         return Timed(
             ready_seconds=self._ready_seconds,
             devices=self._told["devices"],
-            images=self._told["images"] / self._told.get("repeats", 1),
+            images=self._told["images"] / self._told["repeats"],
             seconds=np.array(totals) / self._entrant.steps,
             cores=sum(each["cpu_seconds"] for each in self._rounds) / sum(totals),
-            peak_gib=self._rounds[-1].get("peak_gib"),
+            peak_gib=self._rounds[-1]["peak_gib"],
         )
 
     def end(self) -> None:

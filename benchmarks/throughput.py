@@ -147,7 +147,7 @@ def describe(timed: Timed | str) -> dict:
     return {
         "images_per_second": spread(timed.images / timed.seconds),
         "cores": round(timed.cores, 2),
-        "peak_gib": None if timed.peak_gib is None else round(timed.peak_gib, 2),
+        "peak_gib": round(timed.peak_gib, 2),
         "ready_seconds": round(timed.ready_seconds, 1),
     }
 

@@ -2,9 +2,9 @@
 
 python -m benchmarks.worker NAME CONFIG [--config.field=value ...]
 
-When it has taken two steps it says {"ready": true, "images": in a step, "devices": "2 x cpu"}. For
-each line of its input, a number n, it takes n steps and answers {"seconds": [n numbers],
-"cpu_seconds": of all, "peak_gib": so far}. It ends with its input.
+When it has taken two steps it says {"ready": true, "images": in a step, "repeats": 1, "devices":
+"2 x cpu"}. For each line of its input, a number n, it takes n steps and answers {"seconds": [n
+numbers], "cpu_seconds": of all, "peak_gib": so far}. It ends with its input.
 """
 
 import json
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         contender.step()
     kind = jax.devices()[0]
     devices = f"{jax.device_count()} x {kind.device_kind} ({kind.platform})"
-    say({"ready": True, "images": contender.images, "devices": devices})
+    say({"ready": True, "images": contender.images, "repeats": 1, "devices": devices})
     serve(contender, sys.stdin)
 
 

@@ -1,9 +1,9 @@
 """python -m benchmarks.peers.worker NAME [--size=64 --batch=32 --mode=eager --classifier=compact]
 
 Sets one peer up, takes two steps that warm it up, and prints a line of JSON: {"ready": true,
-"images": 32, "threads": 2, "repeats": 1.0, "flop": null, "mode": "eager", "set_up": seconds}. For
-every line read that is a number n it takes n steps and prints {"seconds": [n of them],
-"cpu_seconds": of all threads, over all n}. It ends where its input does.
+"images": 32, "repeats": 1.0, "devices": "2 threads", "flop": null, "mode": "eager", "set_up":
+seconds}. For every line read that is a number n it takes n steps and prints {"seconds": [n of
+them], "cpu_seconds": of all threads, over all n, "peak_gib": so far}. It ends where its input does.
 
 A peer that cannot run here prints {"ready": false, "reason": ...} and ends with status 0: a missing
 figure has a reason.
@@ -18,6 +18,7 @@ import importlib
 import inspect
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -49,8 +50,8 @@ def main(argv: list[str]) -> None:
         say({"ready": False, "reason": str(reason)})
         return
     say(
-        {"ready": True, "images": peer.images, "threads": threads, "repeats": peer.repeats}
-        | {"flop": peer.flop, "mode": given.get("mode", "eager")}
+        {"ready": True, "images": peer.images, "repeats": peer.repeats}
+        | {"devices": f"{threads} threads", "flop": peer.flop, "mode": given.get("mode", "eager")}
         | {"set_up": round(time.perf_counter() - start, 3)}
     )
     for line in sys.stdin:
@@ -136,7 +137,8 @@ def timed(step: Callable[[], Any], steps: int) -> dict:
         start = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": seconds, "cpu_seconds": time.process_time() - cpu}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds": seconds, "cpu_seconds": time.process_time() - cpu, "peak_gib": peak}
 
 
 def say(message: Mapping[str, Any]) -> None:

@@ -25,7 +25,7 @@ def test_a_process_is_asked_for_steps_by_lines_and_ends_with_its_input():
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with subprocess.Popen(command, env=environment, **pipes) as process:
         ready = json.loads(process.stdout.readline())
-        assert ready["ready"] and ready["images"] == 1 and ready["threads"] == 1
+        assert ready["ready"] and ready["images"] == 1 and ready["devices"] == "1 threads"
         assert ready["flop"] == 2 * 16**3 and ready["repeats"] == 1
         for steps in (3, 1):  # each is answered before the next is asked for
             process.stdin.write(f"{steps}\n")

@@ -23,11 +23,12 @@ FAKE = """
 import json, sys
 pace, images, diary = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 print("a library says something")
-print(json.dumps({"ready": True, "images": images, "devices": "1 x fake"}), flush=True)
+say = lambda told: print(json.dumps(told), flush=True)
+say({"ready": True, "images": images, "repeats": 1, "devices": "1 x fake"})
 for number, line in enumerate(sys.stdin, 1):
     open(diary, "a").write(f"{pace:g} ")
     seconds = [number * pace] * int(line)
-    print(json.dumps({"seconds": seconds, "cpu_seconds": 1.5 * sum(seconds)}), flush=True)
+    say({"seconds": seconds, "cpu_seconds": 1.5 * sum(seconds), "peak_gib": 0.123})
 """
 
 
@@ -43,7 +44,7 @@ def timed(*seconds: float, images: int = 1) -> Timed:
         images=images,
         seconds=np.array(seconds),
         cores=1.0,
-        peak_gib=None,
+        peak_gib=0.5,
     )
 
 
@@ -56,7 +57,7 @@ def test_workers_take_rounds_in_turn(tmp_path):
     assert found["a"].images == 32 and found["a"].cores == pytest.approx(1.5)
     row = throughput.describe(found["a"])
     assert row["images_per_second"] == {"median": 16.0, "least": 10.67, "most": 32.0}
-    assert row["peak_gib"] is None
+    assert row["peak_gib"] == 0.12
     assert throughput.ratio(found["a"], found["b"]) == {"median": 16, "least": 16, "most": 16}
 
 
@@ -135,7 +136,7 @@ def test_groups_stand_beside_those_of_other_devices(monkeypatch, tmp_path):
     (found,) = throughput.run(type(options)(**fields))
     assert list(found) == ["gan, 1 x other", "encoder, 1 x fake"]
     text = throughput.to_markdown(found)
-    assert "| encoder | 3 [2, 4] | 1 | – | 1 |" in text.splitlines()
+    assert "| encoder | 3 [2, 4] | 1 | 0.5 | 1 |" in text.splitlines()
 
 
 @pytest.mark.parametrize(
