@@ -38,12 +38,14 @@ class Ours:
     Attributes:
       name: of `contenders.CONTENDERS`.
       steps: in a round.
+      keeps: whether it finds the programs that were compiled before.
     """
 
     name: str
     config: str = "configs/phantom.py"
     overrides: tuple[str, ...] = ()
     steps: int
+    keeps: bool = True
 
     def entrant(self, folder: Path) -> Entrant:
         """Its worker, of the checkout in `folder`."""
@@ -51,7 +53,7 @@ class Ours:
         return Entrant(
             command=[*module, self.name, self.config, *self.overrides],
             folder=folder,
-            environment=os.environ,
+            environment={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": str(self.keeps)},
             steps=self.steps,
         )
 
@@ -99,6 +101,10 @@ GROUPS: dict[str, dict[str, Ours | Theirs]] = {
         "paper's GAN in PyTorch": Theirs(name="paper_gan_step", flags=(AT_128,), steps=2),
     },
     "encoder": {"encoder": Ours(name="encoder", steps=8)},
+    "first_step": {
+        "GAN, its programs kept": Ours(name="gan", steps=2),
+        "GAN, nothing kept": Ours(name="gan", steps=2, keeps=False),
+    },
     "inversion": {
         "inversion": Ours(name="inversion", steps=2),
         "paper's in PyTorch, singly": Theirs(name="inversion", flags=("--batch=1",), steps=1),

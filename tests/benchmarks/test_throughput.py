@@ -121,6 +121,12 @@ def test_another_checkout_races_in_the_peers_stead(tmp_path):
     assert found == {"classifier against the other checkout": {"median": 3, "least": 3, "most": 3}}
 
 
+def test_a_worker_may_find_nothing_kept(tmp_path):
+    for keeps, said in ((True, "True"), (False, "False")):
+        entrant = Ours(name="gan", steps=1, keeps=keeps).entrant(tmp_path)
+        assert entrant.environment["JAX_ENABLE_COMPILATION_CACHE"] == said
+
+
 def test_every_ratio_is_of_rows_that_there_are():
     for group, over, under in throughput.RATIOS.values():
         assert {over, under} <= throughput.GROUPS[group].keys()
