@@ -16,6 +16,7 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.errors import InputError
+from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, check_done, load_group, read_report
 from experiments.study import Options, Study
@@ -95,15 +96,35 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     return "\n".join([*lines, f"Map `latent` is the change along: {chosen}."]) + "\n"
 
 
-def run(options: Options) -> Iterator[dict]:
-    """Reads every variant's runs."""
-    folders = sorted(path for path in options.workdir.iterdir() if path.is_dir())
-    found = dict(options.known)
-    for folder in folders:
+def variants(options: Options) -> dict[str, list[Path]]:
+    """The runs of each variant that there are: of every seed, or the one.
+
+    Raises:
+      InputError: if one is not finished.
+    """
+    found = {}
+    for folder in sorted(path for path in options.workdir.iterdir() if path.is_dir()):
         runs = [folder / f"seed{seed}" for seed in range(options.seeds or 0)] or [folder]
         for each in runs:
             check_done(each, "explain")
-        found[folder.name] = measure(runs)
+        found[folder.name] = runs
+    return found
+
+
+def configs(options: Options) -> dict[str, dict]:
+    """Of every run that is read."""
+    return {
+        str(run.relative_to(options.workdir)): read_json(run / "config.json")
+        for runs in variants(options).values()
+        for run in runs
+    }
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Reads every variant's runs."""
+    found = dict(options.known)
+    for name, runs in variants(options).items():
+        found[name] = measure(runs)
     found["all"] = overall({name: one for name, one in found.items() if name != "all"})
     yield found
 
@@ -121,4 +142,5 @@ STUDY = Study(
     to_markdown=to_markdown,
     workdir="runs/half_blind",
     seeds=0,
+    configs=configs,
 )
