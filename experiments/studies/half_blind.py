@@ -122,11 +122,10 @@ def configs(options: Options) -> dict[str, dict]:
 
 def run(options: Options) -> Iterator[dict]:
     """Reads every variant's runs."""
-    found = dict(options.known)
+    found = {name: one for name, one in options.known.items() if name != "all"}
     for name, runs in variants(options).items():
         found[name] = measure(runs)
-    found["all"] = overall({name: one for name, one in found.items() if name != "all"})
-    yield found
+    yield found | {"all": overall(found)}
 
 
 def overall(found: Mapping[str, Mapping]) -> dict:
