@@ -1,6 +1,6 @@
 """Workers timed side by side: they take their steps in turn, so that a busy minute hits them all.
 
-What a worker is told and answers, `worker.py` says; those of other libraries speak the same.
+What a worker is told and answers, `protocol.py` says.
 """
 
 import contextlib

@@ -78,7 +78,6 @@ class Theirs:
 
 BF16, COMPILED, VGG16 = "--mode=bf16", "--mode=compile", "--classifier=vgg16"
 AT_128 = "--size=128"
-PRODUCT = {MATMUL: Ours(name="matmul", steps=20)}
 GROUPS: dict[str, dict[str, Ours | Theirs]] = {
     "classifier": {
         "classifier": Ours(name="classifier", steps=8),
@@ -87,7 +86,7 @@ GROUPS: dict[str, dict[str, Ours | Theirs]] = {
         "PyTorch, compiled": Theirs(name="classifier_step", flags=(COMPILED,), steps=8),
     },
     "gan": {
-        **PRODUCT,
+        MATMUL: Ours(name="matmul", steps=20),
         "GAN": Ours(name="gan", steps=R1_EVERY),
         "paper's GAN": Ours(name="gan", config="configs/paper.py:64", steps=4),
         "paper's GAN in PyTorch": Theirs(name="paper_gan_step", steps=4),
@@ -208,7 +207,7 @@ def run(options: Options) -> Iterator[dict]:
         found = race(workers, options.own["rounds"])
         timed = {row: each for row, each in found.items() if isinstance(each, Timed)}
         devices = next(each.devices for each in timed.values())
-        results[f"{name}, {devices}"] = {
+        results[f"{name}{AGAINST if against else ''}, {devices}"] = {
             "rounds": options.own["rounds"],
             "rows": {row: describe(each) for row, each in found.items()},
             "ratios": ratios_of(name, timed),

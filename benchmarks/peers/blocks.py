@@ -4,6 +4,8 @@ Maps are [b, c, h, w] in the channels-last layout, which oneDNN's convolutions t
 which makes a norm over channels one over the fastest axis.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -68,6 +70,12 @@ class ResidualBlock(nn.Module):
         for norm, conv in zip(self.norms, self.convs, strict=True):
             y = conv(F.silu(norm(y)))
         return self.skip(x) + y
+
+
+def residual_blocks(widths: Sequence[int]) -> nn.ModuleList:
+    """One for each size after a stem of widths[:2]."""
+    pairs = zip((widths[1], *widths[1:-1]), widths[1:], strict=True)
+    return nn.ModuleList(ResidualBlock(before, after) for before, after in pairs)
 
 
 class Stem(nn.Module):

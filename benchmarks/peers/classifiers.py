@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.peers.blocks import PixelNorm, ResidualBlock, Stem, channels_last, downsample
+from benchmarks.peers.blocks import PixelNorm, Stem, channels_last, downsample, residual_blocks
 
 WIDTHS = (16, 32, 64, 96)  # configs/base.py, config.classifier.widths
 VGG_HIDDEN = (4096, 4096, 1024, 256, 64)  # of the paper's head
@@ -18,10 +18,7 @@ class CompactClassifier(nn.Module):
     def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.stem = Stem(tuple(widths[:2]))
-        self.blocks = nn.ModuleList(
-            ResidualBlock(before, after)
-            for before, after in zip((widths[1], *widths[1:-1]), widths[1:], strict=True)
-        )
+        self.blocks = residual_blocks(widths)
         self.norm = PixelNorm(widths[-1])
         self.logit = nn.Linear(widths[-1], 1)
 

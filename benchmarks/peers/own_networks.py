@@ -13,6 +13,7 @@ from benchmarks.peers.blocks import (
     conv1,
     conv3,
     downsample,
+    residual_blocks,
     upsample,
 )
 
@@ -93,10 +94,7 @@ class Encoder(nn.Module):
     def __init__(self, widths: Sequence[int] = ENCODER_WIDTHS) -> None:
         super().__init__()
         self.stem = Stem(tuple(widths[:2]))
-        self.blocks = nn.ModuleList(
-            ResidualBlock(before, after)
-            for before, after in zip((widths[1], *widths[1:-1]), widths[1:], strict=True)
-        )
+        self.blocks = residual_blocks(widths)
         self.norms = nn.ModuleList(PixelNorm(width) for width in widths[1:])
         before = widths[-1], widths[-2]
         self.contexts = nn.ModuleList(

@@ -1,12 +1,7 @@
 """python -m benchmarks.peers.worker NAME [--size=64 --batch=32 --mode=eager --classifier=compact]
 
-Sets one peer up, takes two steps that warm it up, and prints a line of JSON: {"ready": true,
-"images": 32, "repeats": 1.0, "devices": "2 threads", "flop": null, "mode": "eager", "set_up":
-seconds}. For every line read that is a number n it takes n steps and prints {"seconds": [n of
-them], "cpu_seconds": of all threads, over all n, "peak_gib": so far}. It ends where its input does.
-
-A peer that cannot run here prints {"ready": false, "reason": ...} and ends with status 0: a missing
-figure has a reason.
+Sets one peer up and speaks as `protocol.py` has it; its first line also has "flop", "mode" and
+"set_up", in seconds. Where a peer cannot run the status is 0: a missing figure has a reason.
 
 NAME is one of paper_gan_step, classifier_step, inversion, latent_shift, matmul, matmul_numpy. What
 is not given is the peer's own default. Programs that mode "compile" makes are compiled anew each
@@ -16,15 +11,14 @@ time unless TORCHINDUCTOR_CACHE_DIR keeps them.
 import argparse
 import importlib
 import inspect
-import json
 import os
-import resource
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.peers.peer import Peer, Unavailable
+from benchmarks.protocol import WARM_UPS, say, serve
 
 PEERS = {  # where each stands: imported when it is asked for, since PyTorch may be absent
     "paper_gan_step": "paper_gan",
@@ -34,7 +28,6 @@ PEERS = {  # where each stands: imported when it is asked for, since PyTorch may
     "matmul": "matmul",
     "matmul_numpy": "matmul_numpy",
 }
-WARM_UPS = 2
 
 
 def main(argv: list[str]) -> None:
@@ -54,9 +47,7 @@ def main(argv: list[str]) -> None:
         | {"devices": f"{threads} threads", "flop": peer.flop, "mode": given.get("mode", "eager")}
         | {"set_up": round(time.perf_counter() - start, 3)}
     )
-    for line in sys.stdin:
-        if line.strip():
-            say(timed(peer.step, int(line)))
+    serve(peer.step, sys.stdin)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,22 +119,6 @@ def warmed_up(peer: Peer, mode: str) -> Peer:
         reason = " ".join(str(failure).split())[:500]
         raise Unavailable(f"torch.compile: {type(failure).__name__}: {reason}") from failure
     return peer
-
-
-def timed(step: Callable[[], Any], steps: int) -> dict:
-    """Seconds of each step by the clock, and of the processor over all."""
-    seconds, cpu = [], time.process_time()
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "cpu_seconds": time.process_time() - cpu, "peak_gib": peak}
-
-
-def say(message: Mapping[str, Any]) -> None:
-    """One line of JSON, at once."""
-    print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

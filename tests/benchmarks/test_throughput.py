@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import contenders, throughput, worker
+from benchmarks import contenders, protocol, throughput
 from benchmarks.interleave import Entrant, Timed, race
 from benchmarks.throughput import AGAINST, Ours, Theirs
 from cxr_jax.errors import InputError
@@ -86,7 +86,7 @@ def test_a_worker_that_ends_early_is_named(tmp_path):
 def test_a_worker_answers_each_line(capsys):
     taken = []
     contender = contenders.Contender(step=lambda: taken.append(1), images=4)
-    worker.serve(contender, io.StringIO("3\n1\n"))
+    protocol.serve(contender.step, io.StringIO("3\n1\n"))
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert len(taken) == 4 and len(first["seconds"]) == 3 and len(second["seconds"]) == 1
     assert first["peak_gib"] > 0 and first["cpu_seconds"] >= 0
@@ -143,6 +143,16 @@ def test_groups_stand_beside_those_of_other_devices(monkeypatch, tmp_path):
     assert list(found) == ["gan, 1 x other", "encoder, 1 x fake"]
     text = throughput.to_markdown(found)
     assert "| encoder | 3 [2, 4] | 1 | 0.5 | 1 |" in text.splitlines()
+
+
+def test_what_was_timed_beside_peers_is_kept_when_another_checkout_is(monkeypatch, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "worker.py").touch()
+    monkeypatch.setattr(throughput, "race", lambda workers, rounds: {"encoder": timed(0.5)})
+    known = {"encoder, 1 x fake": {"rounds": 1, "rows": {}, "ratios": {}}}
+    options = parse(throughput.STUDY, ["--only=encoder", f"--against={tmp_path}", "--out="])
+    (found,) = throughput.run(type(options)(**{**vars(options), "earlier": {"results": known}}))
+    assert list(found) == ["encoder, 1 x fake", f"encoder{AGAINST}, 1 x fake"]
 
 
 @pytest.mark.parametrize(
