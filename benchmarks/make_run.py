@@ -16,9 +16,12 @@ from pathlib import Path
 from cxr_jax.cli import TASKS
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.user_path import user_path
-from experiments.markdown import table
+from experiments.markdown import entry_table, table
+from experiments.reading import read_report
 from experiments.results import ROOT
 from experiments.study import Flag, Options, Study
+
+FIGURES = ("flip_rate", "flip_rate_to_positive", "twin_error", "on_target", "pixel_auroc_lung")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,22 @@ def run(options: Options) -> Iterator[dict]:
         for name in list(sides)[:: -1 if number % 2 else 1]:
             taken[name][task] = sides[name].take(task, options.config_file, options.overrides)
         yield {"checkouts": taken, "ratio": ratios(taken)}
+    figures = {name: read_figures(side.workdir) for name, side in sides.items()}
+    yield {"checkouts": taken, "ratio": ratios(taken), "figures": figures}
+
+
+def read_figures(workdir: Path) -> dict[str, dict]:
+    """Of a finished run, of whichever version: figures of walks along `linear`, and of its map."""
+    report = read_report(workdir)
+    walked = report["paths"]["linear"]
+    found = (
+        walked["pos_to_neg"]["flip_rate"],
+        walked["neg_to_pos"]["flip_rate"],
+        walked["pos_to_neg"]["twin_error"],
+        report["maps"]["latent"]["on_target"],
+        report["maps"]["latent"]["pixel_auroc_lung"],
+    )
+    return dict(zip(FIGURES, found, strict=True))
 
 
 def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
@@ -99,7 +118,10 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     if not results["ratio"]:
         return text
     shares = [[task, f"{share:.2f}"] for task, share in results["ratio"].items()]
-    return text + "\n" + "\n".join(table(["task", "ours over the other"], shares)) + "\n"
+    text += "\n" + "\n".join(table(["task", "ours over the other"], shares)) + "\n"
+    if "figures" in results:  # not of a run in the middle
+        text += f"\n{entry_table(results['figures'], FIGURES, 'checkout')}\n"
+    return text
 
 
 STUDY = Study(

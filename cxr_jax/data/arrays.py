@@ -203,11 +203,11 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 
 
-def phantom_spec(config: ml_collections.ConfigDict) -> PhantomSpec | None:
-    """How the test films of a `config.data` section are drawn; None for other than phantoms."""
+def phantom_spec(config: ml_collections.ConfigDict, split: str = "test") -> PhantomSpec | None:
+    """How a split's films of a `config.data` section are drawn; None for other than phantoms."""
     if config.name != "cxr_phantom":
         return None
-    return make_phantom(config, seed=0).spec("test")
+    return make_phantom(config, seed=0).spec(split)
 
 
 def make_phantom(

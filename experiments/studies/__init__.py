@@ -12,11 +12,12 @@ from experiments.studies import (
     inversion,
     lookalikes,
     paper_vs_ours,
+    time_to_quality,
     validation,
 )
 
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
-    *(validation, default_run, faithfulness, half_blind, faults),
+    *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

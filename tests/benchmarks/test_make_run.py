@@ -49,13 +49,25 @@ def test_both_checkouts_take_each_task_in_turns_as_to_who_is_first(tmp_path, mon
             "peak_gib": 1,
         }
 
+    report = {
+        "paths": {
+            "linear": {
+                "pos_to_neg": {"flip_rate": {"mean": 0.5}, "twin_error": {"mean": 0.625}},
+                "neg_to_pos": {"flip_rate": {"mean": 0.75}},
+            }
+        },
+        "maps": {"latent": {"on_target": {"mean": 0.25}, "pixel_auroc_lung": {"mean": 0.875}}},
+    }
     monkeypatch.setattr(Side, "take", take)
+    monkeypatch.setattr(make_run, "read_report", lambda workdir: report)
     argv = [f"--workdir={tmp_path}", "--against=elsewhere", "--out="]
     *_, found = make_run.run(parse(make_run.STUDY, argv))
     first, second, *_ = TASKS
     assert order[:4] == [(first, "ours"), (first, "other"), (second, "other"), (second, "ours")]
     assert found["ratio"] == dict.fromkeys([*TASKS, "all"], 0.25)
-    assert "| ours | gan | 1 | 1 | 1 |" in make_run.to_markdown(found).splitlines()
+    rows = make_run.to_markdown(found).splitlines()
+    assert "| ours | gan | 1 | 1 | 1 |" in rows
+    assert "| `other` | 0.500 | 0.750 | 0.625 | 0.250 | 0.875 |" in rows
 
 
 def test_a_run_is_timed_from_its_beginning(tmp_path, capsys):
