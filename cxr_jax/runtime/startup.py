@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,11 @@ logger = logging.getLogger(__name__)
 MOST_CPU_DEVICES = 2  # so many were measured to be faster than one; JAX_NUM_CPU_DEVICES sets others
 MOST_BYTES = 2 * 2**30  # of kept programs; a run of configs/phantom.py has 60 MB
 LEAST_SECONDS = 0.1  # a program that compiles faster is not kept
+
+# Threads that wait for other devices' sums are lost to XLA's pool, which has one for each core.
+# Where they are all that there are they wait forever, and after 40 s the process is aborted (jaxlib
+# 0.10.2, two devices: within seconds of small steps with 2 or 3 threads, in no minute with 4).
+POOL, THREADS_A_DEVICE = "PJRT_NPROC", 8  # read by XLA when it makes its first device
 
 HURRIED = {"xla_backend_optimization_level": 0}
 PROGRAM, LAST_USE = "-cache", "-atime"  # how JAX ends the names of the two files of a program
@@ -36,9 +42,15 @@ def split_processor(num_devices: int) -> None:
 
     To be called before anything asks for a device. Where there is an accelerator nothing changes.
     """
-    forced = "--xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    forced = re.search(
+        r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", "")
+    )
     if not forced and jax.config.jax_num_cpu_devices < 1:
         jax.config.update("jax_num_cpu_devices", num_devices)
+    devices = int(forced[1]) if forced else jax.config.jax_num_cpu_devices
+    if devices > 1:
+        threads = max(int(os.environ.get(POOL, "0")), THREADS_A_DEVICE * devices)
+        os.environ[POOL] = str(threads)
 
 
 # 2. Compiled programs.

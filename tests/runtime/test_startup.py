@@ -20,10 +20,11 @@ jax.monitoring.register_event_listener(lambda name, **_: print(name))
 jax.jit(lambda x: jnp.cumsum(x) @ x + {added})(jnp.ones(8))
 """
 SPLIT = """
+import os
 import jax
 from cxr_jax.runtime import startup
 startup.split_processor(2)
-print(jax.device_count())
+print(jax.device_count(), len(os.listdir("/proc/self/task")))
 """
 FOUND = "/jax/compilation_cache/cache_hits"
 
@@ -31,7 +32,8 @@ FOUND = "/jax/compilation_cache/cache_hits"
 def process(code: str, **environment: str) -> str:
     """What a process says that inherits nothing of what these tests tell JAX."""
     inherited = {name: value for name, value in os.environ.items() if "JAX" not in name}
-    inherited.pop("XLA_FLAGS", None)
+    for name in ("XLA_FLAGS", startup.POOL):
+        inherited.pop(name, None)
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**inherited, "JAX_PLATFORMS": "cpu", **environment},
@@ -90,7 +92,9 @@ def test_a_home_that_cannot_be_written_ends_nothing(tmp_path, caplog):
     ],
 )
 def test_the_processor_is_split_unless_the_environment_says_how(environment, devices):
-    assert int(process(SPLIT, **environment)) == devices
+    found, threads = map(int, process(SPLIT, **environment).split())
+    assert found == devices
+    assert threads > startup.THREADS_A_DEVICE * devices  # XLA's pool, in which some may wait
 
 
 def test_so_many_devices_as_cores_but_not_more_than_were_measured(monkeypatch):
