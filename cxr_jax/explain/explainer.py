@@ -52,9 +52,9 @@ class Explainer:
     missing_maps: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def bind(function: Callable, frozen: Any, batch_size: int) -> Callable:
+def bind(function: Callable, frozen: Any, batch_size: int, *, what: str = "") -> Callable:
     """`function(frozen, batch)` of any number of rows, as a function of the batch."""
-    mapped = parallel.in_batches(function, batch_size)
+    mapped = parallel.in_batches(function, batch_size, what)
     return lambda batch: mapped(frozen, batch)
 
 
@@ -102,7 +102,7 @@ def make_explainer(
         ),
         classify=bind(answer, models.classifier, size),
         judge=bind(answer, models.judge, size),
-        invert=bind(invert, models, size),
+        invert=bind(invert, models, size, what="inversion"),
         draw=lambda *latents: draw(latents),
         walk=paths.make_walker(models, section, seed),
         felt_share=lambda *batch: feel(batch),

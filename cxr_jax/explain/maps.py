@@ -414,16 +414,13 @@ def compile_maps(
 ) -> dict[str, Callable[[Any], np.ndarray]]:
     """The traced functions of the maps that `config.explain` asks for, of any number of rows."""
 
-    def bind(traced: Traced) -> Callable[[Any], np.ndarray]:
-        mapped = parallel.in_batches(traced, section.batch_size)
+    def bind(name: str) -> Callable[[Any], np.ndarray]:
+        traced = MAPS[name].traced(section, seed)
+        mapped = parallel.in_batches(traced, section.batch_size, f"map {name}")
         return lambda batch: mapped(models, batch)
 
     absent = reasons(models, section.maps)
-    return {
-        name: bind(MAPS[name].traced(section, seed))
-        for name in section.maps
-        if MAPS[name].traced and name not in absent
-    }
+    return {name: bind(name) for name in section.maps if MAPS[name].traced and name not in absent}
 
 
 def make_maps(

@@ -399,7 +399,7 @@ class Walker:
 def make_walker(models: TrainedModels, section: ml_collections.ConfigDict, seed: int) -> Walker:
     """Compiles, when they are first walked, the paths of `config.explain`."""
     walks = {
-        name: parallel.in_batches(make_walk(path, section), section.batch_size)
+        name: parallel.in_batches(make_walk(path, section), section.batch_size, f"path {name}")
         for name, path in PATHS.items()
         if name in section.paths
     }

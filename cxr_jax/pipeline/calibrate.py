@@ -25,6 +25,7 @@ from cxr_jax.types import Pixels
 
 logger = logging.getLogger(__name__)
 
+NUM_GATE = 256  # validation films whose reconstruction errors set the gate
 NUM_ENDS = 16  # training positives at whose class latents linear walks from negatives end
 NUM_GUIDES = 2 * NUM_ENDS  # training films of a label that are looked at for them
 # What f must say of the drawing of an end's own film, in the margin at which walks stop. To a
@@ -65,26 +66,27 @@ def calibrate(
     for name, values in (("f", margin), ("h", judge_margin)):
         if not metrics.class_gap(values, arrays["label"]) > 0:
             logger.warning("%s says of validation films the opposite of their labels", name)
-    everything = explainer.invert(arrays["image"])
-    lungs = lungs_of(explainer, arrays, np.arange(len(margin)))
-    film_errors = films.rms(everything.drawn - everything.image)
+    asked = choose(margin, max(NUM_GATE, section.num_validation_images))
+    inverted, lungs = explainer.invert(arrays["image"][asked]), lungs_of(explainer, arrays, asked)
+    film_errors = films.rms(inverted.drawn - inverted.image)
     thresholds = films.set_thresholds(
         margin,
         judge_margin,
         arrays["label"],
-        lung_errors=film_errors if lungs is None else films.lung_error(everything, lungs),
+        lung_errors=film_errors if lungs is None else films.lung_error(inverted, lungs),
         film_errors=film_errors,
         percentile=section.gate_percentile,
     )
-    rows = choose(margin, section.num_validation_images)
-    inverted, lungs = everything.rows(rows), None if lungs is None else lungs[rows]
+    walked = choose(margin[asked], section.num_validation_images)
+    inverted, lungs = inverted.rows(walked), None if lungs is None else lungs[walked]
     reasons = films.reasons_to_reject(inverted, thresholds, section.gate_margin, lungs=lungs)
     picked = inverted.margin > 0
     if (picked & accepted(reasons)).any():
         picked &= accepted(reasons)
     else:
         logger.warning("the gate rejects every validation positive; they are all used for lengths")
-    positives, truth = inverted.rows(picked), truth_of(arrays, rows[picked])
+    positives = inverted.rows(picked)
+    truth = truth_of(arrays, asked[walked][picked])
     reach = float(np.median(films.rms(positives.drawn - positives.origin)))
     _check_finite({"reach": reach, **dataclasses.asdict(thresholds)})
     step_length = section.aligned_reach * reach / section.walk_steps

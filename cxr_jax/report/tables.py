@@ -15,6 +15,7 @@ from cxr_jax.explain.films import Thresholds
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.metrics import Bootstrap
+from cxr_jax.runtime import progress
 from cxr_jax.types import Image
 
 NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares
@@ -175,9 +176,10 @@ def score_faithfulness(
     """
     if spec is None:
         return {}, {"maps": {}, "paths": {}, "reason": NO_COMPONENTS}
+    patients = group.truth["patient_id"]
     valued = [
-        faithfulness.value_film(name.decode(), spec, explainer.classify)
-        for name in group.truth["patient_id"]
+        faithfulness.value_film(patients[row].decode(), spec, explainer.classify)
+        for row in progress.told("Shapley values", len(patients))
     ]
     changes = {name: stopped.change for name, stopped in group.walks.items()}
     each = {

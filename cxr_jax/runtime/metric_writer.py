@@ -3,13 +3,12 @@
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from cxr_jax.errors import InputError
-from cxr_jax.runtime import parallel
+from cxr_jax.runtime import parallel, progress
 from cxr_jax.runtime.workdir import write_text
 from cxr_jax.types import Scalar
 
@@ -68,8 +67,7 @@ class MetricWriter:
         line = {"step": step, "images_per_second": round(rate, 1), **scalars}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        if self._first:
-            self._show(step, rate, scalars)
+        self._show(step, rate, scalars)
 
     def check(self) -> None:
         """Raises `InputError` if the file is no longer where it was."""
@@ -80,16 +78,13 @@ class MetricWriter:
             )
 
     def _show(self, step: int, rate: float, scalars: Mapping[str, float]) -> None:
-        eta = (self._num_steps - step) * self._batch_size / max(rate, 1e-9)
+        left = (self._num_steps - step) * self._batch_size / max(rate, 1e-9)
         values = "  ".join(f"{name} {value:.3g}" for name, value in scalars.items())
         text = (
-            f"{self.task}  step {step}/{self._num_steps}  {rate:.0f} images/s  "
-            f"ETA {int(eta // 60)}:{int(eta % 60):02d}  {values}"
+            f"{self.task}  step {step}/{self._num_steps}  {rate:.0f} images/s{progress.eta(left)}"
+            f"  {values}"
         )
-        if sys.stdout.isatty():
-            print(f"\r\x1b[2K{text}", end="\n" if step >= self._num_steps else "", flush=True)
-        else:
-            print(text, flush=True)
+        progress.show(text, is_last=step >= self._num_steps)
 
     def close(self) -> None:
         """Closes metrics.jsonl."""

@@ -16,6 +16,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cxr_jax.errors import InputError
+from cxr_jax.runtime import progress
 from cxr_jax.types import Count, Index, Keys, Params
 
 AXIS = "devices"
@@ -175,7 +176,7 @@ def pmap_rows(fn: Callable, devices: Devices) -> Callable:
     return jax.pmap(fn, axis_name=AXIS, in_axes=(None, 0), devices=devices)
 
 
-def in_batches(fn: Callable, batch_size: int) -> Callable:
+def in_batches(fn: Callable, batch_size: int, what: str = "") -> Callable:
     """Maps `fn(frozen, batch)`, an example-by-example function, over devices and over batches.
 
     Over the devices of this process alone: of several processes each computes everything.
@@ -184,6 +185,7 @@ def in_batches(fn: Callable, batch_size: int) -> Callable:
       fn: from a pytree that is the same for every example, such as a Model, and a batch [b, ...]
         to a pytree of arrays [b, ...].
       batch_size: rows in one call, rounded up to a multiple of the devices; the last is padded.
+      what: is done, for a line about how far it is; "" for none.
 
     Returns:
       A function (frozen, arrays) of NumPy arrays with N rows each, to NumPy arrays with N rows.
@@ -196,7 +198,7 @@ def in_batches(fn: Callable, batch_size: int) -> Callable:
         frozen = replicate(frozen)
         rows = len(jax.tree.leaves(arrays)[0])
         results = []
-        for start in range(0, rows, size):
+        for start in progress.told(what, rows, size):
             picked = np.minimum(np.arange(start, start + size), rows - 1)
             result = mapped(frozen, shard(jax.tree.map(lambda array, i=picked: array[i], arrays)))
             results.append(jax.tree.map(_join_devices, result))

@@ -129,6 +129,25 @@ def test_errors_are_of_the_lungs_and_of_the_whole_film(splits, section):
     assert thresholds.lung_error == thresholds.film_error == pytest.approx(0.5**0.5)
 
 
+def test_of_many_validation_films_a_part_sets_the_gate(splits, section, monkeypatch):
+    """As many of either decision; those that set the lengths are among them."""
+    asked = []
+
+    def invert(pixels) -> Films:
+        asked.append(pixels)
+        return invert_squares(pixels)
+
+    monkeypatch.setattr("cxr_jax.pipeline.calibrate.NUM_GATE", 6)
+    section.num_validation_images = 4
+    whole = calibrate(make_square_explainer(invert=invert), splits, section, seed=0)
+    np.testing.assert_array_equal(
+        asked[0], splits["validation"]["image"][[0, 1, 2, 3, 4, 5]]
+    )  # three positives: 0, 3, 4
+    positives = splits["validation"]["image"][[0, 3]].astype(float)
+    change = (positives - splits["validation"]["twin"][[0, 3]]) / 127.5
+    assert whole.reach == pytest.approx(np.median(rms(change)), rel=1e-5)
+
+
 def test_a_gate_that_rejects_all_is_told_and_does_not_end_the_run(splits, section, caplog):
     section.gate_percentile = 0.0
     explainer = make_square_explainer(invert=spoil_squares(*range(8)))
