@@ -1,4 +1,4 @@
-"""What a training writes about its course: metrics.jsonl, and a progress line."""
+"""What a training writes about its course: metrics.jsonl, events for TensorBoard, progress."""
 
 import json
 import math
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel, progress
+from cxr_jax.runtime.tensorboard import Events
 from cxr_jax.runtime.workdir import write_text
 from cxr_jax.types import Scalar
 
@@ -43,6 +44,7 @@ class MetricWriter:
         if self._first and self._path.exists():
             _drop_lines_after(self._path, start_step)
         self._file = self._path.open("a")
+        self._events = Events(directory, start_step) if self._first else None
         self.task, self._num_steps, self._batch_size = directory.name, num_steps, batch_size
         self._clock, self._step = time.monotonic(), start_step
 
@@ -67,7 +69,14 @@ class MetricWriter:
         line = {"step": step, "images_per_second": round(rate, 1), **scalars}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        if self._events:
+            self._events.write(step, scalars)
         self._show(step, rate, scalars)
+
+    def show_sheet(self, step: int, sheet: Path) -> None:
+        """Adds a sample sheet to the events."""
+        if self._events:
+            self._events.show(step, sheet)
 
     def check(self) -> None:
         """Raises `InputError` if the file is no longer where it was."""
@@ -87,5 +96,7 @@ class MetricWriter:
         progress.show(text, is_last=step >= self._num_steps)
 
     def close(self) -> None:
-        """Closes metrics.jsonl."""
+        """Closes the files."""
         self._file.close()
+        if self._events:
+            self._events.close()

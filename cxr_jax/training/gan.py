@@ -243,17 +243,21 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
             state, _ = penalty_step(state, batch, frozen)
         return state, new
 
+    def draw_sheet(state: GanState) -> Path:
+        sheet = directory / "samples" / f"{int(state.step):06d}.png"
+        if gan.objective == "paper":
+            samples.draw_prior(sheet, networks, state.ema)
+        else:
+            films = splits["validation"]
+            samples.draw_films(sheet, networks, state.ema, frozen=frozen, films=films)
+        return sheet
+
     def snapshot(state: GanState) -> Snapshot:
-        if parallel.is_first():
-            sheet = directory / "samples" / f"{int(state.step):06d}.png"
-            if gan.objective == "paper":
-                samples.draw_prior(sheet, networks, state.ema)
-            else:
-                samples.draw_films(
-                    sheet, networks, state.ema, frozen=frozen, films=splits["validation"]
-                )
-        variables = {**state.ema, "discriminator": state.discriminator}
-        return Snapshot(variables=variables, score=int(state.step))
+        return Snapshot(
+            variables={**state.ema, "discriminator": state.discriminator},
+            score=int(state.step),
+            sheet=draw_sheet(state) if parallel.is_first() else None,
+        )
 
     loop.train(
         directory,

@@ -46,11 +46,13 @@ class Snapshot:
       variables: the networks alone, which is all that other tasks load.
       score: the checkpoint with the highest is the best; of equals the newest.
       figures: recorded beside the averages of the steps.
+      sheet: a picture of samples that was drawn beside.
     """
 
     variables: Params
     score: float
     figures: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    sheet: Path | None = None
 
 
 def make_averages(*names: str) -> type[clu_metrics.Collection]:
@@ -130,6 +132,8 @@ def _take_steps(
             collected = None
         if saving:
             writer.check()
+            if saved.sheet:
+                writer.show_sheet(number, saved.sheet)
             checkpoints.save(number, state, saved.variables, score=saved.score)
         if signal:
             raise Interrupted(
