@@ -238,7 +238,7 @@ def get_explain() -> ConfigDict:
             inversion=dict(
                 start="encoder",  # or "origin": without one
                 corrections=2,  # of the encoder's guess, by its answer to what it draws
-                num_steps=26,
+                num_steps=12,
                 # a second step each, towards the film without its finding
                 alternate_lesion_free_steps=True,
                 learning_rate=0.15,
