@@ -9,8 +9,9 @@ equal right are refused.
 
 import collections
 import dataclasses
+import posixpath
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
 from cxr_jax.datasets.cxr_folder.layouts import is_junk, walk_files
@@ -39,13 +40,12 @@ class FileIndex:
         Raises:
           InputError: if several may be meant.
         """
-        named = PurePosixPath(path)
-        shared = {file: _shared(file, named) for file in self.by_stem.get(stem_of(path), ())}
+        shared = {file: _shared(file, path) for file in self.by_stem.get(stem_of(path), ())}
         most = max(shared.values(), default=-1)
         nearest = [file for file in shared if shared[file] == most >= 0]
         for narrower in (
             [file for file in nearest if file == path],
-            [file for file in nearest if PurePosixPath(file).name == named.name],
+            [file for file in nearest if posixpath.basename(file) == posixpath.basename(path)],
             nearest,
         ):
             if len(narrower) > 1:
@@ -67,7 +67,7 @@ class FileIndex:
         if path.is_file():
             return name, path
         found = self.find(name)
-        if found is None or PurePosixPath(found).name != PurePosixPath(name).name:
+        if found is None or posixpath.basename(found) != posixpath.basename(name):
             raise InputError(
                 f"{self.root}: holds no file {name}; correct data.dir or data.manifest.{field}, "
                 "or set that to '-' to do without it"
@@ -95,17 +95,17 @@ def index_files(root: Path) -> FileIndex:
 
 def is_film_name(path: str) -> bool:
     """Whether a file has the ending of a film."""
-    return PurePosixPath(path).suffix.lower() in SUFFIXES
+    return posixpath.splitext(path)[1].lower() in SUFFIXES
 
 
 def stem_of(path: str) -> str:
     """The last part of a path, without the ending of a film; others belong to the name."""
-    named = PurePosixPath(path)
-    return named.stem if is_film_name(path) else named.name
+    name = posixpath.basename(path)
+    return posixpath.splitext(name)[0] if is_film_name(name) else name
 
 
-def _shared(file: str, named: PurePosixPath) -> int:
+def _shared(file: str, named: str) -> int:
     """How many folders two paths share, if the one's are the other's last; -1 if they are not."""
-    ours, theirs = PurePosixPath(file).parts[:-1], named.parts[:-1]
+    ours, theirs = file.split("/")[:-1], named.strip("/").split("/")[:-1]
     shared = min(len(ours), len(theirs))
     return shared if not shared or ours[-shared:] == theirs[-shared:] else -1
