@@ -123,6 +123,9 @@ def make_rsna(root: Path) -> Path:
         rows.append((f"0004cfab-{i}", "", "", "", "", 0))
         rows += [(f"00436515-{i}", 264, 152, 213, 379, 1), (f"00436515-{i}", 562, 152, 256, 453, 1)]
     write_table(root / "stage_2_train_labels.csv", header, rows)
+    classes = {0: "No Lung Opacity / Not Normal", 1: "Lung Opacity"}
+    classes = [(row[0], "Normal" if row[0] == "0004cfab-0" else classes[row[5]]) for row in rows]
+    write_table(root / "stage_2_detailed_class_info.csv", ("patientId", "class"), classes)
     folder = root / "stage_2_train_images"
     save_films(folder, [f"{name}.png" for name in sorted({row[0] for row in rows})])
     save(root / "stage_2_test_images" / "0000a175-0.png", picture(99))

@@ -204,6 +204,23 @@ def test_rsna(tmp_path):
     assert_one_line_naming(error, "line 4", "line 3", "another label", "'any'")
 
 
+def test_rsna_by_the_three_classes(tmp_path):
+    """Abnormal films without opacities are neither, and a single healthy film is in one split."""
+    fields = dict(
+        tables=("stage_2_detailed_class_info.csv",),
+        label="class",
+        positive=("Lung Opacity",),
+        negative=("Normal",),
+    )
+    folder = MAKERS["rsna"](tmp_path / "rsna")
+    with pytest.raises(InputError) as error:
+        prepare(folder, tmp_path, "rsna", "opacity", **fields)
+    assert_one_line_naming(error, "stage_2_detailed_class_info.csv", "no negative films")
+    fields["negative"] = ("Normal", "No Lung Opacity / Not Normal")
+    builder = prepare(folder, tmp_path, "rsna", "opacity", **fields)
+    assert sorted(labels(builder).values()) == [0, 0, 0, 1, 1, 1]
+
+
 # COVID-19 Radiography Database -------------------------------------------------------------------
 
 
