@@ -8,19 +8,19 @@ from pathlib import Path
 
 from cxr_jax.datasets.cxr_folder.columns import is_unknown
 from cxr_jax.datasets.cxr_folder.folder_listing import FilmListing
-from cxr_jax.datasets.cxr_folder.layouts import SPLIT_NAMES, Place
+from cxr_jax.datasets.cxr_folder.layouts import Place
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
 from cxr_jax.datasets.cxr_folder.splits import Film, join_groups
 from cxr_jax.datasets.cxr_manifest.column_map import (
     NEGATIVE,
     STEM,
-    TABLE_SPLIT,
     ColumnMap,
     fill,
 )
 from cxr_jax.datasets.cxr_manifest.film_files import FileIndex, index_files, is_film_name, stem_of
+from cxr_jax.datasets.cxr_manifest.given_splits import read_split_lists, split_films
 from cxr_jax.datasets.cxr_manifest.labels import label_film, read_values
-from cxr_jax.datasets.cxr_manifest.table import Row, Table, read_list, read_tables
+from cxr_jax.datasets.cxr_manifest.table import Row, Table, read_tables, shared_value
 from cxr_jax.datasets.cxr_manifest.words import matches
 from cxr_jax.errors import InputError
 
@@ -62,11 +62,11 @@ def read_manifest(
     """
     index = index_files(root)
     table = read_tables(index, columns)
-    lists, list_files = _read_split_lists(index, columns)
+    lists, list_files = read_split_lists(index, columns)
     named = _group_rows(table.rows, columns)
     left_out: dict[str, list[str]] = collections.defaultdict(list)
     labels = _label_films(named, columns, left_out)
-    splits = _split_films(labels, named, columns, lists=lists)
+    splits = split_films(labels, named, columns, lists=lists)
     if unlisted := [path for path in labels if path not in splits]:
         left_out["in none of the lists of films"] = unlisted
     files = _find_films(index, splits, left_out, skip_missing=skip_missing)
@@ -125,72 +125,8 @@ def _unwanted(rows: Sequence[Row], columns: ColumnMap) -> Iterable[str]:
     wanted = ((columns.keep, columns.keep_values), (columns.view, columns.views))
     for column, words in wanted:
         if column:
-            value = _value(rows, column)
+            value = shared_value(rows, column)
             yield "" if matches(value, words) else f"{column!r} is {value!r}"
-
-
-def _value(rows: Sequence[Row], template: str) -> str:
-    """What all rows of a film say; an InputError where they differ."""
-    first = fill(template, rows[0].values)
-    for row in rows[1:]:
-        value = fill(template, row.values)
-        if value != first:
-            raise InputError(
-                f"{row.where}: {template!r} is {value!r}, but {first!r} at {rows[0].where} for the "
-                "same film; correct one of them"
-            )
-    return first
-
-
-def _read_split_lists(
-    index: FileIndex, columns: ColumnMap
-) -> tuple[dict[str, str], dict[str, Path]]:
-    """Returns ({name in a list: its split}, {list: its file})."""
-    split_of: dict[str, str] = {}
-    files = {}
-    for split, name in columns.split_lists.items():
-        name, path = index.find_table(name, f"{split}_list")
-        files[name] = path
-        for film in read_list(path, columns.encoding):
-            if split_of.setdefault(film, split) != split:
-                raise InputError(
-                    f"{path}: lists {film}, which is in the list of {split_of[film]} too; keep it "
-                    "in one"
-                )
-    return split_of, files
-
-
-def _split_films(
-    labels: Iterable[str],
-    named: Mapping[str, Sequence[Row]],
-    columns: ColumnMap,
-    *,
-    lists: Mapping[str, str],
-) -> dict[str, str | None]:
-    """{path: the split that is given}, but for films that should be in a list and are in none."""
-    splits = {path: _split_of(path, named[path], columns, lists=lists) for path in labels}
-    return {path: split for path, split in splits.items() if split != ""}
-
-
-def _split_of(
-    path: str, rows: Sequence[Row], columns: ColumnMap, *, lists: Mapping[str, str]
-) -> str | None:
-    """The split that is given; "" if no list has the film, None to split by patient."""
-    if columns.table_splits:
-        return SPLIT_NAMES[_value(rows, f"{{{TABLE_SPLIT}}}").casefold()]
-    if columns.split_lists:
-        return lists.get(path) or lists.get(path.rpartition("/")[2]) or ""
-    if not columns.split:
-        return None
-    value = _value(rows, columns.split)
-    for split, words in columns.split_words.items():
-        if matches(value, words):
-            return split
-    raise InputError(
-        f"{rows[0].where}: {columns.split!r} is {value!r}, which is no split; say which values "
-        "mean which (data.manifest.split_train, .split_validation, .split_test), or set "
-        "data.manifest.split to '-' to split by patient"
-    )
 
 
 def _find_films(
@@ -258,7 +194,7 @@ def _make_film(
         patient_id="" if is_unknown(patient) else patient,
         group="",
         split=split,
-        source=_value(rows, columns.source) if columns.source else "",
+        source=shared_value(rows, columns.source) if columns.source else "",
     )
 
 
@@ -266,7 +202,7 @@ def _patient(rows: Sequence[Row], columns: ColumnMap) -> str:
     """The patient as the table writes it, "" without a column."""
     if not columns.patient:
         return ""
-    value = _value(rows, columns.patient)
+    value = shared_value(rows, columns.patient)
     if not columns.patient_pattern:
         return value
     found = re.search(columns.patient_pattern, value)

@@ -17,6 +17,7 @@ from cxr_jax.datasets.cxr_manifest.column_map import (
     TABLE_SPLIT,
     ColumnMap,
     columns_of,
+    fill,
 )
 from cxr_jax.datasets.cxr_manifest.film_files import FileIndex
 from cxr_jax.errors import InputError
@@ -80,6 +81,19 @@ def read_tables(index: FileIndex, columns: ColumnMap) -> Table:
 def read_list(path: Path, encoding: str) -> list[str]:
     """The lines of a list of films, without empty ones."""
     return [line.strip() for line in _read_text(path, encoding).splitlines() if line.strip()]
+
+
+def shared_value(rows: Sequence[Row], template: str) -> str:
+    """What all rows of a film say; an InputError where they differ."""
+    first = fill(template, rows[0].values)
+    for row in rows[1:]:
+        value = fill(template, row.values)
+        if value != first:
+            raise InputError(
+                f"{row.where}: {template!r} is {value!r}, but {first!r} at {rows[0].where} for the "
+                "same film; correct one of them"
+            )
+    return first
 
 
 def _read_table(
