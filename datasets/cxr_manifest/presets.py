@@ -1,8 +1,9 @@
 """Column maps of public sets: data alone. Nothing is downloaded; films are had from publishers.
 
-Columns, file names and values were checked against public sources, named at each preset; the sets
-themselves were not at hand. Every field may be overridden (`data.manifest`), and must be where a
-copy of the set has other names. Licences are as the publishers state them, in a few words.
+Columns and values were checked against the public sources named at each preset; the sets themselves
+were not at hand. Every field may be overridden (`data.manifest`), and must be where a copy of the
+set has other names. Licences are summed up in a few words and not checked again: the publisher's
+own text decides.
 """
 
 import dataclasses
@@ -159,9 +160,11 @@ COVID_CHESTXRAY = Preset(
     ),
 )
 
-# Columns: public programs that read metadata_global_v2.csv. Which score is positive nobody says:
-# `positive` and `negative` must be set. Films of the consensus (column `ConsensusTestset`) may
-# share patients with others, so films are split by patient unless that column is asked for.
+# Columns: public programs that read metadata_global_v2.csv; `Subject` was seen in one that reads
+# the first version, whose delimiter is a comma, and is taken to be in the second. Which score is
+# positive nobody says: `positive` and `negative` must be set. Films of the consensus (column
+# `ConsensusTestset`) may share patients with others, so films are split by patient unless that
+# column is asked for.
 BRIXIA = Preset(
     title="BrixIA COVID-19",
     url="https://brixia.github.io/",
