@@ -273,13 +273,67 @@ def get_explain() -> ConfigDict:
     )
 
 
+def get_manifest() -> ConfigDict:
+    """What the columns of a table of films mean; see docs/data.md, "Public sets".
+
+    Where a field is empty the preset's is taken, or what its comment begins with; "-" or ("-",)
+    leaves out what the preset has. A *template* is a column's name, or text with columns in braces,
+    such as "images/{Image Index}". *Words* are values of a cell: a text, ">=7" and the like, "" for
+    an empty cell, "*" for any value; "{finding}" stands for data.positive_class.
+    """
+    return ConfigDict(
+        dict(
+            # nih, chexpert, rsna, covid19_radiography, covidx, covid_chestxray, brixia, padchest,
+            # vindr
+            preset="",
+            tables=(),  # files below data.dir; or ("{files}",), the names of the films' own files
+            table_splits=(),  # of each table, where tables are splits
+            delimiter="",  # , or ; | tab space
+            encoding="",  # utf-8, latin-1, utf-16
+            header="",  # yes, no
+            columns=(),  # their names, where there is no header or a wrong one
+            row_pattern="",  # a regular expression of a line; its named groups are the columns
+            extra_cells="",  # refuse, ignore: cells beyond the header
+            path="",  # template: the film's file; its ending and upper folders may be missing
+            mask="",  # template: its lung mask's file; {stem} is the film's name without ending
+            patient="",  # template; without it each film is a patient of its own
+            patient_pattern="",  # a regular expression whose one group cuts the patient out of it
+            source="",  # template: hospital or detector, for films of more than 8 bits
+            label="",  # template: the cell with the label
+            label_kind="",  # value, list, python list: what the cell holds
+            label_separator="",  # of a list
+            label_width=0,  # characters to which the cell is filled up by zeros on the left
+            label_pattern="",  # a regular expression whose one group cuts the value out of the cell
+            positive=(),  # words; ("{finding}",)
+            negative=(),  # words; what is neither is left out and counted
+            uncertain=(),  # words
+            uncertain_as="",  # leave out, positive, negative
+            negative_label="",  # template: another cell, of which `negative` is said
+            rows="",  # agree, as several rows of a film must; any: one positive row is enough
+            reader="",  # template: who has read the film, where several did
+            min_readers=0,  # 1 or more, who must find it; where fewer do the film is left out
+            view="",  # template
+            views=(),  # words: the views that are kept
+            keep="",  # template: another condition, such as the modality
+            keep_values=(),  # words: what is kept
+            split="",  # template; without it, lists and table_splits films are split by patient
+            split_train=(),  # words; ("train", "training")
+            split_validation=(),  # words; ("val", "valid", "validation")
+            split_test=(),  # words; ("test", "testing")
+            train_list="",  # a file below data.dir with one film's name a line
+            validation_list="",
+            test_list="",
+        )
+    )
+
+
 def get_config() -> ConfigDict:
     """The whole config."""
     return ConfigDict(
         dict(
             seed=0,
             data=dict(
-                name="cxr_phantom",  # or cxr_folder
+                name="cxr_phantom",  # or cxr_folder, cxr_manifest
                 image_size=64,
                 shuffle_labels=False,  # of train and validation, for the sanity check of maps
                 cache_dir="",  # where TFDS keeps prepared data; "" is its own default
@@ -290,14 +344,16 @@ def get_config() -> ConfigDict:
                 marker_train=(0.0, 0.0),  # P(marker | positive), P(marker | negative)
                 marker_test=(0.0, 0.0),
                 finding_half="",  # left, right, upper, lower: the half that the label is about
-                # cxr_folder
+                # cxr_folder and cxr_manifest
                 dir="",
                 positive_class="covid",
-                negative_classes=(),  # names of their folders; (): all others
-                split_column="split",
+                negative_classes=(),  # of cxr_folder: names of their folders; (): all others
+                split_column="split",  # of cxr_folder
                 skip_unreadable=False,
                 square="crop",  # to the centre, or "pad" with black: films that are not square
                 bits=0,  # 8 to 16, of the detector of deep films; 0: decided for each source
+                # cxr_manifest
+                manifest=get_manifest(),
             ),
             classifier=get_classifier(),
             judge=get_judge(),

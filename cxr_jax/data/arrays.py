@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from jaxtyping import Float, UInt8
 
-from cxr_jax.datasets import cxr_folder
+from cxr_jax.datasets import cxr_folder, cxr_manifest
 from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.errors import InputError
@@ -35,7 +35,7 @@ Arrays = dict[str, AnyArray]
 
 RARE = 0.25  # of the films of training: a class less frequent is worth a warning
 
-DATA_SETS = ("cxr_phantom", "cxr_folder")
+DATA_SETS = ("cxr_phantom", "cxr_folder", "cxr_manifest")
 PATIENTS = ("all", "one half", "other half")  # who a classifier is taught by
 
 TRUTHS = (
@@ -182,25 +182,44 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
         return cxr_phantom_dataset_builder.Builder(
             config=make_phantom(config, seed), data_dir=str(cache), file_format="array_record"
         )
-    if config.name == "cxr_folder":
-        folder = config.dir or os.environ.get("CXR_DATA", "")
-        if not folder:
-            raise InputError(
-                "no radiographs given; set --config.data.dir or the environment variable CXR_DATA "
-                "to a folder with one sub-folder per class"
-            )
-        return cxr_folder.make_builder(
-            user_path(folder),
-            cache,
-            size=config.image_size,
-            positive_class=config.positive_class,
-            negative_classes=tuple(config.negative_classes),
-            split_column=config.split_column,
-            skip_unreadable=config.skip_unreadable,
-            square=config.square,
-            bits=config.bits,
+    if config.name not in DATA_SETS:
+        raise InputError(
+            f"config.data.name is {config.name!r}; choose one of {', '.join(DATA_SETS)}"
         )
-    raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
+    reading = dict(
+        size=config.image_size,
+        positive_class=config.positive_class,
+        skip_unreadable=config.skip_unreadable,
+        square=config.square,
+        bits=config.bits,
+    )
+    if config.name == "cxr_manifest":
+        preset, fields = manifest_fields(config)
+        folder = _films_folder(config, "a folder with the table of films")
+        return cxr_manifest.make_builder(folder, cache, preset=preset, manifest=fields, **reading)
+    return cxr_folder.make_builder(
+        _films_folder(config, "a folder with one sub-folder per class"),
+        cache,
+        negative_classes=tuple(config.negative_classes),
+        split_column=config.split_column,
+        **reading,
+    )
+
+
+def manifest_fields(config: ml_collections.ConfigDict) -> tuple[str, dict[str, object]]:
+    """The preset and the fields of a `config.data` section's manifest."""
+    fields = config.manifest.to_dict()
+    return fields.pop("preset"), fields
+
+
+def _films_folder(config: ml_collections.ConfigDict, what: str) -> Path:
+    folder = config.dir or os.environ.get("CXR_DATA", "")
+    if not folder:
+        raise InputError(
+            f"no radiographs given; set --config.data.dir or the environment variable CXR_DATA to "
+            f"{what}"
+        )
+    return user_path(folder)
 
 
 def phantom_spec(config: ml_collections.ConfigDict, split: str = "test") -> PhantomSpec | None:

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from cxr_jax.data.arrays import Arrays, pick_patients
+from cxr_jax.data.arrays import Arrays, manifest_fields, pick_patients
+from cxr_jax.datasets.cxr_manifest import choose_map
 from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
 from cxr_jax.explain.maps import MAPS
@@ -48,7 +49,15 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
 
 def check_folder(section: ml_collections.ConfigDict) -> None:
-    """Raises `InputError` if a class of a user's folder is to be positive and negative."""
+    """Raises `InputError` if it is not clear which of a user's films are positive and negative."""
+    if section.name == "cxr_manifest":
+        if section.negative_classes:
+            raise InputError(
+                "config.data.negative_classes names folders; with cxr_manifest set "
+                "config.data.manifest.negative"
+            )
+        preset, fields = manifest_fields(section)
+        choose_map(fields, preset, section.positive_class)
     if section.positive_class in section.negative_classes:
         raise InputError(
             f"config.data.negative_classes has {section.positive_class!r}, which is "

@@ -8,6 +8,17 @@ import dataclasses
 
 from cxr_jax.data.arrays import DATA_SETS, PATIENTS
 from cxr_jax.datasets.cxr_folder.image_files import SQUARES
+from cxr_jax.datasets.cxr_manifest.column_map import (
+    DELIMITERS,
+    ENCODINGS,
+    EXTRA_CELLS,
+    HEADER,
+    LABEL_KINDS,
+    ROWS,
+    UNCERTAIN,
+    ColumnMap,
+)
+from cxr_jax.datasets.cxr_manifest.presets import PRESETS
 from cxr_jax.explain.inversion import STARTS, InversionWeights
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
@@ -224,6 +235,35 @@ def get_explain() -> Ranges:
     )
 
 
+def get_manifest() -> Ranges:
+    """How the fields fit together, `choose_map` says."""
+    words, names = Several(Line()), Several(Line(may_be_empty=False))
+    columns = Several(Line(), most=1024)
+    return {field.name: Line() for field in dataclasses.fields(ColumnMap)} | dict(
+        preset=OneOf(("", *PRESETS)),
+        tables=names,
+        table_splits=names,
+        delimiter=OneOf(("", *DELIMITERS)),
+        encoding=OneOf(("", *ENCODINGS)),
+        header=OneOf(("", *HEADER)),
+        columns=columns,
+        extra_cells=OneOf(("", *EXTRA_CELLS)),
+        label_kind=OneOf(("", *LABEL_KINDS)),
+        label_width=Whole(0, 1000),
+        positive=words,
+        negative=words,
+        uncertain=words,
+        uncertain_as=OneOf(("", *UNCERTAIN)),
+        rows=OneOf(("", *ROWS)),
+        min_readers=Whole(0, 1000),
+        views=words,
+        keep_values=words,
+        split_train=words,
+        split_validation=words,
+        split_test=words,
+    )
+
+
 def get_data() -> Ranges:
     """The films."""
     markers = Several(SHARE, 2, 2, "the probability of a positive's marker and of a negative's")
@@ -245,6 +285,7 @@ def get_data() -> Ranges:
         skip_unreadable=YES_OR_NO,
         square=OneOf(SQUARES),
         bits=OneOf((0, *range(8, 17))),
+        manifest=get_manifest(),
     )
 
 

@@ -28,10 +28,8 @@ from cxr_jax.datasets.cxr_folder.folder_contents import (
     encode_png,
     read_contents,
 )
-from cxr_jax.datasets.cxr_folder.folder_report import log_report
-from cxr_jax.datasets.cxr_folder.image_files import SQUARES
+from cxr_jax.datasets.cxr_folder.folder_report import log_report, tell_folders
 from cxr_jax.datasets.cxr_folder.splits import Film
-from cxr_jax.errors import InputError
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -61,12 +59,6 @@ def make_config(
     bits: int = 0,
 ) -> CxrFolderConfig:
     """Digests the folder and names the config by its contents and by all other fields."""
-    if size < 1:
-        raise InputError(f"size={size}: the images' side must be a positive number of pixels")
-    if square not in SQUARES:
-        raise InputError(f"square={square!r} is unknown; use one of {', '.join(SQUARES)}")
-    if bits and not 8 <= bits <= 16:
-        raise InputError(f"bits={bits}: a detector has 8 to 16 bits; 0 reads them off the films")
     folder, negative_classes = Path(folder).expanduser(), tuple(negative_classes)
     reading = Reading(
         size=size,
@@ -78,7 +70,7 @@ def make_config(
         bits=bits,
     )
     digest = content_digest(folder, positive_class, negative_classes)
-    name = _config_name({"digest": digest, **dataclasses.asdict(reading)})
+    name = name_config({"digest": digest, **dataclasses.asdict(reading)})
     return CxrFolderConfig(name=name, folder=str(folder), digest=digest, reading=reading)
 
 
@@ -121,8 +113,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             super().download_and_prepare(**kwargs)
         finally:
             self._contents = None
-        config = self.builder_config
-        log_report(config.folder, self.report, split_column=config.reading.split_column)
+        self._log_report()
 
     def _info(self) -> tfds.core.DatasetInfo:
         shape = (self.builder_config.reading.size, self.builder_config.reading.size, 1)
@@ -136,11 +127,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description="Chest radiographs of a user's own folder, as 8-bit grey squares.",
+            description="A user's own chest radiographs, as 8-bit grey squares.",
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),
             metadata=tfds.core.MetadataDict(),
         )
+
+    def _log_report(self) -> None:
+        config = self.builder_config
+        lines = tell_folders(self.report, config.reading.split_column)
+        log_report(config.folder, self.report, sources=lines)
 
     def _read_contents(self) -> FolderContents:
         config = self.builder_config
@@ -172,8 +168,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             )
 
 
-def _config_name(fields: dict) -> str:
-    """Readable fields, then a hash over all of them, since some may not suit a folder's name."""
+def name_config(fields: dict) -> str:
+    """The name of one state and way of reading.
+
+    Readable fields, then a hash over all of them, since some may not suit a folder's name."""
     everything = json.dumps(fields, sort_keys=True).encode()
     positive = re.sub(r"[^A-Za-z0-9]+", "-", fields["positive_class"]).strip("-")[:24]
     unreadable = "skip" if fields["skip_unreadable"] else "strict"

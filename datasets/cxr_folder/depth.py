@@ -85,7 +85,8 @@ def source_scale(ranges: Mapping[str, ValueRange], source: str) -> Scale:
         raise InputError(
             f"{source}: deep films go up to {ranges[darkest].high:.6g} ({darkest}) and to "
             f"{ranges[brightest].high:.6g} ({brightest}), as of several detectors; name each "
-            "film's in a column `source` of metadata.csv, or set data.bits"
+            "film's in a column `source` of metadata.csv (or by data.manifest.source), or set "
+            "data.bits"
         )
     return _fit(list(ranges.values()))
 

@@ -16,20 +16,21 @@ from PIL import Image
 from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, bits_scale, source_scale
 from cxr_jax.datasets.cxr_folder.film_checks import find_redrawn, is_mask_like, make_thumbnail
 from cxr_jax.datasets.cxr_folder.folder_listing import (
-    FolderListing,
+    FilmListing,
     digest_files,
     digest_folder,
     list_folder,
 )
 from cxr_jax.datasets.cxr_folder.folder_report import make_report
 from cxr_jax.datasets.cxr_folder.image_files import (
+    SQUARES,
     fit_film,
     fit_lung_mask,
     read_grey,
     read_lung_mask,
     read_range,
 )
-from cxr_jax.datasets.cxr_folder.metadata import read_films
+from cxr_jax.datasets.cxr_folder.metadata import FilmTable, read_films
 from cxr_jax.datasets.cxr_folder.splits import (
     SPLITS,
     Film,
@@ -45,7 +46,7 @@ _MOST = 0.5  # of a class's films: if more are none, its folder is no class
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a folder is read.
+    """How a folder is read; an InputError if nothing can be read like that.
 
     Attributes:
       size: side of the squares in pixels.
@@ -64,6 +65,18 @@ class Reading:
     skip_unreadable: bool
     square: str
     bits: int
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise InputError(
+                f"size={self.size}: the images' side must be a positive number of pixels"
+            )
+        if self.square not in SQUARES:
+            raise InputError(f"square={self.square!r} is unknown; use one of {', '.join(SQUARES)}")
+        if self.bits and not 8 <= self.bits <= 16:
+            raise InputError(
+                f"bits={self.bits}: a detector has 8 to 16 bits; 0 reads them off the films"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +112,35 @@ def read_contents(folder: Path, reading: Reading, expected_digest: str) -> Folde
       reading: how.
       expected_digest: the `content_digest` under which the result will be stored.
     """
-    positive_class = reading.positive_class
-    listing = list_folder(folder, positive_class, reading.negative_classes)
-    table = read_films(listing, positive_class, reading.split_column)
+    listing = list_folder(folder, reading.positive_class, reading.negative_classes)
+    table = read_films(listing, reading.positive_class, reading.split_column)
     where = str(listing.metadata_path if listing.has_metadata else folder)
+    return read_listed(listing, table, reading, where=where, expected_digest=expected_digest)
+
+
+def read_listed(
+    listing: FilmListing,
+    table: FilmTable,
+    reading: Reading,
+    *,
+    where: str,
+    expected_digest: str,
+) -> FolderContents:
+    """Reads and checks the listed films, however they were found.
+
+    Args:
+      listing: films and masks.
+      table: what is known of the films.
+      reading: how.
+      where: what says so, for messages.
+      expected_digest: the `digest_folder` of the listing when it was first made.
+    """
+    positive_class = reading.positive_class
     films = draw_validation(table.films)
     # Checked before the pixels, which take long, and again for what skipping left.
     check_splits(assign_splits(films), where, positive_class)
     ranges = _read_ranges(listing)
-    scales = _choose_scales(folder, table.films, ranges, bits=reading.bits)
+    scales = _choose_scales(listing.folder, table.films, ranges, bits=reading.bits)
     squares, skipped = _read_squares(listing, reading, scales)
     _check_no_drawings(listing, squares)
     if skipped and not reading.skip_unreadable:
@@ -116,7 +149,9 @@ def read_contents(folder: Path, reading: Reading, expected_digest: str) -> Folde
     check_splits(kept, where, positive_class)
     digests = digest_files(listing)
     if digest_folder(digests) != expected_digest:
-        raise InputError(f"{folder}: was changed while it was read; run again when it is complete")
+        raise InputError(
+            f"{listing.folder}: was changed while it was read; run again when it is complete"
+        )
     splits = {
         split: [(film, squares[film.filename]) for film in kept if film.split == split]
         for split in SPLITS
@@ -135,7 +170,7 @@ def read_contents(folder: Path, reading: Reading, expected_digest: str) -> Folde
     return FolderContents(splits, report)
 
 
-def _read_ranges(listing: FolderListing) -> dict[str, ValueRange]:
+def _read_ranges(listing: FilmListing) -> dict[str, ValueRange]:
     """Of the deep films that can be read, the grey values that they have."""
     ranges = {}
     for name in listing.films:
@@ -162,7 +197,7 @@ def _choose_scales(
 
 
 def _read_squares(
-    listing: FolderListing, reading: Reading, scales: Mapping[str, Scale]
+    listing: FilmListing, reading: Reading, scales: Mapping[str, Scale]
 ) -> tuple[dict[str, Square], dict[str, str]]:
     """Returns ({filename: square}, {filename: why it cannot be used})."""
     squares, skipped, masks = {}, {}, collections.Counter()
@@ -189,7 +224,7 @@ def _read_squares(
     return squares, skipped
 
 
-def _check_no_drawings(listing: FolderListing, squares: Mapping[str, Square]) -> None:
+def _check_no_drawings(listing: FilmListing, squares: Mapping[str, Square]) -> None:
     """Refuses two classes that show the same films under the same numbers.
 
     A film that is byte for byte another's copy is reported, as are copies under other names.
@@ -210,9 +245,7 @@ def _check_no_drawings(listing: FolderListing, squares: Mapping[str, Square]) ->
             )
 
 
-def _make_square(
-    listing: FolderListing, name: str, film: Image.Image, *, reading: Reading
-) -> Square:
+def _make_square(listing: FilmListing, name: str, film: Image.Image, *, reading: Reading) -> Square:
     size, square = reading.size, reading.square
     lung_mask, lung_share, notes = None, 0.0, []
     if name in listing.lung_masks:

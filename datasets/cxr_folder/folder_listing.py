@@ -35,26 +35,33 @@ FILM_SUFFIXES = (
 _ALIKE = 0.5  # of the smaller of two folders: names that both have beyond this are no accident
 
 
-@dataclasses.dataclass(frozen=True)
-class FolderListing:
-    """The files of a folder, by what they are for; names are relative with forward slashes."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FilmListing:
+    """The films and masks to be read, however they were found; names are relative to the folder."""
 
     folder: Path
-    films: Mapping[str, Place]  # sorted by name
+    films: Mapping[str, Place]  # sorted by name, with forward slashes
     lung_masks: Mapping[str, str]  # {film: its mask}
-    ignored: tuple[str, ...]  # files and folders that are not used, to be reported
-    metadata_path: Path  # whether or not it is there
-    namesakes: tuple[tuple[str, str], ...]  # films of two classes that have one number for a name
-
-    @property
-    def has_metadata(self) -> bool:
-        return self.metadata_path.is_file()
+    ignored: tuple[str, ...] = ()  # files and folders that are not used, to be reported
+    namesakes: tuple[tuple[str, str], ...] = ()  # films of two classes that share a number as name
+    tables: Mapping[str, Path]  # {name: file} of all that says which films are read, and as what
 
     def film_path(self, film: str) -> Path:
         return self.folder / film
 
     def lung_mask_path(self, film: str) -> Path:
         return self.folder / self.lung_masks[film]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FolderListing(FilmListing):
+    """The files of a folder with one sub-folder for each class."""
+
+    metadata_path: Path  # whether or not it is there
+
+    @property
+    def has_metadata(self) -> bool:
+        return bool(self.tables)
 
 
 def list_folder(
@@ -88,15 +95,15 @@ def list_folder(
         ignored=tuple(sorted(ignored + unmatched)),
         metadata_path=metadata_path,
         namesakes=namesakes,
+        tables={METADATA_NAME: metadata_path} if metadata_path.is_file() else {},
     )
 
 
-def digest_files(listing: FolderListing) -> dict[str, str]:
+def digest_files(listing: FilmListing) -> dict[str, str]:
     """Returns the SHA-256 of every file that is used, by its relative name."""
     used = [(name, listing.film_path(name)) for name in listing.films]
     used += [(mask, listing.folder / mask) for mask in sorted(listing.lung_masks.values())]
-    if listing.has_metadata:
-        used.append((METADATA_NAME, listing.metadata_path))
+    used += listing.tables.items()
     return {name: _digest_file(path) for name, path in used}
 
 

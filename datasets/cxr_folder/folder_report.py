@@ -14,7 +14,7 @@ from cxr_jax.datasets.cxr_folder.depth import (
     extremes,
 )
 from cxr_jax.datasets.cxr_folder.film_checks import find_negatives
-from cxr_jax.datasets.cxr_folder.folder_listing import FolderListing
+from cxr_jax.datasets.cxr_folder.folder_listing import FilmListing
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
 from cxr_jax.datasets.cxr_folder.splits import Film, by_source, count_films
 
@@ -27,7 +27,7 @@ _LOGGED = 20  # names in one line of the log; the report has all of them
 
 
 def make_report(
-    listing: FolderListing,
+    listing: FilmListing,
     table: FilmTable,
     kept: Sequence[Film],
     *,
@@ -165,11 +165,24 @@ def _find_copies(films: Sequence[Film], digests: Mapping[str, str]) -> list[str]
 # 2. Telling.
 
 
-def log_report(folder: str, report: dict, *, split_column: str) -> None:
-    """Says how the folder was read and what was not used, even where a cache has it."""
-    for line in _tell_reading(report, split_column):
+def log_report(
+    folder: str,
+    report: dict,
+    *,
+    sources: Sequence[str],
+    patients: str = "patient_id in metadata.csv",
+) -> None:
+    """Says how the films were read and what was not used, even where a cache has it.
+
+    Args:
+      folder: the user's.
+      report: see `make_report`.
+      sources: lines that say what was taken for which class, split and patient.
+      patients: where a film's patient is looked for.
+    """
+    for line in [*sources, *_tell_reading(report)]:
         logger.info("%s: %s", folder, line)
-    for line in _tell_doubts(report):
+    for line in _tell_doubts(report, patients):
         logger.warning("%s: %s", folder, line)
     notes = {
         "skipped": [entry["reason"] for entry in report["skipped"]],
@@ -182,16 +195,16 @@ def log_report(folder: str, report: dict, *, split_column: str) -> None:
             logger.warning("%s: %d files %s: %s", folder, len(names), what, _some(names))
 
 
-def _tell_reading(report: dict, split_column: str) -> list[str]:
+def _tell_reading(report: dict) -> list[str]:
     return [
-        *_tell_folders(report, split_column),
         *_tell_table(report),
         *_tell_masks(report),
         *(_tell_depth(each) for each in report["depth"]),
     ]
 
 
-def _tell_folders(report: dict, split_column: str) -> list[str]:
+def tell_folders(report: dict, split_column: str) -> list[str]:
+    """Lines that say which folder was taken for what."""
     lines = []
     for label in ("positive", "negative"):
         of_label = [
@@ -209,19 +222,20 @@ def _tell_folders(report: dict, split_column: str) -> list[str]:
     if report["split_folders"]:
         followed = "give the split" if split_column else "are not used: films are split by patient"
         lines.append(f"folders train/, val/ and test/ over the classes {followed}")
-    if report["drawn_validation"]:
-        lines.append(
-            f"train and test are given and no validation: {report['drawn_validation']} films of "
-            "the training patients validate"
-        )
     if report["patient_folders"]:
         lines.append(f"{report['patient_folders']} sub-folders of classes are taken for patients")
     return lines
 
 
 def _tell_table(report: dict) -> list[str]:
+    lines = []
+    if report["drawn_validation"]:
+        lines.append(
+            f"train and test are given and no validation: {report['drawn_validation']} films of "
+            "the training patients validate"
+        )
     renamed = {ours: theirs for ours, theirs in report["columns"].items() if ours != theirs}
-    lines = [f"column {theirs!r} is read as {ours}" for ours, theirs in renamed.items()]
+    lines += [f"column {theirs!r} is read as {ours}" for ours, theirs in renamed.items()]
     if report["unread_columns"]:
         lines.append(f"columns that are not read: {', '.join(report['unread_columns'])}")
     if report["bare_names"]:
@@ -259,7 +273,7 @@ def _tell_depth(each: dict) -> str:
     return f"{each['films']} films of more than 8 bits{source} are read {scale} (data.bits)"
 
 
-def _tell_doubts(report: dict) -> list[str]:
+def _tell_doubts(report: dict, patients: str) -> list[str]:
     lines = []
     without = [name for name in report["classes"] if name not in report["lung_masks"]]
     labels = {report["classes"][name]["label"] for name in report["lung_masks"]}
@@ -279,15 +293,16 @@ def _tell_doubts(report: dict) -> list[str]:
             (dark, low), (bright, high) = each["darkest"], each["brightest"]
             lines.append(
                 f"deep films of one scale go up to {low:.6g} ({dark}) and to {high:.6g} "
-                f"({bright}); if they come from several detectors name them in a column `source`"
+                f"({bright}); if they come from several detectors name them in a column `source` "
+                "(or by data.manifest.source)"
             )
     if report["unknown_patient"]:
         said = (
             f" ({report['said_unknown']} by a word such as nan)" if report["said_unknown"] else ""
         )
         lines.append(
-            f"of {report['films']} films {report['unknown_patient']} have no patient_id in "
-            f"metadata.csv{said}; each counts as a patient of its own, so films of one patient may "
+            f"of {report['films']} films {report['unknown_patient']} have no {patients}"
+            f"{said}; each counts as a patient of its own, so films of one patient may "
             "be in several splits"
         )
     return lines

@@ -106,7 +106,8 @@ def check_splits(films: Sequence[Film], where: str, positive_class: str) -> None
                 wanted = f"films of {positive_class!r}" if name == "positive" else "negative films"
                 raise InputError(
                     f"{where}: split {split} has no {wanted}; every split needs both classes, so "
-                    "give at least 3 patients of each (or split_column='', to split by patient)"
+                    "give at least 3 patients of each, or split by patient (split_column='', or "
+                    "data.manifest without split, table_splits and lists)"
                 )
     _check_no_overlap(films, where)
 

@@ -143,7 +143,7 @@ def test_a_folder_is_read_as_the_config_says(tmp_path):
 
 
 def test_an_unknown_data_set_is_an_error_that_names_the_choices(tmp_path):
-    with pytest.raises(InputError, match="choose cxr_phantom or cxr_folder"):
+    with pytest.raises(InputError, match="cxr_phantom, cxr_folder, cxr_manifest"):
         load_splits(make_section(tmp_path, name="mnist"), 0)
 
 
