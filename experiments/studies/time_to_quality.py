@@ -1,12 +1,13 @@
 """How long must GAN and encoder train, and what is gained by it? By this their steps are chosen.
 
-Trains them for several numbers of steps (the encoder's and the average's in proportion), each with
-the finished classifiers and evaluators of one run, one after the other, and scores validation films
-along the paths `linear` and `necessary`. The seconds are of `main.py`'s two tasks, with start and
+Trains them for several numbers of steps and sizes of a batch (the average is over as long a part of
+the training, and the encoder's is in proportion), each with the finished classifiers and evaluators
+of one run, one after the other, and scores validation films along `linear` and `necessary`. The seconds are of `main.py`'s two tasks, with start and
 compilation, so that the machine must be left alone. Figures of merit are those of
 `validation`; `partial` is a path's faithfulness. What is complete is not run again.
 """
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,15 +34,17 @@ from experiments.study import Flag, Options, Study
 SHARED = ("classifier", "evaluators")  # tasks of the source that every run copies
 TIMED = ("gan", "encoder")
 PATHS = ("linear", "necessary")
+TRAININGS = ("350x32", "700x32", "1400x16", "1400x32")
 SECONDS = "seconds.json"  # of a run, beside its tasks
 COLUMNS = ("flip_rate", "flip_rate_to_positive", "twin_error", "on_target", "partial")
 
 
-def scaled(config: ml_collections.ConfigDict, num_steps: int) -> dict[str, float | int]:
+def scaled(config: ml_collections.ConfigDict, num_steps: int, batch: int) -> dict[str, float | int]:
     """The fields of a shorter or longer training: the average and the encoder in proportion."""
     share = num_steps / config.gan.num_steps
     return {
         "gan.num_steps": num_steps,
+        "gan.batch_size": batch,
         "gan.ema_half_life": round(config.gan.ema_half_life * share, 1),
         "encoder.num_steps": round(config.encoder.num_steps * share),
     }
@@ -106,6 +109,18 @@ def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]
     return score(load_explainer(config, workdir), splits, config)
 
 
+def read_training(name: str) -> tuple[int, int]:
+    """Steps and films a step, of "1400x32".
+
+    Raises:
+      InputError: if it is none.
+    """
+    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", name)
+    if not found:
+        raise InputError(f"--trainings={name} is none; write STEPSxFILMS, such as 1400x32")
+    return int(found[1]), int(found[2])
+
+
 def along_paths(workdir: Path, images: int) -> ml_collections.ConfigDict:
     """A run's config, but for what is explained."""
     config = ml_collections.ConfigDict(read_json(workdir / "config.json"))
@@ -115,20 +130,21 @@ def along_paths(workdir: Path, images: int) -> ml_collections.ConfigDict:
 
 
 def run(options: Options) -> Iterator[dict]:
-    """Trains and measures; the numbers of steps so far, beside those of an earlier call."""
+    """Trains and measures; the trainings so far, beside those of an earlier call."""
     source = Path(options.own["source"])
     for task in SHARED:
         check_done(source, task)
     if options.config.data.name != "cxr_phantom":
         raise InputError("study time_to_quality needs phantoms, whose truth is known")
     results = dict(options.known)
-    for steps in (int(number) for number in options.own["steps"]):
-        workdir = options.workdir / f"steps{steps}"
-        flags = [*options.overrides, *runs.as_flags(scaled(options.config, steps))]
+    for name in options.own["trainings"]:
+        steps, batch = read_training(name)
+        workdir = options.workdir / name
+        flags = [*options.overrides, *runs.as_flags(scaled(options.config, steps, batch))]
         seconds = train(options.config_file, workdir, source=source, flags=flags)
         config = along_paths(workdir, options.own["images"])
-        results[str(steps)] = {"seconds": seconds, "figures": measure(config, workdir)}
-        yield dict(sorted(results.items(), key=lambda item: int(item[0])))
+        results[name] = {"seconds": seconds, "figures": measure(config, workdir)}
+        yield dict(sorted(results.items(), key=lambda item: read_training(item[0])))
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
@@ -136,13 +152,13 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     lines = []
     for path in PATHS:
         rows = {
-            f"{steps} steps, {sum(entry['seconds'].values()):.0f} s": entry["figures"][path]
-            for steps, entry in results.items()
+            f"{name}, {sum(entry['seconds'].values()):.0f} s": entry["figures"][path]
+            for name, entry in results.items()
         }
         lines += [
             f"## Validation films, path `{path}`",
             "",
-            entry_table(rows, COLUMNS, "GAN and encoder"),
+            entry_table(rows, COLUMNS, "steps x films, GAN and encoder"),
             "",
         ]
     return "\n".join(lines)
@@ -157,7 +173,7 @@ STUDY = Study(
     workdir="runs/time_to_quality",
     flags=(
         Flag(name="source", default="runs/phantom", help="The finished run of the classifiers."),
-        Flag(name="steps", default=("350", "700", "1400"), help="Of the GAN's training."),
+        Flag(name="trainings", default=TRAININGS, help="Of the GAN: steps x films in each."),
         Flag(name="images", default=200, help="Validation films, half of them called positive."),
     ),
 )

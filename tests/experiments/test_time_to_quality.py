@@ -25,8 +25,9 @@ def test_average_and_encoder_follow_the_steps():
     config = phantom.get_config()
     config.gan.update(dict(num_steps=1000, ema_half_life=200.0))
     config.encoder.num_steps = 200
-    assert time_to_quality.scaled(config, 250) == {
+    assert time_to_quality.scaled(config, 250, 16) == {
         "gan.num_steps": 250,
+        "gan.batch_size": 16,
         "gan.ema_half_life": 50.0,
         "encoder.num_steps": 50,
     }
@@ -46,13 +47,19 @@ def test_each_task_is_timed_once_and_the_classifiers_are_the_source_s(
     assert (workdir / "evaluators" / "done.json").exists()
 
 
-def test_numbers_of_steps_are_told_in_their_order(source, tmp_path, monkeypatch):
+def test_trainings_are_told_in_their_order(source, tmp_path, monkeypatch):
     monkeypatch.setattr(time_to_quality, "train", lambda *args, **named: {"gan": 1.0})
     monkeypatch.setattr(time_to_quality, "along_paths", lambda *args: None)
     monkeypatch.setattr(time_to_quality, "measure", lambda *args: {})
-    argv = [f"--workdir={tmp_path}", f"--source={source}", "--out=", "--steps=90,700"]
+    argv = [f"--workdir={tmp_path}", f"--source={source}", "--out=", "--trainings=90x32,700x8"]
     *_, found = time_to_quality.run(parse(time_to_quality.STUDY, argv))
-    assert list(found) == ["90", "700"]
+    assert list(found) == ["90x32", "700x8"]
+
+
+@pytest.mark.parametrize("name", ["700", "x32", "0x32", "700x32x1"])
+def test_what_is_no_training_is_refused(name):
+    with pytest.raises(InputError, match="STEPSxFILMS"):
+        time_to_quality.read_training(name)
 
 
 def test_unfinished_classifiers_and_real_films_are_refused(source, tmp_path):
