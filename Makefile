@@ -58,6 +58,6 @@ format: .venv/.tested
 
 # Without a GPU, PyTorch's build for the processor is enough and a tenth of the size.
 .venv/.compared: .venv/.tested
-	$(BIN)/python -m pip install --quiet -e ".[torch]" \
+	$(BIN)/python -m pip install --quiet -e ".[torch,notebook]" \
 		--extra-index-url https://download.pytorch.org/whl/cpu
 	@touch $@

@@ -2,9 +2,10 @@
 
 Trains them for several numbers of steps and sizes of a batch (the average is over as long a part of
 the training, and the encoder's is in proportion), each with the finished classifiers and evaluators
-of one run, one after the other, and scores validation films along `linear` and `necessary`. The seconds are of `main.py`'s two tasks, with start and
-compilation, so that the machine must be left alone. Figures of merit are those of
-`validation`; `partial` is a path's faithfulness. What is complete is not run again.
+of one run, one after the other, and scores validation films along `linear` and `necessary`. The
+seconds are of `main.py`'s two tasks, with start and compilation, so that the machine must be left
+alone. Figures of merit are those of `validation`; `partial` is a path's faithfulness. What is
+complete is not run again.
 """
 
 import re
