@@ -14,22 +14,26 @@
     context.drawImage(source, 0, 0, canvas.width, canvas.height);
   }
 
-  // A frame is the film, with what the sheet's left half adds and without what its right half removes.
-  function draw(canvas, film, path, place) {
+  // Of the sheet, the left half has what a frame adds to the one before it, the right what it removes.
+  function step(context, film, path, place) {
     const { width, height, columns } = film;
     const x = (place % columns) * width;
     const y = Math.floor(place / columns) * height;
-    const context = path.frame.getContext("2d");
-    context.globalCompositeOperation = "copy";
-    context.drawImage(get(`film-${film.number}-image`), 0, 0);
     const parts = [["lighter", x], ["difference", x + columns * width]];
     for (const [operation, left] of parts) {
       context.globalCompositeOperation = operation;
       context.drawImage(path.image, left, y, width, height, 0, 0, width, height);
     }
+  }
+
+  // A frame is the film and every step up to it.
+  function draw(canvas, film, path, place) {
+    const context = path.frame.getContext("2d");
+    context.globalCompositeOperation = "copy";
+    context.drawImage(get(`film-${film.number}-image`), 0, 0);
+    for (let at = 1; at <= place; at += 1) step(context, film, path, at);
     enlarge(canvas, film, path.frame);
     canvas.dataset.frame = film.numbers[place];
-    canvas.dataset.offset = `${x},${y}`;
   }
 
   function words(film, path, place) {

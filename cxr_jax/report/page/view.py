@@ -15,6 +15,7 @@ from cxr_jax.report.wording import DIRECTION_WORDS, percents
 MOST_FRAMES = 48  # of a longer walk some are left out
 STRIP_FRAMES, STRIP_SIDE, STRIP_GAP = 7, 72, 2
 SHOWN_SIDE = 512  # pixels a side, to which a browser smoothly enlarges a frame
+OPAQUE_FROM = 0.7  # of the largest change of an ordinary film
 LEAST_LIMIT = 0.1  # of the colours' scale: what is fainter than all else is not made to look strong
 
 
@@ -153,18 +154,15 @@ def view_film(film: PageFilm, number: int, scale: Scale, *, heat: str) -> FilmVi
         last=len(first.frames) - 1,
         paths=[view_path(path, film.towards, numbers) for path in film.paths],
         outlines={name: (MASKS[name], pictures.outline(mask)) for name, mask in film.masks.items()},
-        maps={
-            name: pictures.data_uri(plots.colour(each / max(float(each.max()), 1e-9), heat))
-            for name, each in film.maps.items()
-        },
+        maps={name: pictures.heat(each, heat) for name, each in film.maps.items()},
     )
 
 
 def scale_of(films: Sequence[PageFilm], style: plots.Style) -> Scale:
-    """One for all films: half the largest change of an ordinary film is opaque."""
+    """One for all films."""
     largest = [float(np.abs(film.paths[0].change).max()) for film in films]
     added, removed = plots.change_tints(style.change)
-    limit = max(LEAST_LIMIT, 0.5 * float(np.median(largest)) if largest else 0.0)
+    limit = max(LEAST_LIMIT, OPAQUE_FROM * float(np.median(largest)) if largest else 0.0)
     return Scale(limit=limit, added=added, removed=removed)
 
 
