@@ -111,7 +111,7 @@ class RunFacts:
 
     Attributes:
       finding: what f is asked for.
-      is_phantom: whether the films are synthetic.
+      is_phantom: whether f was taught by synthetic films.
       image_size: pixels a side.
       provenance: by what, and when, the page was made, in words by name; no path, no person.
     """

@@ -51,10 +51,12 @@ def run_facts(config: Mapping, contents: str) -> RunFacts:
         "config, SHA-256": config_digest(config)[:16],
         "data, SHA-256": config_digest({"contents": contents})[:16],
         "seed": f"{config['seed']}, of the GAN {config['gan']['seed']}",
-        "films": "synthetic (phantoms)" if is_phantom else "as given",
+        "taught by": "synthetic films (phantoms)" if is_phantom else "a folder of films",
     }
     return RunFacts(
-        finding="lung opacities, drawn into synthetic films" if is_phantom else f"“{finding}”",
+        finding="lung opacities as they are drawn into synthetic films"
+        if is_phantom
+        else f"“{finding}”",
         is_phantom=is_phantom,
         image_size=config["data"]["image_size"],
         provenance={name: text for name, text in provenance.items() if text},

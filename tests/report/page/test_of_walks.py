@@ -43,9 +43,10 @@ def test_provenance_names_no_folder_and_nobody():
     assert facts.finding == "“tb”" and not facts.is_phantom
 
 
-def test_films_of_a_phantom_are_called_synthetic():
+def test_who_taught_the_classifier_is_told():
     facts = run_facts(make_tiny_config().to_dict(), "")
     assert facts.is_phantom and "synthetic" in facts.finding
+    assert "synthetic" in facts.provenance["taught by"]
 
 
 def test_films_are_shown_with_their_own_walk_masks_and_maps():
