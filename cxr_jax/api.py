@@ -23,12 +23,16 @@ from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
 from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey, read_range
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer, make_explainer
-from cxr_jax.explain.films import Films, reasons_to_reject
+from cxr_jax.explain.films import Films, Thresholds, reasons_to_reject
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import find_lungs, looked_at
+from cxr_jax.report.animation import save_animation
 from cxr_jax.report.arrays import to_pixels
+from cxr_jax.report.page.content import PageFilm, RunFacts
+from cxr_jax.report.page.of_walks import NOTHING, Beside, page_films, page_of_films, run_facts
+from cxr_jax.report.page.render import save_page
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import write_json
@@ -74,6 +78,17 @@ class FilmExplanation:
     reached: bool
     flipped: bool
 
+    def animate(self, path: str | Path) -> Path:
+        """Writes the walk as a moving picture, a GIF or an APNG by the ending; returns its path.
+
+        Raises:
+          InputError: if the path ends neither in .gif nor in .png.
+        """
+        path = user_path(path)
+        frames = to_pixels(self.frames)
+        save_animation(path, frames, margin=self.margins, judge_margin=self.judge_margins)
+        return path
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Explanation(Sequence):
@@ -83,11 +98,15 @@ class Explanation(Sequence):
       films: each film's own explanation.
       inverted: the films with their latents and reconstructions, see `explain.films.Films`.
       walks: their walks; whole, also beyond the stop.
+      thresholds: of the walks.
+      facts: whose explanations these are.
     """
 
     films: tuple[FilmExplanation, ...]
     inverted: Films
     walks: StoppedWalk
+    thresholds: Thresholds
+    facts: RunFacts
 
     def __len__(self) -> int:
         return len(self.films)
@@ -95,17 +114,30 @@ class Explanation(Sequence):
     def __getitem__(self, item: SupportsIndex) -> FilmExplanation:
         return self.films[item]
 
-    def figure(self, first: int = 0, rows: int = ROWS_A_SHEET) -> plots.Figure:
+    def figure(
+        self, first: int = 0, rows: int = ROWS_A_SHEET, *, style: plots.Style = plots.PLAIN
+    ) -> plots.Figure:
         """Strips of some films: frames to the stop with f's answer under each, and the change."""
         picked = slice(first, first + rows)
         names = [_label(film) for film in self.films[picked]]
-        return plots.traversal(self.walks.rows(picked), names, STRIP_FRAMES)
+        return plots.traversal(self.walks.rows(picked), names, STRIP_FRAMES, style=style)
 
-    def save(self, directory: str | Path) -> Path:
-        """Writes films.json, walks.npz and traversal_N.png into a folder; returns it.
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        beside: Beside = NOTHING,
+        style: plots.Style = plots.PLAIN,
+    ) -> Path:
+        """Writes films.json, walks.npz, report.html and traversal_N.png into a folder; returns it.
 
         films.json: what is said of each film. walks.npz: `frames` [n, k, h, w] as uint8, `margins`
-        and `judge_margins` [n, k] of the whole walks, `stop` [n], `change` [n, h, w].
+        and `judge_margins` [n, k] of the whole walks, `stop` [n], `change` [n, h, w]. report.html:
+        the first films, to be looked at in a browser.
+
+        Args:
+          beside: what else is known of the films, shown in report.html.
+          style: of the figures, and as what they are saved.
         """
         directory = user_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,8 +152,22 @@ class Explanation(Sequence):
             change=self.walks.change[..., 0],
         )
         for number, first in enumerate(range(0, len(self), ROWS_A_SHEET), start=1):
-            plots.save(self.figure(first), directory / f"traversal_{number:02d}.png")
+            figure = self.figure(first, style=style)
+            plots.save(figure, directory / f"traversal_{number:02d}.png", style)
+        page = page_of_films(self._page_films(beside), len(self), self.facts, beside=beside)
+        save_page(directory / "report.html", page, style)
         return directory
+
+    def _page_films(self, beside: Beside) -> list[PageFilm]:
+        return page_films(
+            self.walks,
+            names=[film.name for film in self],
+            reasons=[film.reason for film in self],
+            towards=[DIRECTIONS[film.direction] for film in self],
+            path=self[0].path,
+            target=self.thresholds.target,
+            beside=beside,
+        )
 
 
 def _label(film: FilmExplanation) -> str:
@@ -224,7 +270,13 @@ class FilmExplainer:
             _one(inverted, walks, row, name=name, reason=reason, gate_share=float(share), path=path)
             for row, (name, reason, share) in enumerate(gated)
         ]
-        return Explanation(films=tuple(explained), inverted=inverted, walks=walks)
+        return Explanation(
+            films=tuple(explained),
+            inverted=inverted,
+            walks=walks,
+            thresholds=self.run.calibration.thresholds,
+            facts=run_facts(self.run.config.to_dict(), self.run.contents),
+        )
 
     def _reasons(self, inverted: Films, lungs: np.ndarray | None) -> list[str]:
         margin = self.run.config.explain.gate_margin

@@ -30,6 +30,7 @@ from cxr_jax.pipeline.config_checks import (
 )
 from cxr_jax.pipeline.finished import export_run, load_run
 from cxr_jax.pipeline.select import find_films
+from cxr_jax.report.figures import make_style
 from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
@@ -145,7 +146,8 @@ def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
     folder = user_path(config.explain.dir)
     explainer = api.bind_run(load_run(workdir, config))
     result = explainer.explain(folder)
-    out = result.save(workdir / "explain" / "films" / folder.name)
+    out = workdir / "explain" / "films" / folder.name
+    result.save(out, style=make_style(config.explain.figures))
     accepted = sum(film.accepted for film in result)
     logger.info("%d of %d films pass the gate; written to %s", accepted, len(result), out)
 

@@ -19,6 +19,9 @@ from cxr_jax.evaluate.scores import score_map, score_walk
 from cxr_jax.explain.attribution import input_gradient
 from cxr_jax.explain.explainer import bind
 from cxr_jax.metrics import Bootstrap
+from cxr_jax.report.page.content import Column, PageTable, Row
+from cxr_jax.report.page.of_walks import Beside
+from cxr_jax.report.page.run_tables import cell
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import write_json
 
@@ -50,10 +53,12 @@ def run(argv: Sequence[str]) -> int:
     truth = draw_films(given.films, given.seed, explainer.image_size)
     print(f"explaining {given.films} phantom films; most of the time is the compiler's", flush=True)
     result = explainer.explain(truth["image"])
-    result.save(out)
     gradient = input_gradients(explainer, result)
-    save_changes(out / "changes.png", result, truth, gradient=gradient)
     table = measure(explainer, result, truth, gradient=gradient)
+    masks = {name: truth[name] for name in PICTURES if name.endswith("_mask")}
+    known = Beside(masks=masks, maps={"gradient": gradient}, tables=[page_table(table)])
+    result.save(out, beside=known)
+    save_changes(out / "changes.png", result, truth, gradient=gradient)
     write_json(out / "metrics.json", table)
     tell(table, out, time.monotonic() - start)
     return 0
@@ -118,6 +123,19 @@ def measure(
     }
 
 
+def page_table(table: Mapping) -> PageTable:
+    """The figures as report.html shows them."""
+    column = Column(title="mean", meaning="over films that passed the gate", best="")
+    rows = [Row(title=line, note="", cells=[cell(table[name])]) for name, line in LINES.items()]
+    return PageTable(
+        title="These films",
+        about="Measured against the truth, which is known of synthetic films.",
+        row_title="figure",
+        columns=[column],
+        rows=rows,
+    )
+
+
 def save_changes(
     path: Path, result: Explanation, truth: Mapping[str, np.ndarray], *, gradient: np.ndarray
 ) -> None:
@@ -142,4 +160,4 @@ def tell(table: Mapping, out: Path, seconds: float) -> None:
         shown = "undefined" if entry["mean"] is None else f"{entry['mean']:.2f}"
         between = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
         print(f"  {line + ':':58} {shown}{between}")
-    print(f"strips, changes.png, metrics.json and arrays: {out}/   ({seconds:.0f} s)")
+    print(f"report.html, strips, changes.png, metrics.json and arrays: {out}/   ({seconds:.0f} s)")

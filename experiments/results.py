@@ -1,7 +1,6 @@
 """Result files: what was measured by which commit, config and command; and their pages."""
 
 import datetime
-import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from cxr_jax.runtime.provenance import config_digest as digest_of_config
 from experiments.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,8 +33,7 @@ def config_digest(config: object) -> str | None:
     """SHA-256 of the canonical JSON of a resolved config, or of several; None of none."""
     if config is None:
         return None
-    canonical = json.dumps(plain(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return digest_of_config(plain(config))
 
 
 def _git(*arguments: str) -> subprocess.CompletedProcess:

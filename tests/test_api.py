@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import cxr_jax
-from cxr_jax import api
+from cxr_jax import api, plots
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
 from cxr_jax.explain.films import Thresholds
@@ -30,6 +30,7 @@ from cxr_jax.networks.build import (
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.pipeline.finished import FinishedRun, export_run, load_run
+from cxr_jax.report.page.of_walks import Beside
 
 SIZE = 16
 
@@ -268,6 +269,39 @@ def test_a_result_is_shown_and_saved(explainer, films, tmp_path):
         np.testing.assert_array_equal(arrays["frames"][:, 0], films)
         np.testing.assert_array_equal(arrays["change"][1], result[1].change)
     assert (out / "traversal_01.png").stat().st_size > 1000
+    page = (out / "report.html").read_text()
+    assert page.count("<article") == 5 and "film 5" in page
+
+
+def test_a_page_shows_what_else_is_known_of_films(explainer, films, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(api, "save_page", lambda path, page, style: shown.append(page))
+    masks = np.zeros((5, SIZE, SIZE, 1), np.uint8)
+    masks[3, 2, 2] = 255
+    maps = np.arange(5.0).reshape(5, 1, 1, 1) * np.ones((5, SIZE, SIZE, 1))
+    known = Beside(masks={"lesion_mask": masks}, maps={"gradient": maps})
+    result = explainer.explain(films)
+    style = plots.Style(formats=("pdf",))
+    out = result.save(tmp_path / "out", beside=known, style=style)
+    (page,) = shown
+    assert (out / "traversal_01.pdf").exists() and not (out / "traversal_01.png").exists()
+    assert [len(film.masks) for film in page.films] == [0, 0, 0, 1, 0]
+    for film, found, value in zip(page.films, result, range(5), strict=True):
+        assert film.name == found.name and film.reason == found.reason
+        assert (film.towards < 0) == (found.direction == "pos_to_neg")
+        assert film.paths[0].stop == len(found.frames) - 1
+        assert film.paths[0].target == (0.5 if film.towards > 0 else -0.5)
+        np.testing.assert_array_equal(film.maps["gradient"], value)
+    assert page.num_explained == 5 and not page.tables
+
+
+def test_a_films_walk_moves(explainer, films, tmp_path):
+    film = explainer.explain(films[:1])[0]
+    for name in ("walk.gif", "walk.png"):
+        with Image.open(film.animate(tmp_path / name)) as picture:
+            assert picture.n_frames == len(film.frames)
+    with pytest.raises(InputError, match="by the ending"):
+        film.animate(tmp_path / "walk.webm")
 
 
 def test_the_face_is_loaded_when_it_is_asked_for():

@@ -54,6 +54,6 @@ def test_the_demo_tells_the_truth_of_its_films(tmp_path, capsys):
     # Four standard errors or so below the model card's figures.
     assert table["pixel_auroc_lung"]["mean"] > 0.8 > table["gradient_pixel_auroc_lung"]["mean"]
     assert table["twin_error"]["mean"] < 0.75
-    for name in ("changes.png", "traversal_03.png", "walks.npz", "films.json"):
+    for name in ("changes.png", "report.html", "traversal_03.png", "walks.npz", "films.json"):
         assert (tmp_path / name).stat().st_size > 1000
     assert "films pass the gate" in capsys.readouterr().out

@@ -145,8 +145,8 @@ def verdict(share: Mapping, found: Mapping[str, np.ndarray]) -> str:
     """One sentence that needs no other."""
     if share["mean"] is None:
         return f"No verdict: {share['reason']}."
-    low, high = share["ci95"]
-    text = f"{share['mean']:.0%} [{low:.0%}, {high:.0%}] of the evidence lies outside the lungs"
+    mean, low, high = (round(value, 2) + 0.0 for value in (share["mean"], *share["ci95"]))
+    text = f"{mean:.0%} [{low:.0%}, {high:.0%}] of the evidence lies outside the lungs"
     if not is_flagged(share):
         return f"No shortcut found: {text}."
     outside = [name for name in found if name in OUTSIDE]

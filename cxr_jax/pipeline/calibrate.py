@@ -40,8 +40,8 @@ GUIDE_ARRAYS = ("ends", "end_structures", "direction")  # of `paths.Guide`
 # what is told of them.
 FREE_FIELDS = (
     "num_images", "films", "dir", "num_skipped", "maps", "bootstrap", "num_figure_rows",
-    "occlusion_windows", "layer_cam_stage", "integrated_gradients_steps",
-    "smoothgrad_samples", "smoothgrad_noise",
+    "num_page_films", "figures", "occlusion_windows", "layer_cam_stage",
+    "integrated_gradients_steps", "smoothgrad_samples", "smoothgrad_noise",
 )  # fmt: skip
 PACKAGES = ("jax", "flax", "numpy")  # whose versions are recorded
 

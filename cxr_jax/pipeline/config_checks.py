@@ -29,6 +29,7 @@ from cxr_jax.networks.functions import load_function, one_line
 from cxr_jax.pipeline.field_ranges import get_ranges
 from cxr_jax.pipeline.ranges import check_fields
 from cxr_jax.pipeline.shape_checks import check_evaluators, check_feature_maps, check_gan
+from cxr_jax.plots import check_font
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.workdir import is_done
 from cxr_jax.training.gan import BATCH_MULTIPLE
@@ -39,6 +40,7 @@ COARSEST = 16  # film pixels that one pixel of the smallest map of our networks 
 def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     """Raises `InputError` if a run of this config could not come to its end."""
     check_ranges(config)
+    check_font(config.explain.figures.font)
     check_folder(config.data)
     check_explain(config)
     check_size(config.data.name, config.data.image_size, config.gan.networks)

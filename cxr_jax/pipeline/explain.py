@@ -35,8 +35,11 @@ from cxr_jax.pipeline.select import (
     truth_of,
 )
 from cxr_jax.report import tables
-from cxr_jax.report.arrays import list_rejected, save_maps, save_scores, save_walks
-from cxr_jax.report.figures import save_audit, save_figures, save_interpolation
+from cxr_jax.report.animation import save_animations
+from cxr_jax.report.arrays import list_rejected, save_maps, save_scores, save_walks, walk_arrays
+from cxr_jax.report.figures import make_style, save_audit, save_figures, save_interpolation
+from cxr_jax.report.page.of_run import page_of_run
+from cxr_jax.report.page.render import save_page
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, mark_done, read_contents, read_json, write_json
 
@@ -301,12 +304,14 @@ def write(
     report: Report,
     *,
     calibration: Calibration,
-    num_rows: int,
+    section: ml_collections.ConfigDict,
+    contents: str,
 ) -> None:
-    """Writes metrics.json, figures/, and arrays film by film (.npz).
+    """Writes metrics.json, report.html, figures/, and arrays film by film (.npz).
 
     Args:
-      num_rows: films shown in a figure.
+      section: `config.explain`.
+      contents: what identifies the prepared data.
     """
     figures, groups = directory / "figures", explained.groups
     shutil.rmtree(figures, ignore_errors=True)  # of an earlier choice of paths
@@ -314,19 +319,23 @@ def write(
     write_json(directory / "metrics.json", report.metrics)
     save_scores(directory / "scores.npz", report.scores)
     covered = accepted(explained.reasons)
-    save_walks(
-        directory / "walks.npz",
-        groups,
-        rows=explained.rows,
-        covered=covered,
-        reach=calibration.reach,
-    )
+    walks = walk_arrays(groups, rows=explained.rows, covered=covered, reach=calibration.reach)
+    save_walks(directory / "walks.npz", walks)
     positives = groups["pos_to_neg"]
     save_maps(directory / "maps.npz", report.maps, positives.truth["row"])
-    save_figures(figures, groups, calibration, maps=report.maps, num_rows=num_rows)
-    save_audit(figures / "audit.png", positives, report.audited, num_rows=num_rows)
+    style, num_rows = make_style(section.figures), section.num_figure_rows
+    page = page_of_run(report.metrics, walks, report.maps, contents=contents)
+    save_page(directory / "report.html", page, style)
+    save_figures(figures, groups, calibration, maps=report.maps, num_rows=num_rows, style=style)
+    save_audit(figures / "audit.png", positives, report.audited, num_rows=num_rows, style=style)
     frames, margin = report.interpolated
-    save_interpolation(figures / "interpolation.png", positives, frames, margin=margin)
+    path = figures / "interpolation.png"
+    save_interpolation(path, positives, frames, margin=margin, style=style)
+    for direction, group in groups.items():
+        walked = group.walks[calibration.path] if calibration.path in group.walks else None
+        if walked is not None:
+            some = walked.rows(slice(num_rows))
+            save_animations(figures, some, section.figures.animations, name=f"walk_{direction}")
 
 
 @precision.exactly
@@ -354,5 +363,12 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     )
     if not parallel.is_first():
         return
-    write(directory, explained, report, calibration=calibration, num_rows=section.num_figure_rows)
+    write(
+        directory,
+        explained,
+        report,
+        calibration=calibration,
+        section=section,
+        contents=read_contents(workdir),
+    )
     mark_done(directory, explain=section.to_dict(), trained=trained)

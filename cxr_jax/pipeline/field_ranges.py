@@ -26,6 +26,8 @@ from cxr_jax.models.half_view import HALVES
 from cxr_jax.networks.build import ARCHITECTURES, NETWORKS, OBJECTIVES
 from cxr_jax.networks.grading import CONDITIONINGS
 from cxr_jax.pipeline.ranges import YES_OR_NO, Line, OneOf, Ranges, Real, Several, Whole
+from cxr_jax.plots import CHANGE_MAPS, FORMATS, HEAT_MAPS
+from cxr_jax.report.animation import ANIMATIONS
 from cxr_jax.runtime.precision import DTYPES
 from cxr_jax.training.evaluators import EVALUATORS
 from cxr_jax.training.loss_terms import TERMS
@@ -202,6 +204,18 @@ def get_inversion() -> Ranges:
     )
 
 
+def get_figures() -> Ranges:
+    """How figures look."""
+    return dict(
+        formats=Several(OneOf(FORMATS), least=1),
+        font=Line(may_be_empty=False),
+        font_size=Real(4, 24),
+        change_map=OneOf(CHANGE_MAPS),
+        heat_map=OneOf(HEAT_MAPS),
+        animations=Several(OneOf(ANIMATIONS)),
+    )
+
+
 def get_explain() -> Ranges:
     """Inversion, walks and what is reported."""
     return dict(
@@ -232,6 +246,8 @@ def get_explain() -> Ranges:
         gate_percentile=Real(0, 100, "(]"),
         bootstrap=Whole(1, 10**6),
         num_figure_rows=Whole(1, 1000),
+        num_page_films=Whole(1, 1000),
+        figures=get_figures(),
     )
 
 

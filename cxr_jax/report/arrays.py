@@ -41,15 +41,10 @@ def save_scores(path: Path, scores: Mapping[str, Mapping[str, Mapping[str, np.nd
     np.savez_compressed(path, **arrays)
 
 
-def save_walks(
-    path: Path,
-    groups: Mapping[str, Group],
-    *,
-    rows: np.ndarray,
-    covered: np.ndarray,
-    reach: float,
-) -> None:
-    """Writes the walks as arrays.
+def walk_arrays(
+    groups: Mapping[str, Group], *, rows: np.ndarray, covered: np.ndarray, reach: float
+) -> dict[str, np.ndarray]:
+    """The walks as the arrays of walks.npz.
 
     `rows`: rows of the test split; `covered`: whether each passed the gate. For each direction D:
     D/row [n] of the test split; D/name [n], see `names_of`; D/image [n, h, w, 1] in [-1, 1];
@@ -72,6 +67,11 @@ def save_walks(
             arrays[f"{direction}/{name}/judge_margin"] = stopped.walk.judge_margin
             arrays[f"{direction}/{name}/frame"] = stopped.frame
             arrays[f"{direction}/{name}/carried"] = to_pixels(stopped.walk.carried)
+    return arrays
+
+
+def save_walks(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes what `walk_arrays` has made."""
     np.savez_compressed(path, **arrays)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 
 from cxr_jax import plots
@@ -23,6 +24,17 @@ def title(name: str) -> str:
     return named.title or name.replace("_", " ")
 
 
+def make_style(section: ml_collections.ConfigDict) -> plots.Style:
+    """How `config.explain.figures` wants figures to look."""
+    return plots.Style(
+        font=section.font,
+        size=float(section.font_size),
+        change=section.change_map,
+        heat=section.heat_map,
+        formats=tuple(section.formats),
+    )
+
+
 def save_figures(
     directory: Path,
     groups: Mapping[str, Group],
@@ -30,16 +42,18 @@ def save_figures(
     *,
     maps: Mapping[str, np.ndarray],
     num_rows: int,
+    style: plots.Style,
 ) -> None:
     """Traversal strips and response curves of every path, and the changes that the maps tell of."""
     for direction, group in groups.items():
         shown = names_of(group.truth)[:num_rows]
         for name, stopped in group.walks.items():
-            figure = plots.traversal(stopped, shown, STRIP_FRAMES)
-            plots.save(figure, directory / f"traversal_{direction}_{name}.png")
+            figure = plots.traversal(stopped, shown, STRIP_FRAMES, style=style)
+            plots.save(figure, directory / f"traversal_{direction}_{name}.png", style)
         walks = {title(name): stopped.walk for name, stopped in group.walks.items()}
-        figure = plots.responses(walks, calibration.thresholds.target(group.towards))
-        plots.save(figure, directory / f"responses_{direction}.png")
+        target = calibration.thresholds.target(group.towards)
+        figure = plots.responses(walks, target, style=style)
+        plots.save(figure, directory / f"responses_{direction}.png", style)
     group = groups["pos_to_neg"]
     published = {
         title(name): np.abs(saliency) for name, saliency in maps.items() if MAPS[name].is_published
@@ -50,17 +64,22 @@ def save_figures(
         names_of(group.truth)[:num_rows],
         lesion_mask=group.truth.get("lesion_mask"),
         others=published,
+        style=style,
     )
-    plots.save(figure, directory / "changes.png")
+    plots.save(figure, directory / "changes.png", style)
 
 
-def save_interpolation(path: Path, group: Group, frames: np.ndarray, *, margin: np.ndarray) -> None:
+def save_interpolation(
+    path: Path, group: Group, frames: np.ndarray, *, margin: np.ndarray, style: plots.Style
+) -> None:
     """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them."""
     names = names_of(group.truth)[: len(frames)]
-    plots.save(plots.interpolation(frames, margin, names), path)
+    plots.save(plots.interpolation(frames, margin, names, style=style), path, style)
 
 
-def save_audit(path: Path, group: Group, audited: AuditResult, *, num_rows: int) -> None:
+def save_audit(
+    path: Path, group: Group, audited: AuditResult, *, num_rows: int, style: plots.Style
+) -> None:
     """The figure of the audit, unless there is no verdict."""
     if audited.regions is not None:
         figure = plots.audit(
@@ -71,5 +90,6 @@ def save_audit(path: Path, group: Group, audited: AuditResult, *, num_rows: int)
             each=audited.each,
             table=audited.table,
             region_names=REGION_NAMES,
+            style=style,
         )
-        plots.save(figure, path)
+        plots.save(figure, path, style)

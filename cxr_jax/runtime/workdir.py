@@ -138,7 +138,7 @@ def write_json(path: Path, content: dict) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes through a temporary file: what is there afterwards is the old text or the new."""
     temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())  # or a power cut may leave the new name with an empty file

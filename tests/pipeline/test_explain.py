@@ -27,6 +27,8 @@ from cxr_jax.explain import maps
 from cxr_jax.explain.explained import Calibration, Explained
 from cxr_jax.networks import restore
 from cxr_jax.pipeline import explain
+from cxr_jax.report.page.content import Page
+from cxr_jax.report.page.of_run import page_of_folder
 from cxr_jax.runtime import workdir
 
 CALIBRATION = Calibration(
@@ -256,9 +258,72 @@ def test_a_run_writes_tables_that_hold_together(run):
         np.testing.assert_array_equal(walks["neg_to_pos/row"], [2, 4, 7])
     figures = {path.name for path in (directory / "figures").iterdir()}
     assert figures >= {"interpolation.png", "audit.png", "traversal_pos_to_neg_pixel.png"}
+    assert {name for name in figures if name.endswith(".gif")} == {
+        "walk_pos_to_neg_01.gif",
+        "walk_neg_to_pos_01.gif",
+    }
     with np.load(directory / "maps.npz") as kept:
         np.testing.assert_array_equal(kept["row"], [1, 3, 5, 6])
         assert kept["latent"].shape == (4, SIDE, SIDE, 1)
+
+
+def keep_pages(monkeypatch) -> list[tuple[Path, Page]]:
+    """What `save_page` is given from now on; nothing is drawn, which takes long."""
+    made = []
+    for name in ("save_figures", "save_audit", "save_interpolation", "save_animations"):
+        monkeypatch.setattr(explain, name, lambda *arguments, **more: None)
+    monkeypatch.setattr(explain, "save_page", lambda path, page, style: made.append((path, page)))
+    return made
+
+
+def test_a_runs_page_is_the_same_from_memory_and_from_disk(run, monkeypatch):
+    made = keep_pages(monkeypatch)
+    run(num_page_films=5)
+    ((path, page),) = made
+    directory = run.directory / "explain"
+    assert path == directory / "report.html"
+    assert [film.name for film in page.films] == [f"patient{row}" for row in (1, 3, 5, 2, 4)]
+    assert page.num_explained == 7 and page.rejected[0][0] == "patient0"
+    assert page.coverage.startswith("7 of 8 films passed the gate (100% of those that f calls pos")
+    assert [len(table.rows) for table in page.tables] == [6, 6, 2]
+    with np.load(directory / "walks.npz") as walks:
+        for film, row in zip(page.films[:2], (0, 1), strict=True):
+            assert film.towards == -1 and list(film.masks) == ["lesion_mask", "lung_mask"]
+            assert list(film.maps) == ["gradient", "prior", "shuffled", "oracle"]
+            assert [path.name for path in film.paths] == ["aligned", "linear", "pixel"]
+            for shown, name in zip(film.paths, ("aligned", "linear", "pixel"), strict=True):
+                kept = {n: walks[f"pos_to_neg/{name}/{n}"][row] for n in ("carried", "frame")}
+                np.testing.assert_array_equal(shown.frames, kept["carried"][..., 0])
+                assert shown.stop == kept["frame"]
+                assert shown.target == run.report()["thresholds"]["negative"]
+    again = page_of_folder(directory)
+    for film, other in zip(page.films, again.films, strict=True):
+        assert (film.name, film.reason, film.towards) == (other.name, other.reason, other.towards)
+        for one, two in zip(film.paths, other.paths, strict=True):
+            np.testing.assert_array_equal(one.frames, two.frames)
+            np.testing.assert_array_equal(one.margin, two.margin)
+        for name, of_film in film.maps.items():
+            np.testing.assert_allclose(of_film, other.maps[name], rtol=1e-3)
+    assert again.tables == page.tables and again.rejected == page.rejected
+    told = ("config, SHA-256", "data, SHA-256", "seed", "cxr_jax")
+    for name in told:
+        assert again.facts.provenance[name] == page.facts.provenance[name]
+
+
+def test_a_run_whose_films_all_fail_shows_them_with_the_reason(run, monkeypatch):
+    made = keep_pages(monkeypatch)
+    spoilt = make_square_explainer(invert=spoil_squares(*range(8)))
+    calibration = Calibration(
+        thresholds=make_thresholds(positive=3.0, negative=-1.0),
+        guide=make_guide(num_class=1),
+        reach=1.0,
+        path="linear",
+    )
+    monkeypatch.setattr(explain, "load_explainer", lambda config, workdir: spoilt)
+    monkeypatch.setattr(explain, "calibrate_once", lambda *arguments, **more: calibration)
+    run()
+    ((_, page),) = made
+    assert len(page.films) == 8 and all("f differs" in film.reason for film in page.films)
 
 
 def test_what_is_done_is_done_again_only_where_something_has_changed(run, monkeypatch):

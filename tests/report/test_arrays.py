@@ -12,6 +12,7 @@ from cxr_jax.report.arrays import (
     save_scores,
     save_walks,
     to_pixels,
+    walk_arrays,
 )
 
 
@@ -101,13 +102,13 @@ def group() -> Group:
 
 
 def test_walks_are_kept_by_direction_and_path(group, tmp_path):
-    save_walks(
-        tmp_path / "walks.npz",
+    made = walk_arrays(
         {"pos_to_neg": group},
         rows=np.array([1, 2, 5]),
         covered=np.array([True, False, True]),
         reach=0.5,
     )
+    save_walks(tmp_path / "walks.npz", made)
     with np.load(tmp_path / "walks.npz") as arrays:
         kept = {name.removeprefix("pos_to_neg/"): array for name, array in arrays.items()}
     walked = ("z_class", "margin", "judge_margin", "frame", "carried")

@@ -7,6 +7,7 @@ import pytest
 from builders import fade, make_guide, make_perfect_films, make_thresholds, make_walk, stop_at
 from PIL import Image
 
+from cxr_jax import plots
 from cxr_jax.evaluate import audit
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.metrics import Bootstrap
@@ -58,7 +59,7 @@ def test_paths_and_maps_are_written_as_people_do(name, written):
 def test_every_path_has_a_strip_and_every_direction_its_curves(tmp_path):
     groups = {"pos_to_neg": make_group(-1), "neg_to_pos": make_group(1, rows=2)}
     maps = {"latent": np.ones((3, SIDE, SIDE, 1)), "grad_cam": -np.ones((3, SIDE, SIDE, 1))}
-    figures.save_figures(tmp_path, groups, CALIBRATION, maps=maps, num_rows=2)
+    figures.save_figures(tmp_path, groups, CALIBRATION, maps=maps, num_rows=2, style=plots.PLAIN)
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"traversal_{d}_{p}.png" for d in groups for p in ("linear", "geodesic")),
         *("responses_pos_to_neg.png", "responses_neg_to_pos.png", "changes.png"),
@@ -70,16 +71,18 @@ def test_every_path_has_a_strip_and_every_direction_its_curves(tmp_path):
 def test_changes_are_shown_beside_published_maps_alone(tmp_path, monkeypatch):
     shown = {}
 
-    def changes(films, stopped, names, *, lesion_mask, others):
+    def changes(films, stopped, names, *, lesion_mask, others, style):
         shown.update(names=names, others=others, stopped=stopped)
         return None
 
     monkeypatch.setattr(figures.plots, "changes", changes)
-    monkeypatch.setattr(figures.plots, "save", lambda figure, path: None)
+    monkeypatch.setattr(figures.plots, "save", lambda figure, path, style: None)
     group = make_group(-1)
     ones = np.ones((3, SIDE, SIDE, 1))
     maps = {"latent": ones, "smoothgrad": -2 * ones, "oracle": ones, "gradient": ones}
-    figures.save_figures(tmp_path, {"pos_to_neg": group}, CALIBRATION, maps=maps, num_rows=2)
+    figures.save_figures(
+        tmp_path, {"pos_to_neg": group}, CALIBRATION, maps=maps, num_rows=2, style=plots.PLAIN
+    )
     assert shown["names"] == ["p0", "p1"] and list(shown["others"]) == ["SmoothGrad", "gradient"]
     np.testing.assert_array_equal(shown["others"]["SmoothGrad"], 2 * ones)
     assert shown["stopped"] is group.walks["linear"]
@@ -88,7 +91,9 @@ def test_changes_are_shown_beside_published_maps_alone(tmp_path, monkeypatch):
 def test_the_papers_figure(tmp_path):
     frames = np.random.default_rng(0).uniform(-1, 1, (2, 11, SIDE, SIDE, 1))
     path = tmp_path / "interpolation.png"
-    figures.save_interpolation(path, make_group(-1), frames, margin=np.zeros((2, 11)))
+    figures.save_interpolation(
+        path, make_group(-1), frames, margin=np.zeros((2, 11)), style=plots.PLAIN
+    )
     assert_picture(path)
 
 
@@ -103,7 +108,9 @@ def test_the_audit_is_drawn_unless_there_is_no_verdict(tmp_path):
         each=each,
         table=audit.summarise(each, Bootstrap(resamples=20, seed=0)),
     )
-    figures.save_audit(path, group, dataclasses.replace(result, regions=None), num_rows=2)
+    figures.save_audit(
+        path, group, dataclasses.replace(result, regions=None), num_rows=2, style=plots.PLAIN
+    )
     assert not path.exists()
-    figures.save_audit(path, group, result, num_rows=2)
+    figures.save_audit(path, group, result, num_rows=2, style=plots.PLAIN)
     assert_picture(path)
