@@ -199,6 +199,7 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
             skip_unreadable=config.skip_unreadable,
             square=config.square,
             bits=config.bits,
+            lateral_views=config.lateral_views,
         )
     raise InputError(f"config.data.name is {config.name!r}; choose cxr_phantom or cxr_folder")
 

@@ -20,6 +20,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cxr_jax.datasets.cxr_folder.columns import DEFAULT_SPLIT_COLUMN
+from cxr_jax.datasets.cxr_folder.dicom_notes import LATERAL_VIEWS
 from cxr_jax.datasets.cxr_folder.folder_contents import (
     FolderContents,
     Reading,
@@ -59,6 +60,7 @@ def make_config(
     skip_unreadable: bool = False,
     square: str = "crop",
     bits: int = 0,
+    lateral_views: str = "refuse",
 ) -> CxrFolderConfig:
     """Digests the folder and names the config by its contents and by all other fields."""
     if size < 1:
@@ -67,6 +69,10 @@ def make_config(
         raise InputError(f"square={square!r} is unknown; use one of {', '.join(SQUARES)}")
     if bits and not 8 <= bits <= 16:
         raise InputError(f"bits={bits}: a detector has 8 to 16 bits; 0 reads them off the films")
+    if lateral_views not in LATERAL_VIEWS:
+        raise InputError(
+            f"lateral_views={lateral_views!r} is unknown; use one of {', '.join(LATERAL_VIEWS)}"
+        )
     folder, negative_classes = Path(folder).expanduser(), tuple(negative_classes)
     reading = Reading(
         size=size,
@@ -76,6 +82,7 @@ def make_config(
         skip_unreadable=skip_unreadable,
         square=square,
         bits=bits,
+        lateral_views=lateral_views,
     )
     digest = content_digest(folder, positive_class, negative_classes)
     name = _config_name({"digest": digest, **dataclasses.asdict(reading)})

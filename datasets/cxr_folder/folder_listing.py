@@ -14,7 +14,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from cxr_jax.datasets.cxr_folder.image_files import is_dicom
+from cxr_jax.datasets.cxr_folder.dicom_files import INDEX_NAME, is_dicom
+from cxr_jax.datasets.cxr_folder.in_threads import read_each
 from cxr_jax.datasets.cxr_folder.layouts import (
     ClassFolder,
     Place,
@@ -91,13 +92,21 @@ def list_folder(
     )
 
 
+def is_film_file(path: Path) -> bool:
+    """Whether a file is a picture by its ending, or DICOM with or without one."""
+    if path.name.casefold() == INDEX_NAME:
+        return False
+    return path.suffix.lower() in FILM_SUFFIXES or is_dicom(path)
+
+
 def digest_files(listing: FolderListing) -> dict[str, str]:
     """Returns the SHA-256 of every file that is used, by its relative name."""
     used = [(name, listing.film_path(name)) for name in listing.films]
     used += [(mask, listing.folder / mask) for mask in sorted(listing.lung_masks.values())]
     if listing.has_metadata:
         used.append((METADATA_NAME, listing.metadata_path))
-    return {name: _digest_file(path) for name, path in used}
+    paths = dict(used)
+    return dict(read_each(lambda name: _digest_file(paths[name]), list(paths)))
 
 
 def digest_folder(file_digests: Mapping[str, str]) -> str:
@@ -173,7 +182,7 @@ def _list_class(
         _check_name(name)
         if any(is_junk(part) for part in inside.parts):
             ignored.append(name)
-        elif path.suffix.lower() not in FILM_SUFFIXES and not is_dicom(path):
+        elif not is_film_file(path):
             ignored.append(name)
         elif is_mask_place(inside):
             masks.append(name)
@@ -183,8 +192,9 @@ def _list_class(
     films = {name: place for name, place in films.items() if name not in masks}
     if not films:
         raise InputError(
-            f"{class_folder.path}: holds no image ({_some(ignored)}); put films in it, as PNG or "
-            "JPEG, or remove the folder, or name the classes that count (data.negative_classes)"
+            f"{class_folder.path}: holds no image ({_some(ignored)}); put films in it, as PNG, "
+            "JPEG or DICOM, or remove the folder, or name the classes that count "
+            "(data.negative_classes)"
         )
     _check_patients_are_no_copies(class_folder.path, films)
     return films, masks, ignored

@@ -13,6 +13,7 @@ from cxr_jax.datasets.cxr_folder.depth import (
     contrast,
     extremes,
 )
+from cxr_jax.datasets.cxr_folder.dicom_notes import DicomFilms, count_notes, tell_notes
 from cxr_jax.datasets.cxr_folder.film_checks import find_negatives
 from cxr_jax.datasets.cxr_folder.folder_listing import FolderListing
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
@@ -37,6 +38,7 @@ def make_report(
     digests: Mapping[str, str],
     ranges: Mapping[str, ValueRange],
     scales: Mapping[str, Scale],
+    dicom: DicomFilms,
 ) -> dict:
     """What became of every file, for the caller to show.
 
@@ -50,6 +52,7 @@ def make_report(
       digests: {file: SHA-256}.
       ranges: {deep film: its values}.
       scales: {deep film: how they become 8 bits}.
+      dicom: the headers of its DICOM films; nothing of a patient goes into the report.
 
     Returns:
       films: how many are used.
@@ -70,6 +73,8 @@ def make_report(
       mask_notes: how many masks have several grey values, and how many were resized.
       lung_share: least, median and largest share of a square that its lung mask covers.
       depth: [{"source", "films", "bits", "low", "high", …}] of films of more than 8 bits.
+      dicom: films (how many are DICOM), notes ({note: how many}), left_out (names of other
+        views), patients (how many films have theirs from the header), one_patient_for_all.
       negatives: {class: films that look like negatives of the other classes'}.
       copies: names of films whose bytes equal those of a film in another split or class.
     """
@@ -110,6 +115,7 @@ def make_report(
         },
         "lung_share": [float(v) for v in np.percentile(shares, (0, 50, 100))] if shares else [],
         "depth": _describe_depth(table.films, ranges, scales),
+        "dicom": _describe_dicom(kept, dicom),
         "negatives": find_negatives(
             {film.filename: squares[film.filename].thumbnail for film in kept}, class_of
         ),
@@ -131,22 +137,40 @@ def _count_joined(films: Sequence[Film]) -> int:
 def _describe_depth(
     films: Sequence[Film], ranges: Mapping[str, ValueRange], scales: Mapping[str, Scale]
 ) -> list[dict]:
+    """One entry for each scale: of a source, and of a depth where the files state one."""
+    of_scale = collections.defaultdict(dict)
+    for source, of_source in by_source(films, ranges).items():
+        for name, of_film in of_source.items():
+            of_scale[source, of_film.stored_bits][name] = of_film
     described = []
-    for source, of_source in sorted(by_source(films, ranges).items()):
-        scale, (darkest, brightest) = scales[next(iter(of_source))], extremes(of_source)
+    for (source, stored_bits), of_films in sorted(of_scale.items()):
+        scale, (darkest, brightest) = scales[next(iter(of_films))], extremes(of_films)
         described.append(
             {
                 "source": source,
-                "films": len(of_source),
+                "stored_bits": stored_bits,
+                "films": len(of_films),
                 "bits": scale.bits or 0,
                 "low": scale.low,
                 "high": scale.high,
-                "darkest": [darkest, of_source[darkest].high],
-                "brightest": [brightest, of_source[brightest].high],
-                "is_doubtful": contrast(of_source) >= DOUBTFUL,
+                "darkest": [darkest, of_films[darkest].high],
+                "brightest": [brightest, of_films[brightest].high],
+                "is_doubtful": contrast(of_films) >= DOUBTFUL,
             }
         )
     return described
+
+
+def _describe_dicom(kept: Sequence[Film], dicom: DicomFilms) -> dict:
+    """How the DICOM films that are used were read: counts, and names of files."""
+    used = [dicom.headers[film.filename] for film in kept if film.filename in dicom.headers]
+    return {
+        "films": len(used),
+        "notes": count_notes(used),
+        "left_out": list(dicom.left_out),
+        "patients": sum(bool(film.header) for film in kept),
+        "one_patient_for_all": dicom.one_patient_for_all,
+    }
 
 
 def _find_copies(films: Sequence[Film], digests: Mapping[str, str]) -> list[str]:
@@ -174,6 +198,7 @@ def log_report(folder: str, report: dict, *, split_column: str) -> None:
     notes = {
         "skipped": [entry["reason"] for entry in report["skipped"]],
         "ignored (not images of a class)": report["ignored"],
+        "left out as no frontal views": report["dicom"]["left_out"],
         "enlarged (smaller than the square)": report["enlarged"],
         "byte-identical to a film of another split or class": report["copies"],
     }
@@ -187,6 +212,7 @@ def _tell_reading(report: dict, split_column: str) -> list[str]:
         *_tell_folders(report, split_column),
         *_tell_table(report),
         *_tell_masks(report),
+        *_tell_dicom(report["dicom"]),
         *(_tell_depth(each) for each in report["depth"]),
     ]
 
@@ -251,8 +277,20 @@ def _tell_masks(report: dict) -> list[str]:
     return lines
 
 
+def _tell_dicom(dicom: dict) -> list[str]:
+    lines = tell_notes(dicom["films"], dicom["notes"])
+    if dicom["patients"]:
+        lines.append(
+            f"{dicom['patients']} films have their patient from the DICOM header, of which nothing "
+            "is kept but which films are of one"
+        )
+    return lines
+
+
 def _tell_depth(each: dict) -> str:
     source = f" of source {each['source']!r}" if each["source"] else ""
+    if each["stored_bits"]:
+        source += f" that state {each['stored_bits']} bits"
     scale = f"as {each['bits']} bits"
     if not each["bits"]:
         scale = f"stretched from {each['low']:.6g} to {each['high']:.6g}"
@@ -281,6 +319,10 @@ def _tell_doubts(report: dict) -> list[str]:
                 f"deep films of one scale go up to {low:.6g} ({dark}) and to {high:.6g} "
                 f"({bright}); if they come from several detectors name them in a column `source`"
             )
+    if report["dicom"]["one_patient_for_all"]:
+        lines.append(
+            "all DICOM headers have the same PatientID, or none: it was taken out, and is not used"
+        )
     if report["unknown_patient"]:
         said = (
             f" ({report['said_unknown']} by a word such as nan)" if report["said_unknown"] else ""
