@@ -20,6 +20,8 @@ from PIL import Image
 from cxr_jax import plots
 from cxr_jax.datasets.cxr_folder.depth import Scale, choose_scales
 from cxr_jax.datasets.cxr_folder.dicom_notes import (
+    DOUBTS,
+    NOTES,
     count_notes,
     find_lateral,
     read_headers,
@@ -331,8 +333,11 @@ def _check_views(
 ) -> dict[str, Path]:
     """The films that are used, by `config.data.lateral_views`; the log says how they are read."""
     headers = read_headers(paths)
-    for line in tell_notes(len(headers), count_notes(headers.values())):
+    counts = count_notes(headers.values())
+    for line in tell_notes(len(headers), counts, NOTES):
         logger.info("%s", line)
+    for line in tell_notes(len(headers), counts, DOUBTS):
+        logger.warning("%s", line)
     lateral = [] if lateral_views == "use" else find_lateral(headers)
     if lateral and not (may_leave_out and lateral_views == "leave_out"):
         raise refuse_lateral(paths[lateral[0]])

@@ -178,11 +178,11 @@ def test_the_run_says_how_films_are_read(explainer, films, tmp_path, monkeypatch
 
     monkeypatch.setattr(api, "read_films", read)
     config = explainer.run.config.copy_and_resolve_references()
-    config.data.update(dict(square="pad", bits=12))
+    config.data.update(dict(square="pad", bits=12, lateral_views="use"))
     run = dataclasses.replace(explainer.run, config=config)
     with pytest.raises(InputError, match="far enough"):
         dataclasses.replace(explainer, run=run).explain(films)
-    assert asked == {"square": "pad", "bits": 12}
+    assert asked == {"square": "pad", "bits": 12, "lateral_views": "use"}
 
 
 def test_deep_films_have_one_scale(films, tmp_path):

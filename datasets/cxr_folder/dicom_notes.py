@@ -13,14 +13,17 @@ from cxr_jax.errors import InputError
 LATERAL_VIEWS = ("refuse", "leave_out", "use")  # of data.lateral_views
 NOTES = {  # of a header: what the log says of such films
     "inverted": "are stored with low values white, and inverted",
-    "contradicts": "say one polarity by PhotometricInterpretation and the other by "
-    "PresentationLUTShape: they are inverted, as one of the two asks for",
     "windowless": "have neither a window nor a VOI LUT: read as films of more than 8 bits",
     "windows": "have several windows or VOI LUTs, of which the first is taken",
     "turned": "are turned to the usual position by their PatientOrientation",
     "position_unknown": "do not say how they lie (PatientOrientation): taken as they are",
     "view_unknown": "do not say from which side they are taken: counted as frontal",
-    "unprocessed": "are meant for processing, not for presentation (PresentationIntentType)",
+}
+DOUBTS = {  # the same, where the log warns
+    "contradicts": "say one polarity by PhotometricInterpretation and the other by "
+    "PresentationLUTShape: they are inverted, as one of the two asks for; look at them",
+    "unprocessed": "are meant for processing, not for presentation (PresentationIntentType), and "
+    "may not look like films",
 }
 
 
@@ -63,20 +66,21 @@ def refuse_lateral(path: Path) -> InputError:
 
 
 def count_notes(headers: Iterable[DicomHeader]) -> dict[str, int]:
-    """How many films there are of each note."""
+    """How many films there are of each note and doubt."""
     headers = list(headers)
-    return {note: sum(note in header.notes for header in headers) for note in NOTES}
+    return {note: sum(note in header.notes for header in headers) for note in NOTES | DOUBTS}
 
 
-def tell_notes(films: int, counts: Mapping[str, int]) -> list[str]:
+def tell_notes(films: int, counts: Mapping[str, int], notes: Mapping[str, str]) -> list[str]:
     """Lines for the log.
 
     Args:
       films: how many are DICOM.
       counts: see `count_notes`.
+      notes: NOTES or DOUBTS.
     """
     return [
         f"of {films} DICOM films {counts[note]} {said}"
-        for note, said in NOTES.items()
+        for note, said in notes.items()
         if counts[note]
     ]

@@ -13,7 +13,13 @@ from cxr_jax.datasets.cxr_folder.depth import (
     contrast,
     extremes,
 )
-from cxr_jax.datasets.cxr_folder.dicom_notes import DicomFilms, count_notes, tell_notes
+from cxr_jax.datasets.cxr_folder.dicom_notes import (
+    DOUBTS,
+    NOTES,
+    DicomFilms,
+    count_notes,
+    tell_notes,
+)
 from cxr_jax.datasets.cxr_folder.film_checks import find_negatives
 from cxr_jax.datasets.cxr_folder.folder_listing import FolderListing
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
@@ -278,7 +284,7 @@ def _tell_masks(report: dict) -> list[str]:
 
 
 def _tell_dicom(dicom: dict) -> list[str]:
-    lines = tell_notes(dicom["films"], dicom["notes"])
+    lines = tell_notes(dicom["films"], dicom["notes"], NOTES)
     if dicom["patients"]:
         lines.append(
             f"{dicom['patients']} films have their patient from the DICOM header, of which nothing "
@@ -319,9 +325,11 @@ def _tell_doubts(report: dict) -> list[str]:
                 f"deep films of one scale go up to {low:.6g} ({dark}) and to {high:.6g} "
                 f"({bright}); if they come from several detectors name them in a column `source`"
             )
-    if report["dicom"]["one_patient_for_all"]:
+    dicom = report["dicom"]
+    lines += tell_notes(dicom["films"], dicom["notes"], DOUBTS)
+    if dicom["one_patient_for_all"]:
         lines.append(
-            "all DICOM headers have the same PatientID, or none: it was taken out, and is not used"
+            "all DICOM headers with a PatientID have the same one: it stands for all, and is not used"
         )
     if report["unknown_patient"]:
         said = (

@@ -19,7 +19,7 @@ _ANONYMOUS = {"0", "anon", "anonym", "anonymous", "anonymized", "anonymised", "d
 
 
 def name_patients(headers: Mapping[str, DicomHeader]) -> tuple[dict[str, str], bool]:
-    """Returns ({film: its patient}, whether the headers have one PatientID for all and it is none).
+    """Returns ({film: its patient}, whether one PatientID stands for all, and is no patient's).
 
     Films without a PatientID are left out; so are all where there is a single one for several
     films, as some programs write when they take the real ones out.
@@ -28,7 +28,7 @@ def name_patients(headers: Mapping[str, DicomHeader]) -> tuple[dict[str, str], b
     for name, header in headers.items():
         if not is_unknown(header.patient) and header.patient.casefold() not in _ANONYMOUS:
             films_of[header.patient].append(name)
-    if len(films_of) == 1 and len(headers) > 1:
+    if len(films_of) == 1 and len(next(iter(films_of.values()))) > 1:
         return {}, True
     return {
         name: f"patient of {min(names)}" for names in films_of.values() for name in names
