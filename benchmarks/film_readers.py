@@ -2,10 +2,10 @@
 
 python -m benchmarks.film_readers NAME FOLDER SIZE
 
-FOLDER has films of two classes, `covid` and `normal`. Ours read them with all checks: `films` as they
-are read to be explained, `folder` as a data set is prepared (digests before and after, splits and
-the report). `skimage` and `pillow` are what a tutorial writes: each film by pydicom, its lookups
-applied, and resized by scikit-image or by Pillow.
+FOLDER has films of two classes, `covid` and `normal`. Ours read them with all checks: `films` as
+they are read to be explained, `folder` as a data set is prepared (digests before and after, splits
+and the report). `skimage` and `pillow` are what a tutorial writes: film by film by pydicom, its
+lookups applied, and resized by scikit-image or by Pillow.
 """
 
 import functools

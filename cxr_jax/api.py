@@ -10,7 +10,7 @@ result.figure().savefig("film_explained.png")
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -19,11 +19,13 @@ from PIL import Image
 
 from cxr_jax import plots
 from cxr_jax.datasets.cxr_folder.depth import Scale, choose_scales
+from cxr_jax.datasets.cxr_folder.dicom import DicomHeader
 from cxr_jax.datasets.cxr_folder.dicom_notes import (
     DOUBTS,
     NOTES,
     count_notes,
     find_lateral,
+    may_be_deep,
     read_headers,
     refuse_lateral,
     tell_notes,
@@ -318,8 +320,10 @@ def read_films(
         return _fit_array(films, size, square=square)
     paths = {str(path): path for path in _list_files(films)}
     is_folder = isinstance(films, (str, Path)) and user_path(films).is_dir()
-    paths = _check_views(paths, lateral_views, may_leave_out=is_folder)
-    scales = _choose_scales(paths, bits)
+    headers = read_headers(paths)
+    _tell_headers(headers)
+    paths = _check_views(paths, headers, lateral_views, may_leave_out=is_folder)
+    scales = _choose_scales(paths, headers, bits)
 
     def read(name: str) -> np.ndarray:
         return np.asarray(fit_film(_read_film(paths[name], scales.get(name)), size, square))
@@ -328,21 +332,29 @@ def read_films(
     return np.stack(squares)[..., None], [path.name for path in paths.values()]
 
 
-def _check_views(
-    paths: dict[str, Path], lateral_views: str, *, may_leave_out: bool
-) -> dict[str, Path]:
-    """The films that are used, by `config.data.lateral_views`; the log says how they are read."""
-    headers = read_headers(paths)
+def _tell_headers(headers: Mapping[str, DicomHeader]) -> None:
+    """Says in the log how DICOM films are read."""
     counts = count_notes(headers.values())
     for line in tell_notes(len(headers), counts, NOTES):
         logger.info("%s", line)
     for line in tell_notes(len(headers), counts, DOUBTS):
         logger.warning("%s", line)
+
+
+def _check_views(
+    paths: Mapping[str, Path],
+    headers: Mapping[str, DicomHeader],
+    lateral_views: str,
+    *,
+    may_leave_out: bool,
+) -> Mapping[str, Path]:
+    """The films that are used, by `config.data.lateral_views`."""
     lateral = [] if lateral_views == "use" else find_lateral(headers)
-    if lateral and not (may_leave_out and lateral_views == "leave_out"):
+    if not lateral:
+        return paths
+    if not (may_leave_out and lateral_views == "leave_out"):
         raise refuse_lateral(paths[lateral[0]])
-    if lateral:
-        logger.warning("%d films are left out as no frontal views", len(lateral))
+    logger.warning("%d films are left out as no frontal views", len(lateral))
     used = {name: path for name, path in paths.items() if name not in lateral}
     if not used:
         raise InputError(f"{paths[lateral[0]].parent}: holds no frontal film")
@@ -356,9 +368,12 @@ def _read_film(path: Path, scale: Scale | None) -> Image.Image:
     return film
 
 
-def _choose_scales(paths: dict[str, Path], bits: int) -> dict[str, Scale]:
+def _choose_scales(
+    paths: Mapping[str, Path], headers: Mapping[str, DicomHeader], bits: int
+) -> dict[str, Scale]:
     """{name: scale} of the films of more than 8 bits."""
-    ranges = dict(read_each(lambda name: read_range(paths[name]), list(paths)))
+    asked = may_be_deep(paths, headers)
+    ranges = dict(read_each(lambda name: read_range(paths[name]), asked))
     deep = {name: found for name, found in ranges.items() if _or_raise(found) is not None}
     return choose_scales(deep, "the films to explain", bits=bits)
 

@@ -57,6 +57,11 @@ def find_lateral(headers: Mapping[str, DicomHeader]) -> list[str]:
     return [name for name, header in headers.items() if header.view == OTHER]
 
 
+def may_be_deep(names: Iterable[str], headers: Mapping[str, DicomHeader]) -> list[str]:
+    """Without the DICOM films whose headers say how they become 8 bits."""
+    return [name for name in names if name not in headers or headers[name].display.is_deep]
+
+
 def refuse_lateral(path: Path) -> InputError:
     """What is said of one where they are refused."""
     return InputError(

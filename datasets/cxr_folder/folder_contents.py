@@ -18,6 +18,7 @@ from cxr_jax.datasets.cxr_folder.dicom import DicomHeader
 from cxr_jax.datasets.cxr_folder.dicom_notes import (
     DicomFilms,
     find_lateral,
+    may_be_deep,
     read_headers,
     refuse_lateral,
 )
@@ -172,7 +173,7 @@ def _read_ranges(
 ) -> dict[str, ValueRange]:
     """Of the deep films that can be read, the grey values that they have."""
     # Reading the pixels of those that cannot will say why, and stop or count it.
-    asked = [name for name in names if name not in headers or headers[name].display.is_deep]
+    asked = may_be_deep(names, headers)
     found = read_each(lambda name: read_range(listing.film_path(name)), asked)
     return {name: of_film for name, of_film in found if isinstance(of_film, ValueRange)}
 

@@ -329,7 +329,8 @@ def _tell_doubts(report: dict) -> list[str]:
     lines += tell_notes(dicom["films"], dicom["notes"], DOUBTS)
     if dicom["one_patient_for_all"]:
         lines.append(
-            "all DICOM headers with a PatientID have the same one: it stands for all, and is not used"
+            "all DICOM headers with a PatientID have the same one: it stands for all, and is not "
+            "used"
         )
     if report["unknown_patient"]:
         said = (
