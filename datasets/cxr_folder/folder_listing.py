@@ -196,7 +196,7 @@ def _list_class(
             "JPEG or DICOM, or remove the folder, or name the classes that count "
             "(data.negative_classes)"
         )
-    _check_patients_are_no_copies(class_folder.path, films)
+    _check_patients_are_no_copies(folder, class_folder.path, films)
     return films, masks, ignored
 
 
@@ -212,11 +212,16 @@ def _masks_beside_films(films: Mapping[str, Place]) -> list[str]:
     ]
 
 
-def _check_patients_are_no_copies(class_path: Path, films: Mapping[str, Place]) -> None:
-    """Refuses a sub-folder that repeats the names of films of no patient: drawings over them."""
+def _check_patients_are_no_copies(
+    folder: Path, class_path: Path, films: Mapping[str, Place]
+) -> None:
+    """Refuses a sub-folder that repeats the names of films of no patient: drawings over them.
+
+    Not of DICOM films: see `_check_names_differ`.
+    """
     direct = {bare_stem(name) for name, place in films.items() if not place.patient}
     for name, place in films.items():
-        if place.patient and bare_stem(name) in direct:
+        if place.patient and bare_stem(name) in direct and not is_dicom(folder / name):
             raise InputError(
                 f"{class_path / place.patient}: {PurePosixPath(name).name} has the name of a film "
                 "outside this folder, so it is no patient's folder; call it masks if it holds "
@@ -227,7 +232,8 @@ def _check_patients_are_no_copies(class_path: Path, films: Mapping[str, Place]) 
 def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[tuple[str, str], ...]:
     """Refuses two classes whose films have the same names: masks and drawings are named as films.
 
-    Numbers alone say nothing; returns the pairs of films that have one in common.
+    Numbers alone say nothing, nor do names of DICOM films; returns the pairs of films that have one
+    in common.
     """
     films_of = collections.defaultdict(dict)
     for name, place in films.items():
@@ -235,7 +241,13 @@ def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[tuple
     namesakes = []
     for one, other in itertools.combinations(sorted(films_of), 2):
         shared = sorted(films_of[one].keys() & films_of[other].keys())
-        words = [name for name in shared if any(letter.isalpha() for letter in name)]
+        # Every patient's first film may be called IM000001; nobody draws in DICOM.
+        words = [
+            name
+            for name in shared
+            if any(letter.isalpha() for letter in name)
+            and not is_dicom(folder / films_of[one][name])
+        ]
         smaller = min(len(films_of[one]), len(films_of[other]))
         if words and len(words) >= _ALIKE * smaller:
             raise InputError(

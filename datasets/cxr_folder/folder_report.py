@@ -68,7 +68,7 @@ def make_report(
       split_folders, patient_folders: whether splits are folders, and how many patients are.
       skipped: [{"filename", "reason"}], the unreadable ones.
       ignored: names of files that are no film of a class.
-      namesakes: pairs of films of two classes that have one number for a name.
+      namesakes: pairs of films of two classes that have one number for a name, or are DICOM.
       enlarged: names of films smaller than the square.
       columns, unread_columns: {ours: the table's} of those read, and the others.
       bare_names: how many rows name a film without its folder.

@@ -131,6 +131,18 @@ def test_detectors_that_state_their_depth_need_no_source(tmp_path, caplog):
     assert "8 films of more than 8 bits that state 10 bits are read as 10 bits" in caplog.text
 
 
+def test_counters_for_names_say_nothing_of_dicom_films(tmp_path):
+    """As media have them: the same few names in every patient's folder, and in both classes."""
+    folder = tmp_path / "films"
+    for c, name in enumerate(CLASSES):
+        for i in range(6):
+            elements = dict(PatientID=f"{name}{i}") | WINDOW
+            place = folder / name / (f"P{i}/IM000001" if i else "IM000001")
+            write_dicom(place, film(20 * c + i), bits=12, **elements)
+    report = prepare(folder, tmp_path / "prepared").report
+    assert report["films"] == 12 and report["patient_folders"] == 5
+
+
 # Patients ----------------------------------------------------------------------------------------
 
 
