@@ -105,12 +105,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Radiographs of a folder as train, validation and test; see the module's docstring."""
 
     # Raise it when the same files would give other pixels or splits: it is part of the path.
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "2.0.0": "One scale for a source's deep films; splits by patient and group together; "
         "sub-folders; masks of several values; refuses films of one value, and masks as films.",
         "2.1.0": "Where only train and test are given, validation is drawn from train.",
+        "2.2.0": "DICOM films are read, with the patients of their headers.",
     }
 
     _contents: FolderContents | None = None  # only while the data are being written

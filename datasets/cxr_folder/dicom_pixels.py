@@ -79,7 +79,7 @@ def _decode(syntax: UID, frame: bytes, shape: tuple[int, int], dtype: np.dtype) 
             f"is compressed as {name}, which is not read here; decompress it first, for example "
             "with `dcmdjpeg` or `gdcmconv --raw`"
         )
-    if not frame.rstrip(b"\0").endswith(_END):
+    if not frame.rstrip(b"\0\xff").endswith(_END):  # filled up to an even length
         raise InputError("its compressed pixels are cut off")
     try:
         decode = getattr(imagecodecs, _CODECS[syntax])

@@ -284,6 +284,14 @@ def test_streams_that_end_early_are_refused(tmp_path, syntax):
     assert_one_line_naming(error, "cut off")
 
 
+@pytest.mark.parametrize("filling", [b"", b"\0", b"\xff", b"\0\0"])
+def test_streams_may_be_filled_up(tmp_path, filling):
+    path, before = film(tmp_path), read(film(tmp_path))
+    stream = bytes(ENCODERS[uid.JPEGLosslessSV1](gradient(12).astype("u2"), 12)) + filling
+    rewrite(path, encapsulate([stream]), uid.JPEGLosslessSV1)
+    np.testing.assert_array_equal(read(path), before)
+
+
 def test_a_syntax_that_is_not_read_and_one_without_decoder(tmp_path, monkeypatch):
     path = rewrite(film(tmp_path), encapsulate([b"\0" * 100]), uid.MPEG2MPML)
     with pytest.raises(InputError) as error:
