@@ -84,15 +84,17 @@ def run(options: Options) -> Iterator[dict]:
             write_film(Path(root) / name / f"{name}{seed}.dcm", own["pixels"], seed)
         found = race(entrants(Path(root), own["size"]), own["rounds"])
     timed = {row: each for row, each in found.items() if isinstance(each, Timed)}
+    devices = next(each.devices for each in timed.values())
     yield {
-        "cores": next(each.devices for each in timed.values()),
-        **{name: own[name] for name in ("films", "pixels", "size", "rounds")},
-        "rows": {row: describe(each) for row, each in found.items()},
-        "ratios": {
-            name: ratio(timed[over], timed[under])
-            for name, (over, under) in RATIOS.items()
-            if {over, under} <= timed.keys()
-        },
+        f"{own['films']} films of {own['pixels']} pixels to {own['size']}, {devices}": {
+            "rounds": own["rounds"],
+            "rows": {row: describe(each) for row, each in found.items()},
+            "ratios": {
+                name: ratio(timed[over], timed[under])
+                for name, (over, under) in RATIOS.items()
+                if {over, under} <= timed.keys()
+            },
+        }
     }
 
 
@@ -107,17 +109,15 @@ def cells(row: Mapping) -> list[str]:
     ]
 
 
-def to_markdown(results: Mapping) -> str:
+def to_markdown(results: Mapping[str, Mapping]) -> str:
     """Rates, and ratios."""
-    head = ["reader", "films/s", "busy cores", "processor's ms a film", "peak memory, GiB"]
-    rows = [[row, *cells(each)] for row, each in results["rows"].items()]
-    ratios = [[f"`{name}`", tell(each)] for name, each in results["ratios"].items()]
-    said = (
-        f"{results['films']} films of {results['pixels']} x {results['pixels']} pixels to squares "
-        f"of {results['size']}, {results['rounds']} rounds, {results['cores']}."
-    )
-    tables = (table(head, rows), table(["ratio", "median [least, most]"], ratios))
-    return "\n\n".join([said, *("\n".join(lines) for lines in tables)]) + "\n"
+    parts = []
+    for name, group in results.items():
+        head = [name, "films/s", "busy cores", "processor's ms a film", "peak memory, GiB"]
+        rows = [[row, *cells(each)] for row, each in group["rows"].items()]
+        ratios = [[f"`{name}`", tell(each)] for name, each in group["ratios"].items()]
+        parts += [table(head, rows), table(["ratio", "median [least, most]"], ratios)]
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 STUDY = Study(
