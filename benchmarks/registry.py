@@ -1,6 +1,7 @@
 """The benchmarks by name."""
 
-from benchmarks import growth, make_run, step_costs, throughput, tpu_check
+from benchmarks import growth, make_run, reading, step_costs, throughput, tpu_check
 
-STUDIES = (growth.STUDY, make_run.STUDY, step_costs.STUDY, throughput.STUDY, tpu_check.STUDY)
+_MODULES = (growth, make_run, reading, step_costs, throughput, tpu_check)
+STUDIES = tuple(module.STUDY for module in _MODULES)
 BENCHMARKS = {study.name: study for study in STUDIES}

@@ -368,6 +368,8 @@ def get_config() -> ConfigDict:
                 skip_unreadable=False,
                 square="crop",  # to the centre, or "pad" with black: films that are not square
                 bits=0,  # 8 to 16, of the detector of deep films; 0: decided for each source
+                # DICOM films of other views than frontal: or "leave_out", "use"
+                lateral_views="refuse",
                 # cxr_manifest
                 manifest=get_manifest(),
             ),

@@ -9,7 +9,8 @@ result.figure().savefig("film_explained.png")
 """
 
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import SupportsIndex
 
@@ -17,10 +18,22 @@ import numpy as np
 from PIL import Image
 
 from cxr_jax import plots
-from cxr_jax.datasets.cxr_folder.depth import Scale, bits_scale, source_scale
+from cxr_jax.datasets.cxr_folder.depth import Scale, choose_scales
+from cxr_jax.datasets.cxr_folder.dicom import DicomHeader
+from cxr_jax.datasets.cxr_folder.dicom_notes import (
+    DOUBTS,
+    NOTES,
+    count_notes,
+    find_lateral,
+    may_be_deep,
+    read_headers,
+    refuse_lateral,
+    tell_notes,
+)
 from cxr_jax.datasets.cxr_folder.film_checks import is_mask_like
-from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
+from cxr_jax.datasets.cxr_folder.folder_listing import is_film_file
 from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey, read_range
+from cxr_jax.datasets.cxr_folder.in_threads import read_each
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer, make_explainer
 from cxr_jax.explain.films import Films, Thresholds, reasons_to_reject
@@ -36,6 +49,8 @@ from cxr_jax.report.page.render import save_page
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import write_json
+
+logger = logging.getLogger(__name__)
 
 PRETRAINED = Path(__file__).parent / "pretrained" / "phantom"
 STRIP_FRAMES = 8
@@ -244,16 +259,25 @@ class FilmExplainer:
 
         Args:
           films: grey films as uint8 [n, h, w], [n, h, w, 1] or [h, w]; or a file, several files,
-            or a folder of them (PNG, JPEG, TIFF, ...). A film that is not square is cut or padded
-            as the run's (`config.data.square`); files of more than 8 bits have one scale
-            (`config.data.bits`).
+            or a folder of them (DICOM, PNG, JPEG, TIFF, ...). A film that is not square is cut or
+            padded as the run's (`config.data.square`); files of more than 8 bits have one scale
+            (`config.data.bits`). DICOM films of other views than frontal are refused, or left out
+            of a folder, or used, as the run's were (`config.data.lateral_views`).
           path: one of those that the run walked; "" for the one of its map `latent`.
 
         Raises:
           InputError: if a film cannot be read, or there is no such path.
         """
         data = self.run.config.data
-        pixels, names = read_films(films, self.image_size, square=data.square, bits=data.bits)
+        # A run of an earlier version, which read no DICOM, does not say.
+        lateral_views = data.lateral_views if "lateral_views" in data else "refuse"
+        pixels, names = read_films(
+            films,
+            self.image_size,
+            square=data.square,
+            bits=data.bits,
+            lateral_views=lateral_views,
+        )
         path = path or self.run.calibration.path
         if path not in self.functions.walk.walks:
             known = ", ".join(self.functions.walk.walks)
@@ -328,22 +352,65 @@ def _one(
 
 
 def read_films(
-    films: FilmsLike, size: int, *, square: str = "crop", bits: int = 0
+    films: FilmsLike,
+    size: int,
+    *,
+    square: str = "crop",
+    bits: int = 0,
+    lateral_views: str = "refuse",
 ) -> tuple[np.ndarray, list[str]]:
     """Films as squares [n, size, size, 1] uint8, and what they are called.
 
     Args:
-      square, bits: as `config.data` of the run has them.
+      square, bits, lateral_views: as `config.data` of the run has them. Films that are named one by
+        one are never left out: those of other views are refused.
 
     Raises:
       InputError: naming the film that cannot be read.
     """
     if isinstance(films, np.ndarray):
         return _fit_array(films, size, square=square)
-    paths = _list_files(films)
-    scale = _common_scale(paths, bits)
-    squares = [np.asarray(fit_film(_read_film(path, scale), size, square)) for path in paths]
-    return np.stack(squares)[..., None], [path.name for path in paths]
+    paths = {str(path): path for path in _list_files(films)}
+    is_folder = isinstance(films, (str, Path)) and user_path(films).is_dir()
+    headers = read_headers(paths)
+    _tell_headers(headers)
+    paths = _check_views(paths, headers, lateral_views, may_leave_out=is_folder)
+    scales = _choose_scales(paths, headers, bits)
+
+    def read(name: str) -> np.ndarray:
+        return np.asarray(fit_film(_read_film(paths[name], scales.get(name)), size, square))
+
+    squares = [_or_raise(square) for _, square in read_each(read, list(paths))]
+    return np.stack(squares)[..., None], [path.name for path in paths.values()]
+
+
+def _tell_headers(headers: Mapping[str, DicomHeader]) -> None:
+    """Says in the log how DICOM films are read."""
+    counts = count_notes(headers.values())
+    for line in tell_notes(len(headers), counts, NOTES):
+        logger.info("%s", line)
+    for line in tell_notes(len(headers), counts, DOUBTS):
+        logger.warning("%s", line)
+
+
+def _check_views(
+    paths: Mapping[str, Path],
+    headers: Mapping[str, DicomHeader],
+    lateral_views: str,
+    *,
+    may_leave_out: bool,
+) -> Mapping[str, Path]:
+    """The films that are used, by `config.data.lateral_views`."""
+    lateral = [] if lateral_views == "use" else find_lateral(headers)
+    if not lateral:
+        return paths
+    if not (may_leave_out and lateral_views == "leave_out"):
+        raise refuse_lateral(paths[lateral[0]])
+    logger.warning("%d films are left out as no frontal views", len(lateral))
+    used = {name: path for name, path in paths.items() if name not in lateral}
+    if not used:
+        raise InputError(f"{paths[lateral[0]].parent}: holds no frontal film")
+    return used
 
 
 def _read_film(path: Path, scale: Scale | None) -> Image.Image:
@@ -353,13 +420,21 @@ def _read_film(path: Path, scale: Scale | None) -> Image.Image:
     return film
 
 
-def _common_scale(paths: Sequence[Path], bits: int) -> Scale | None:
-    """Of the films of more than 8 bits; None if there are none."""
-    ranges = {str(path): read_range(path) for path in paths}
-    deep = {name: of_film for name, of_film in ranges.items() if of_film is not None}
-    if not deep:
-        return None
-    return bits_scale(bits) if bits else source_scale(deep, "the films to explain")
+def _choose_scales(
+    paths: Mapping[str, Path], headers: Mapping[str, DicomHeader], bits: int
+) -> dict[str, Scale]:
+    """{name: scale} of the films of more than 8 bits."""
+    asked = may_be_deep(paths, headers)
+    ranges = dict(read_each(lambda name: read_range(paths[name]), asked))
+    deep = {name: found for name, found in ranges.items() if _or_raise(found) is not None}
+    return choose_scales(deep, "the films to explain", bits=bits)
+
+
+def _or_raise(found: object) -> object:
+    """What was read, unless it is the error that says why it was not."""
+    if isinstance(found, InputError):
+        raise found
+    return found
 
 
 def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
@@ -367,9 +442,9 @@ def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
         folder = user_path(films)
         if not folder.is_dir():
             return [folder]
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in FILM_SUFFIXES)
+        found = sorted(p for p in folder.iterdir() if p.is_file() and is_film_file(p))
         if not found:
-            raise InputError(f"{folder}: holds no image; put films in it, as PNG or JPEG")
+            raise InputError(f"{folder}: holds no image; put films in it, as DICOM, PNG or JPEG")
         return found
     paths = [user_path(path) for path in films]
     if not paths:

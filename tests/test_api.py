@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from builders import make_tiny_config, refused
+from dicom_films import write_dicom
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -179,11 +180,11 @@ def test_the_run_says_how_films_are_read(explainer, films, tmp_path, monkeypatch
 
     monkeypatch.setattr(api, "read_films", read)
     config = explainer.run.config.copy_and_resolve_references()
-    config.data.update(dict(square="pad", bits=12))
+    config.data.update(dict(square="pad", bits=12, lateral_views="use"))
     run = dataclasses.replace(explainer.run, config=config)
     with pytest.raises(InputError, match="far enough"):
         dataclasses.replace(explainer, run=run).explain(films)
-    assert asked == {"square": "pad", "bits": 12}
+    assert asked == {"square": "pad", "bits": 12, "lateral_views": "use"}
 
 
 def test_deep_films_have_one_scale(films, tmp_path):
@@ -197,6 +198,22 @@ def test_deep_films_have_one_scale(films, tmp_path):
     np.testing.assert_array_equal(pixels[..., 0], deep >> 4)
     pixels, _ = api.read_films(paths, SIZE, bits=16)
     np.testing.assert_array_equal(pixels[..., 0], deep >> 8)
+
+
+def test_dicom_is_explained_and_nothing_of_its_header_is_saved(explainer, films, tmp_path, caplog):
+    for i, film in enumerate(films[:2]):
+        path = tmp_path / "films" / f"film{i}"
+        write_dicom(path, film.astype(np.int64), bits=8, PatientID="ZQXJ", StudyDescription="ZQXJ")
+    Image.fromarray(films[2]).save(tmp_path / "films" / "film2.png")
+    caplog.set_level("DEBUG")
+    result = explainer.explain(tmp_path / "films")
+    assert [film.name for film in result] == ["film0", "film1", "film2.png"]
+    for film, pixels in zip(result, films, strict=False):
+        np.testing.assert_allclose(film.frames[0], pixels / 127.5 - 1, atol=1e-6)
+    result.save(tmp_path / "out")
+    saved = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
+    assert len(saved) == 3 and not [each for each in saved if b"ZQXJ" in each]
+    assert "ZQXJ" not in caplog.text + repr(result.films)
 
 
 @pytest.mark.parametrize(("value", "named"), [(255, "mask's few"), (0, "one grey value 0")])

@@ -192,6 +192,7 @@ def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.Data
         skip_unreadable=config.skip_unreadable,
         square=config.square,
         bits=config.bits,
+        lateral_views=config.lateral_views,
     )
     if config.name == "cxr_manifest":
         preset, fields = manifest_fields(config)

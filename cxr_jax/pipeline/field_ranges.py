@@ -7,6 +7,7 @@ computed with, and what no one can want: a mistyped number should not cost an ho
 import dataclasses
 
 from cxr_jax.data.arrays import DATA_SETS, PATIENTS
+from cxr_jax.datasets.cxr_folder.dicom_notes import LATERAL_VIEWS
 from cxr_jax.datasets.cxr_folder.image_files import SQUARES
 from cxr_jax.datasets.cxr_manifest.column_map import (
     DELIMITERS,
@@ -301,6 +302,7 @@ def get_data() -> Ranges:
         skip_unreadable=YES_OR_NO,
         square=OneOf(SQUARES),
         bits=OneOf((0, *range(8, 17))),
+        lateral_views=OneOf(LATERAL_VIEWS),
         manifest=get_manifest(),
     )
 

@@ -57,6 +57,7 @@ def make_config(
     skip_unreadable: bool = False,
     square: str = "crop",
     bits: int = 0,
+    lateral_views: str = "refuse",
 ) -> CxrFolderConfig:
     """Digests the folder and names the config by its contents and by all other fields."""
     folder, negative_classes = Path(folder).expanduser(), tuple(negative_classes)
@@ -68,6 +69,7 @@ def make_config(
         skip_unreadable=skip_unreadable,
         square=square,
         bits=bits,
+        lateral_views=lateral_views,
     )
     digest = content_digest(folder, positive_class, negative_classes)
     name = name_config({"digest": digest, **dataclasses.asdict(reading)})
@@ -90,12 +92,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Radiographs of a folder as train, validation and test; see the module's docstring."""
 
     # Raise it when the same files would give other pixels or splits: it is part of the path.
-    VERSION = tfds.core.Version("2.1.0")
+    VERSION = tfds.core.Version("2.2.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "2.0.0": "One scale for a source's deep films; splits by patient and group together; "
         "sub-folders; masks of several values; refuses films of one value, and masks as films.",
         "2.1.0": "Where only train and test are given, validation is drawn from train.",
+        "2.2.0": "DICOM films are read, with the patients of their headers.",
     }
 
     _contents: FolderContents | None = None  # only while the data are being written

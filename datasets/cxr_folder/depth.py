@@ -5,7 +5,8 @@ of all deep films of a source together: the smallest of 8, 10, 12, 14, 16 bits t
 99.9th percentile of each, or overshoots of it. Dropping the lower bits then gives exactly the 8-bit
 export of the same film. If the source covers less than a quarter of that range (or its films are
 floats, or negative), its 0.1-99.9 percentiles are stretched to 0-255 instead, since dropping bits
-would leave nearly one grey.
+would leave nearly one grey. DICOM says how many bits its values have: films without a window that
+say different depths are of different sources.
 """
 
 import dataclasses
@@ -28,6 +29,7 @@ class ValueRange:
     low: float
     high: float
     is_integer: bool  # and nowhere negative
+    stored_bits: int = 0  # that the file says its values have, as DICOM does; 0 of other files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +62,46 @@ def measure_range(values: np.ndarray) -> ValueRange:
     return ValueRange(float(low), float(high), bool(is_integer))
 
 
+def range_of_counts(values: np.ndarray, counts: np.ndarray, *, stored_bits: int) -> ValueRange:
+    """The same of a film of which it is known how often it has each value.
+
+    Args:
+      values: different grey values in ascending order [n].
+      counts: how many pixels have each [n], none of them zero.
+      stored_bits: see `ValueRange`.
+    """
+    last, ends = np.cumsum(counts), []
+    for share in (0.001, 0.999):  # as np.percentile has them, between two pixels
+        place = share * (last[-1] - 1)
+        below, above = values[np.searchsorted(last, [int(place), int(np.ceil(place))], "right")]
+        ends.append(float(below + (above - below) * (place - int(place))))
+    is_integer = np.issubdtype(values.dtype, np.integer) and values[0] >= 0
+    return ValueRange(ends[0], ends[1], bool(is_integer), stored_bits)
+
+
 def own_scale(of_film: ValueRange) -> Scale:
     """The scale of a film whose source nobody knows."""
     return _fit([of_film])
+
+
+def choose_scales(ranges: Mapping[str, ValueRange], source: str, *, bits: int) -> dict[str, Scale]:
+    """Returns {film: scale} of the deep films of one source: one scale for each depth they state.
+
+    Args:
+      ranges: of its films, by their names.
+      source: what the films have in common, for the message.
+      bits: of the detector; 0: by the films' values.
+
+    Raises:
+      InputError: if they cannot all come from one detector.
+    """
+    if bits:
+        return dict.fromkeys(ranges, bits_scale(bits))
+    scales = {}
+    for stored_bits in {each.stored_bits for each in ranges.values()}:
+        of_depth = {name: each for name, each in ranges.items() if each.stored_bits == stored_bits}
+        scales |= dict.fromkeys(of_depth, source_scale(of_depth, source))
+    return scales
 
 
 def bits_scale(bits: int) -> Scale:

@@ -13,7 +13,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, bits_scale, source_scale
+from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, choose_scales
+from cxr_jax.datasets.cxr_folder.dicom import DicomHeader
+from cxr_jax.datasets.cxr_folder.dicom_notes import (
+    LATERAL_VIEWS,
+    DicomFilms,
+    find_lateral,
+    may_be_deep,
+    read_headers,
+    refuse_lateral,
+)
 from cxr_jax.datasets.cxr_folder.film_checks import find_redrawn, is_mask_like, make_thumbnail
 from cxr_jax.datasets.cxr_folder.folder_listing import (
     FilmListing,
@@ -22,6 +31,7 @@ from cxr_jax.datasets.cxr_folder.folder_listing import (
     list_folder,
 )
 from cxr_jax.datasets.cxr_folder.folder_report import make_report
+from cxr_jax.datasets.cxr_folder.header_patients import add_patients, name_patients
 from cxr_jax.datasets.cxr_folder.image_files import (
     SQUARES,
     fit_film,
@@ -30,6 +40,7 @@ from cxr_jax.datasets.cxr_folder.image_files import (
     read_lung_mask,
     read_range,
 )
+from cxr_jax.datasets.cxr_folder.in_threads import read_each
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable, read_films
 from cxr_jax.datasets.cxr_folder.splits import (
     SPLITS,
@@ -56,6 +67,7 @@ class Reading:
       skip_unreadable: leave unreadable films out, and report them, instead of raising.
       square: "crop" the centre square or "pad" with black.
       bits: of the detector, for films of more than 8; 0: decided for each source, see `depth`.
+      lateral_views: what becomes of DICOM films of other views, one of `LATERAL_VIEWS`.
     """
 
     size: int
@@ -65,6 +77,7 @@ class Reading:
     skip_unreadable: bool
     square: str
     bits: int
+    lateral_views: str
 
     def __post_init__(self):
         if self.size < 1:
@@ -76,6 +89,11 @@ class Reading:
         if self.bits and not 8 <= self.bits <= 16:
             raise InputError(
                 f"bits={self.bits}: a detector has 8 to 16 bits; 0 reads them off the films"
+            )
+        if self.lateral_views not in LATERAL_VIEWS:
+            raise InputError(
+                f"lateral_views={self.lateral_views!r} is unknown; use one of "
+                f"{', '.join(LATERAL_VIEWS)}"
             )
 
 
@@ -89,6 +107,10 @@ class Square:
     thumbnail: np.ndarray  # see `make_thumbnail`
     lung_share: float  # of the square; 0 without a mask
     mask_notes: frozenset[str]  # "parts", "resized": see `LungMask`
+
+
+class _MaskLike(InputError):
+    """A picture with a mask's few grey values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,12 +158,14 @@ def read_listed(
       expected_digest: the `digest_folder` of the listing when it was first made.
     """
     positive_class = reading.positive_class
+    table, dicom = _read_headers(listing, table, lateral_views=reading.lateral_views)
     films = draw_validation(table.films)
     # Checked before the pixels, which take long, and again for what skipping left.
     check_splits(assign_splits(films), where, positive_class)
-    ranges = _read_ranges(listing)
-    scales = _choose_scales(listing.folder, table.films, ranges, bits=reading.bits)
-    squares, skipped = _read_squares(listing, reading, scales)
+    used = [film.filename for film in films]
+    ranges = _read_ranges(listing, used, dicom.headers)
+    scales = _choose_scales(listing.folder, films, ranges, bits=reading.bits)
+    squares, skipped = _read_squares(listing, used, reading, scales=scales, headers=dicom.headers)
     _check_no_drawings(listing, squares)
     if skipped and not reading.skip_unreadable:
         raise InputError(_describe_unreadable(list(skipped.values())))
@@ -166,53 +190,81 @@ def read_listed(
         digests=digests,
         ranges=ranges,
         scales=scales,
+        dicom=dicom,
     )
     return FolderContents(splits, report)
 
 
-def _read_ranges(listing: FilmListing) -> dict[str, ValueRange]:
+def _read_headers(
+    listing: FilmListing, table: FilmTable, *, lateral_views: str
+) -> tuple[FilmTable, DicomFilms]:
+    """The table without films that are left out, with the headers' patients; and the headers."""
+    headers = read_headers({name: listing.film_path(name) for name in listing.films})
+    left_out = find_lateral(headers) if lateral_views == "leave_out" else []
+    patients, one_for_all = name_patients(headers)
+    films = [film for film in table.films if film.filename not in left_out]
+    return (
+        dataclasses.replace(table, films=add_patients(films, patients)),
+        DicomFilms(headers=headers, left_out=left_out, one_patient_for_all=one_for_all),
+    )
+
+
+def _read_ranges(
+    listing: FilmListing, names: Sequence[str], headers: Mapping[str, DicomHeader]
+) -> dict[str, ValueRange]:
     """Of the deep films that can be read, the grey values that they have."""
-    ranges = {}
-    for name in listing.films:
-        try:
-            of_film = read_range(listing.film_path(name))
-        except InputError:
-            continue  # reading its pixels will say the same, and stop or count it
-        if of_film is not None:
-            ranges[name] = of_film
-    return ranges
+    # Reading the pixels of those that cannot will say why, and stop or count it.
+    asked = may_be_deep(names, headers)
+    found = read_each(lambda name: read_range(listing.film_path(name)), asked)
+    return {name: of_film for name, of_film in found if isinstance(of_film, ValueRange)}
 
 
 def _choose_scales(
     folder: Path, films: Iterable[Film], ranges: Mapping[str, ValueRange], *, bits: int
 ) -> dict[str, Scale]:
-    """Returns {filename: scale} of the deep films: one scale for each source."""
-    if bits:
-        return dict.fromkeys(ranges, bits_scale(bits))
+    """Returns {filename: scale} of the deep films, see `choose_scales`."""
     scales = {}
     for source, of_source in by_source(films, ranges).items():
         where = f"{folder}, source {source!r}" if source else str(folder)
-        scales |= dict.fromkeys(of_source, source_scale(of_source, where))
+        scales |= choose_scales(of_source, where, bits=bits)
     return scales
 
 
 def _read_squares(
-    listing: FilmListing, reading: Reading, scales: Mapping[str, Scale]
+    listing: FilmListing,
+    names: Sequence[str],
+    reading: Reading,
+    *,
+    scales: Mapping[str, Scale],
+    headers: Mapping[str, DicomHeader],
 ) -> tuple[dict[str, Square], dict[str, str]]:
     """Returns ({filename: square}, {filename: why it cannot be used})."""
+    refused = set(find_lateral(headers)) if reading.lateral_views == "refuse" else set()
+    turned = {name for name, header in headers.items() if header.is_turned}
+
+    def read(name: str) -> Square:
+        if name in refused:
+            raise refuse_lateral(listing.film_path(name))
+        if name in turned and name in listing.lung_masks:
+            raise InputError(
+                f"{listing.film_path(name)}: is turned by its PatientOrientation, and whether its "
+                "lung mask is too cannot be known; save both upright, as PNG"
+            )
+        return _read_square(listing, name, scales.get(name), reading=reading)
+
     squares, skipped, masks = {}, {}, collections.Counter()
-    for name, place in listing.films.items():
-        try:
-            film = read_grey(listing.film_path(name), scales.get(name))
-            if is_mask_like(film):
-                masks[place.class_name] += 1
-                raise InputError(
-                    f"{listing.film_path(name)}: has a mask's few grey values; move it into "
-                    "lung_masks/ under its film's own path, or remove it"
-                )
-            squares[name] = _make_square(listing, name, film, reading=reading)
-        except InputError as error:
-            skipped[name] = str(error)
+    for name, square in read_each(read, names):
+        if isinstance(square, InputError):
+            skipped[name] = str(square)
+            masks[listing.films[name].class_name] += isinstance(square, _MaskLike)
+        else:
+            squares[name] = square
+    _check_no_class_of_masks(listing, masks)
+    return squares, skipped
+
+
+def _check_no_class_of_masks(listing: FolderListing, masks: Mapping[str, int]) -> None:
+    """Refuses a class whose pictures are masks, most of them."""
     counts = collections.Counter(place.class_name for place in listing.films.values())
     for class_name, number in masks.items():
         if number > _MOST * counts[class_name]:
@@ -221,7 +273,6 @@ def _read_squares(
                 "have a mask's few grey values, so it is no class of films; move it out (lung "
                 "masks into lung_masks/), or name the negative classes (data.negative_classes)"
             )
-    return squares, skipped
 
 
 def _check_no_drawings(listing: FilmListing, squares: Mapping[str, Square]) -> None:
@@ -245,7 +296,15 @@ def _check_no_drawings(listing: FilmListing, squares: Mapping[str, Square]) -> N
             )
 
 
-def _make_square(listing: FilmListing, name: str, film: Image.Image, *, reading: Reading) -> Square:
+def _read_square(
+    listing: FilmListing, name: str, scale: Scale | None, *, reading: Reading
+) -> Square:
+    film = read_grey(listing.film_path(name), scale)
+    if is_mask_like(film):
+        raise _MaskLike(
+            f"{listing.film_path(name)}: has a mask's few grey values; move it into lung_masks/ "
+            "under its film's own path, or remove it"
+        )
     size, square = reading.size, reading.square
     lung_mask, lung_share, notes = None, 0.0, []
     if name in listing.lung_masks:

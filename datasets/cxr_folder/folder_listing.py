@@ -14,7 +14,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from cxr_jax.datasets.cxr_folder.image_files import is_dicom
+from cxr_jax.datasets.cxr_folder.dicom_files import INDEX_NAME, is_dicom
+from cxr_jax.datasets.cxr_folder.in_threads import read_each
 from cxr_jax.datasets.cxr_folder.layouts import (
     ClassFolder,
     Place,
@@ -99,12 +100,19 @@ def list_folder(
     )
 
 
+def is_film_file(path: Path) -> bool:
+    """Whether a file is a picture by its ending, or DICOM with or without one."""
+    if path.name.casefold() == INDEX_NAME:
+        return False
+    return path.suffix.lower() in FILM_SUFFIXES or is_dicom(path)
+
+
 def digest_files(listing: FilmListing) -> dict[str, str]:
     """Returns the SHA-256 of every file that is used, by its relative name."""
-    used = [(name, listing.film_path(name)) for name in listing.films]
-    used += [(mask, listing.folder / mask) for mask in sorted(listing.lung_masks.values())]
-    used += listing.tables.items()
-    return {name: _digest_file(path) for name, path in used}
+    paths = {name: listing.film_path(name) for name in listing.films}
+    paths |= {mask: listing.folder / mask for mask in sorted(listing.lung_masks.values())}
+    paths |= listing.tables
+    return dict(read_each(lambda name: _digest_file(paths[name]), list(paths)))
 
 
 def digest_folder(file_digests: Mapping[str, str]) -> str:
@@ -180,7 +188,7 @@ def _list_class(
         _check_name(name)
         if any(is_junk(part) for part in inside.parts):
             ignored.append(name)
-        elif path.suffix.lower() not in FILM_SUFFIXES and not is_dicom(path):
+        elif not is_film_file(path):
             ignored.append(name)
         elif is_mask_place(inside):
             masks.append(name)
@@ -190,10 +198,11 @@ def _list_class(
     films = {name: place for name, place in films.items() if name not in masks}
     if not films:
         raise InputError(
-            f"{class_folder.path}: holds no image ({_some(ignored)}); put films in it, as PNG or "
-            "JPEG, or remove the folder, or name the classes that count (data.negative_classes)"
+            f"{class_folder.path}: holds no image ({_some(ignored)}); put films in it, as PNG, "
+            "JPEG or DICOM, or remove the folder, or name the classes that count "
+            "(data.negative_classes)"
         )
-    _check_patients_are_no_copies(class_folder.path, films)
+    _check_patients_are_no_copies(folder, class_folder.path, films)
     return films, masks, ignored
 
 
@@ -209,11 +218,16 @@ def _masks_beside_films(films: Mapping[str, Place]) -> list[str]:
     ]
 
 
-def _check_patients_are_no_copies(class_path: Path, films: Mapping[str, Place]) -> None:
-    """Refuses a sub-folder that repeats the names of films of no patient: drawings over them."""
+def _check_patients_are_no_copies(
+    folder: Path, class_path: Path, films: Mapping[str, Place]
+) -> None:
+    """Refuses a sub-folder that repeats the names of films of no patient: drawings over them.
+
+    Not of DICOM films: see `_check_names_differ`.
+    """
     direct = {bare_stem(name) for name, place in films.items() if not place.patient}
     for name, place in films.items():
-        if place.patient and bare_stem(name) in direct:
+        if place.patient and bare_stem(name) in direct and not is_dicom(folder / name):
             raise InputError(
                 f"{class_path / place.patient}: {PurePosixPath(name).name} has the name of a film "
                 "outside this folder, so it is no patient's folder; call it masks if it holds "
@@ -224,7 +238,8 @@ def _check_patients_are_no_copies(class_path: Path, films: Mapping[str, Place]) 
 def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[tuple[str, str], ...]:
     """Refuses two classes whose films have the same names: masks and drawings are named as films.
 
-    Numbers alone say nothing; returns the pairs of films that have one in common.
+    Numbers alone say nothing, nor do names of DICOM films; returns the pairs of films that have one
+    in common.
     """
     films_of = collections.defaultdict(dict)
     for name, place in films.items():
@@ -232,7 +247,13 @@ def _check_names_differ(folder: Path, films: Mapping[str, Place]) -> tuple[tuple
     namesakes = []
     for one, other in itertools.combinations(sorted(films_of), 2):
         shared = sorted(films_of[one].keys() & films_of[other].keys())
-        words = [name for name in shared if any(letter.isalpha() for letter in name)]
+        # Every patient's first film may be called IM000001; nobody draws in DICOM.
+        words = [
+            name
+            for name in shared
+            if any(letter.isalpha() for letter in name)
+            and not is_dicom(folder / films_of[one][name])
+        ]
         smaller = min(len(films_of[one]), len(films_of[other]))
         if words and len(words) >= _ALIKE * smaller:
             raise InputError(

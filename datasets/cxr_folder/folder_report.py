@@ -13,6 +13,13 @@ from cxr_jax.datasets.cxr_folder.depth import (
     contrast,
     extremes,
 )
+from cxr_jax.datasets.cxr_folder.dicom_notes import (
+    DOUBTS,
+    NOTES,
+    DicomFilms,
+    count_notes,
+    tell_notes,
+)
 from cxr_jax.datasets.cxr_folder.film_checks import find_negatives
 from cxr_jax.datasets.cxr_folder.folder_listing import FilmListing
 from cxr_jax.datasets.cxr_folder.metadata import FilmTable
@@ -37,6 +44,7 @@ def make_report(
     digests: Mapping[str, str],
     ranges: Mapping[str, ValueRange],
     scales: Mapping[str, Scale],
+    dicom: DicomFilms,
 ) -> dict:
     """What became of every file, for the caller to show.
 
@@ -50,6 +58,7 @@ def make_report(
       digests: {file: SHA-256}.
       ranges: {deep film: its values}.
       scales: {deep film: how they become 8 bits}.
+      dicom: the headers of its DICOM films; nothing of a patient goes into the report.
 
     Returns:
       films: how many are used.
@@ -59,7 +68,7 @@ def make_report(
       split_folders, patient_folders: whether splits are folders, and how many patients are.
       skipped: [{"filename", "reason"}], the unreadable ones.
       ignored: names of files that are no film of a class.
-      namesakes: pairs of films of two classes that have one number for a name.
+      namesakes: pairs of films of two classes that have one number for a name, or are DICOM.
       enlarged: names of films smaller than the square.
       columns, unread_columns: {ours: the table's} of those read, and the others.
       bare_names: how many rows name a film without its folder.
@@ -70,6 +79,8 @@ def make_report(
       mask_notes: how many masks have several grey values, and how many were resized.
       lung_share: least, median and largest share of a square that its lung mask covers.
       depth: [{"source", "films", "bits", "low", "high", …}] of films of more than 8 bits.
+      dicom: films (how many are DICOM), notes ({note: how many}), left_out (names of other
+        views), patients (how many films have theirs from the header), one_patient_for_all.
       negatives: {class: films that look like negatives of the other classes'}.
       copies: names of films whose bytes equal those of a film in another split or class.
     """
@@ -110,6 +121,7 @@ def make_report(
         },
         "lung_share": [float(v) for v in np.percentile(shares, (0, 50, 100))] if shares else [],
         "depth": _describe_depth(table.films, ranges, scales),
+        "dicom": _describe_dicom(kept, dicom),
         "negatives": find_negatives(
             {film.filename: squares[film.filename].thumbnail for film in kept}, class_of
         ),
@@ -131,22 +143,40 @@ def _count_joined(films: Sequence[Film]) -> int:
 def _describe_depth(
     films: Sequence[Film], ranges: Mapping[str, ValueRange], scales: Mapping[str, Scale]
 ) -> list[dict]:
+    """One entry for each scale: of a source, and of a depth where the files state one."""
+    of_scale = collections.defaultdict(dict)
+    for source, of_source in by_source(films, ranges).items():
+        for name, of_film in of_source.items():
+            of_scale[source, of_film.stored_bits][name] = of_film
     described = []
-    for source, of_source in sorted(by_source(films, ranges).items()):
-        scale, (darkest, brightest) = scales[next(iter(of_source))], extremes(of_source)
+    for (source, stored_bits), of_films in sorted(of_scale.items()):
+        scale, (darkest, brightest) = scales[next(iter(of_films))], extremes(of_films)
         described.append(
             {
                 "source": source,
-                "films": len(of_source),
+                "stored_bits": stored_bits,
+                "films": len(of_films),
                 "bits": scale.bits or 0,
                 "low": scale.low,
                 "high": scale.high,
-                "darkest": [darkest, of_source[darkest].high],
-                "brightest": [brightest, of_source[brightest].high],
-                "is_doubtful": contrast(of_source) >= DOUBTFUL,
+                "darkest": [darkest, of_films[darkest].high],
+                "brightest": [brightest, of_films[brightest].high],
+                "is_doubtful": contrast(of_films) >= DOUBTFUL,
             }
         )
     return described
+
+
+def _describe_dicom(kept: Sequence[Film], dicom: DicomFilms) -> dict:
+    """How the DICOM films that are used were read: counts, and names of files."""
+    used = [dicom.headers[film.filename] for film in kept if film.filename in dicom.headers]
+    return {
+        "films": len(used),
+        "notes": count_notes(used),
+        "left_out": list(dicom.left_out),
+        "patients": sum(bool(film.header) for film in kept),
+        "one_patient_for_all": dicom.one_patient_for_all,
+    }
 
 
 def _find_copies(films: Sequence[Film], digests: Mapping[str, str]) -> list[str]:
@@ -187,6 +217,7 @@ def log_report(
     notes = {
         "skipped": [entry["reason"] for entry in report["skipped"]],
         "ignored (not images of a class)": report["ignored"],
+        "left out as no frontal views": report["dicom"]["left_out"],
         "enlarged (smaller than the square)": report["enlarged"],
         "byte-identical to a film of another split or class": report["copies"],
     }
@@ -199,6 +230,7 @@ def _tell_reading(report: dict) -> list[str]:
     return [
         *_tell_table(report),
         *_tell_masks(report),
+        *_tell_dicom(report["dicom"]),
         *(_tell_depth(each) for each in report["depth"]),
     ]
 
@@ -265,8 +297,20 @@ def _tell_masks(report: dict) -> list[str]:
     return lines
 
 
+def _tell_dicom(dicom: dict) -> list[str]:
+    lines = tell_notes(dicom["films"], dicom["notes"], NOTES)
+    if dicom["patients"]:
+        lines.append(
+            f"{dicom['patients']} films have their patient from the DICOM header, of which nothing "
+            "is kept but which films are of one"
+        )
+    return lines
+
+
 def _tell_depth(each: dict) -> str:
     source = f" of source {each['source']!r}" if each["source"] else ""
+    if each["stored_bits"]:
+        source += f" that state {each['stored_bits']} bits"
     scale = f"as {each['bits']} bits"
     if not each["bits"]:
         scale = f"stretched from {each['low']:.6g} to {each['high']:.6g}"
@@ -296,6 +340,13 @@ def _tell_doubts(report: dict, patients: str) -> list[str]:
                 f"({bright}); if they come from several detectors name them in a column `source` "
                 "(or by data.manifest.source)"
             )
+    dicom = report["dicom"]
+    lines += tell_notes(dicom["films"], dicom["notes"], DOUBTS)
+    if dicom["one_patient_for_all"]:
+        lines.append(
+            "all DICOM headers with a PatientID have the same one: it stands for all, and is not "
+            "used"
+        )
     if report["unknown_patient"]:
         said = (
             f" ({report['said_unknown']} by a word such as nan)" if report["said_unknown"] else ""

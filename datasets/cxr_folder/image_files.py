@@ -6,19 +6,22 @@ more than 8 bits per pixel. All become the picture that a viewer would show:
 * An EXIF orientation is applied, transparent pixels lie over black, colour becomes luma; of a
   TIFF in which white is zero the negative is taken.
 * More than 8 bits become 8 by a `Scale` for all films of a source, see `depth`.
+* DICOM is shown as its header says, see `dicom`.
 * Squares are cut from the centre (`square="crop"`) or padded with black (`"pad"`): anatomy is
   never stretched.
 """
 
 import dataclasses
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin
 
 from cxr_jax.datasets.cxr_folder.depth import Scale, ValueRange, measure_range, own_scale
+from cxr_jax.datasets.cxr_folder.dicom import read_dicom_grey, read_dicom_range
+from cxr_jax.datasets.cxr_folder.dicom_files import is_dicom
+from cxr_jax.datasets.cxr_folder.reading_warnings import guard
 from cxr_jax.errors import InputError
 
 MIN_SIDE = 16  # pixels; anything smaller is an icon or an accident, never a radiograph
@@ -30,14 +33,10 @@ _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM")
 _SAME_SHAPE = 0.02  # relative difference of two aspect ratios that a resizing's rounding explains
 _FEW_VALUES = 8  # grey values of a mask whose values are names of parts: left lung, right lung
 _LEAST_LUNG, _MOST_LUNG = 0.02, 0.9  # of the picture; drawn masks of 460 films have 0.17 to 0.69
-_DICOM_REMEDY = (
-    "is a DICOM file: convert it to PNG first, for example "
-    "`dcmj2pnm +on +Wm film.dcm film.png` (DCMTK; `dcm2img` in new versions)"
-)
 
 
 def read_grey(path: Path, scale: Scale | None = None) -> Image.Image:
-    """Reads an image file as 8-bit grey ("L") at its own width and height.
+    """Reads an image file, or a DICOM film, as 8-bit grey ("L") at its own width and height.
 
     Args:
       path: of the file.
@@ -51,7 +50,10 @@ def read_grey(path: Path, scale: Scale | None = None) -> Image.Image:
         grey = (scale or own_scale(measure_range(values)))(values)
         return Image.fromarray(255 - grey if _white_is_zero(image) else grey)
 
-    image = _open(path, convert)
+    if is_dicom(path):
+        image = Image.fromarray(read_dicom_grey(path, scale))
+    else:
+        image = _open(path, convert)
     if min(image.size) < MIN_SIDE:
         raise InputError(
             f"{path}: is {image.width}x{image.height} pixels, too small for a radiograph "
@@ -62,7 +64,12 @@ def read_grey(path: Path, scale: Scale | None = None) -> Image.Image:
 
 
 def read_range(path: Path) -> ValueRange | None:
-    """The values that a deep film has; None of one with 8 bits, which is read as it is."""
+    """The values that a deep film has; None of one with 8 bits, which is read as it is.
+
+    None, too, of a DICOM film that says how its values become 8 bits.
+    """
+    if is_dicom(path):
+        return read_dicom_range(path)
 
     def measure(image: Image.Image) -> ValueRange | None:
         if image.mode not in _DEEP_MODES:
@@ -93,6 +100,8 @@ def read_lung_mask(path: Path, film_size: tuple[int, int]) -> LungMask:
     Raises:
       InputError: if its shape is not its film's, or it covers too little or too much for lungs.
     """
+    if is_dicom(path):
+        raise InputError(f"{path}: is a DICOM file; save the lung mask as PNG")
     values = _open(path, _oriented_grey_values)
     num_values = len(np.unique(values))
     few = num_values <= _FEW_VALUES
@@ -116,17 +125,6 @@ def read_lung_mask(path: Path, film_size: tuple[int, int]) -> LungMask:
         has_parts=few and num_values > 2,
         is_resized=mask.size != tuple(film_size),
     )
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file says DICOM, by its ending or by the mark at byte 128."""
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def fit_film(film: Image.Image, size: int, square: str = "crop") -> Image.Image:
@@ -166,16 +164,14 @@ def _open(path: Path, convert, decode: bool = True):
     """
     data = _read_bytes(path)
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between one and two times its limit; here both are refused.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                _check_single_picture(path, image)
-                _check_byte_order(path, image)
-                if decode:
-                    image.load()
-                    _check_16_bit_colour(path, image, data)
-                return convert(image)
+        # Pillow only warns between one and two times its limit; the guard has both refused.
+        with guard, Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_single_picture(path, image)
+            _check_byte_order(path, image)
+            if decode:
+                image.load()
+                _check_16_bit_colour(path, image, data)
+            return convert(image)
     except InputError:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -203,8 +199,6 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
     if not data:
         raise InputError(f"{path}: is empty (0 bytes); replace it by an intact copy or remove it")
-    if is_dicom(path):
-        raise InputError(f"{path}: {_DICOM_REMEDY}")
     return data
 
 

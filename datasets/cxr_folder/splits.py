@@ -31,11 +31,17 @@ class Film:
     group_id: str = ""  # as the table has it; empty if unknown
     folder: str = ""  # the patient's folder inside the class; empty if there is none
     source: str = ""  # hospital or detector; empty if unknown
+    header: str = ""  # the patient by DICOM headers, see `header_patients`; empty if unknown
 
     @property
     def owners(self) -> list[str]:
         """Whose films must stay together: group, patient and patient's folder, as far as known."""
-        named = {"group": self.group_id, "patient": self.patient_id, "folder": self.folder}
+        named = {
+            "group": self.group_id,
+            "patient": self.patient_id,
+            "folder": self.folder,
+            "patient by header": self.header,
+        }
         return [f"{kind}:{name}" for kind, name in named.items() if name]
 
 

@@ -58,6 +58,7 @@ def make_config(
     skip_unreadable: bool = False,
     square: str = "crop",
     bits: int = 0,
+    lateral_views: str = "refuse",
 ) -> CxrManifestConfig:
     """Digests what a manifest names and names the config by it and by all other fields.
 
@@ -66,7 +67,7 @@ def make_config(
       positive_class: the finding.
       preset: a name of `presets.PRESETS`, or "".
       manifest: fields of `ColumnMap` that are not the preset's.
-      size, skip_unreadable, square, bits: see `Reading`.
+      size, skip_unreadable, square, bits, lateral_views: see `Reading`.
     """
     folder = Path(folder).expanduser()
     columns = choose_map(manifest or {}, preset, positive_class)
@@ -78,6 +79,7 @@ def make_config(
         skip_unreadable=skip_unreadable,
         square=square,
         bits=bits,
+        lateral_views=lateral_views,
     )
     listing = _find(folder, columns, reading).listing
     digest = digest_folder(digest_files(listing))

@@ -1,0 +1,38 @@
+"""Files read by several threads; decoders and resizing let others run meanwhile."""
+
+import concurrent.futures
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from cxr_jax.errors import InputError
+
+MOST = 8  # threads: each holds a film and several copies of it
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def read_each(
+    read: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[tuple[Item, Result | InputError]]:
+    """Every item with what was read of it, or with the InputError that it raised, in order.
+
+    Any other error ends the reading: the first one in the items' order, however fast others are.
+    """
+
+    def attempt(item: Item) -> Result | InputError:
+        try:
+            return read(item)
+        except InputError as error:
+            return error
+
+    with concurrent.futures.ThreadPoolExecutor(min(MOST, count_cores())) as pool:
+        yield from zip(items, pool.map(attempt, items), strict=True)
+
+
+def count_cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
