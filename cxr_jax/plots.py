@@ -14,8 +14,6 @@ from matplotlib.figure import Figure
 
 from cxr_jax.errors import InputError
 
-matplotlib.use("Agg")
-
 LONGEST = 24  # characters of a film's name that fit beside it
 FORMATS = ("png", "pdf")
 # Maps that remain readable with any colour vision (ColorBrewer's mark; matplotlib's own uniform

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from dicom_films import write_dicom
 from film_folders import picture, save
 
 
@@ -116,7 +117,7 @@ def make_chexpert(root: Path) -> Path:
 
 
 def make_rsna(root: Path) -> Path:
-    """One row for each box; a film's name is its patient, without an ending."""
+    """One row for each box; DICOM films, whose names are in the table without an ending."""
     header = ("patientId", "x", "y", "width", "height", "Target")
     rows = []
     for i in range(3):
@@ -127,8 +128,9 @@ def make_rsna(root: Path) -> Path:
     classes = [(row[0], "Normal" if row[0] == "0004cfab-0" else classes[row[5]]) for row in rows]
     write_table(root / "stage_2_detailed_class_info.csv", ("patientId", "class"), classes)
     folder = root / "stage_2_train_images"
-    save_films(folder, [f"{name}.png" for name in sorted({row[0] for row in rows})])
-    save(root / "stage_2_test_images" / "0000a175-0.png", picture(99))
+    for number, name in enumerate(sorted({row[0] for row in rows})):
+        write_dicom(folder / f"{name}.dcm", picture(number), bits=8, ViewPosition="PA")
+    write_dicom(root / "stage_2_test_images" / "0000a175-0.dcm", picture(99), bits=8)
     return root
 
 

@@ -263,7 +263,7 @@ def _read_squares(
     return squares, skipped
 
 
-def _check_no_class_of_masks(listing: FolderListing, masks: Mapping[str, int]) -> None:
+def _check_no_class_of_masks(listing: FilmListing, masks: Mapping[str, int]) -> None:
     """Refuses a class whose pictures are masks, most of them."""
     counts = collections.Counter(place.class_name for place in listing.films.values())
     for class_name, number in masks.items():

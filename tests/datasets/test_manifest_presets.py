@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from film_folders import assert_one_line_naming, examples, filenames
+from dicom_films import write_dicom
+from film_folders import assert_one_line_naming, examples, filenames, picture
 from public_sets import MAKERS, make_brixia, make_chexpert, make_covidx, make_nih, make_vindr
 
 from cxr_jax.datasets.cxr_manifest import PRESETS, make_builder, make_config
@@ -202,6 +203,21 @@ def test_rsna(tmp_path):
     with pytest.raises(InputError) as error:
         make_config(folder, preset="rsna", positive_class="pneumonia")
     assert_one_line_naming(error, "line 4", "line 3", "another label", "'any'")
+
+
+def test_lateral_films_of_a_manifest_are_refused_or_left_out_and_counted(tmp_path):
+    folder = MAKERS["rsna"](tmp_path / "rsna")
+    with (folder / "stage_2_train_labels.csv").open("a") as table:
+        table.write("00436515-3,1,1,9,9,1\n")
+    film = folder / "stage_2_train_images" / "00436515-3.dcm"
+    write_dicom(film, picture(1), bits=8, ViewPosition="LL")
+    with pytest.raises(InputError, match="00436515-3.dcm"):
+        prepare(folder, tmp_path, "rsna", "pneumonia")
+    fields = dict(preset="rsna", positive_class="pneumonia", lateral_views="leave_out", size=16)
+    builder = make_builder(folder, tmp_path / "prepared", **fields)
+    builder.download_and_prepare()
+    assert sorted(labels(builder)) == [f"{n}-{i}" for n in ("0004cfab", "00436515") for i in "012"]
+    assert builder.report["dicom"]["left_out"] == ["stage_2_train_images/00436515-3.dcm"]
 
 
 def test_rsna_by_the_three_classes(tmp_path):
