@@ -125,6 +125,7 @@ STUDY = Study(
     doc=__doc__,
     run=run,
     to_markdown=to_markdown,
+    configs=lambda options: dict(options.own),
     flags=(
         Flag(name="films", default=24, help="How many are read in a round."),
         Flag(name="pixels", default=2000, help="Of a film's side."),

@@ -212,7 +212,7 @@ def test_dicom_is_explained_and_nothing_of_its_header_is_saved(explainer, films,
         np.testing.assert_allclose(film.frames[0], pixels / 127.5 - 1, atol=1e-6)
     result.save(tmp_path / "out")
     saved = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
-    assert len(saved) == 3 and not [each for each in saved if b"ZQXJ" in each]
+    assert len(saved) == 4 and not [each for each in saved if b"ZQXJ" in each]
     assert "ZQXJ" not in caplog.text + repr(result.films)
 
 

@@ -457,5 +457,12 @@ def test_a_new_map_is_made_scored_and_shown(
         return draw(*arguments, others=others, **more)
 
     monkeypatch.setattr(plots, "changes", changes)
-    figures.save_figures(tmp_path, {"pos_to_neg": group}, calibration, maps=made, num_rows=2)
+    figures.save_figures(
+        tmp_path,
+        {"pos_to_neg": group},
+        calibration,
+        maps=made,
+        num_rows=2,
+        style=plots.PLAIN,
+    )
     assert shown == [["Brightness"]] and (tmp_path / "changes.png").exists()
