@@ -380,7 +380,7 @@ def read_films(
     def read(name: str) -> np.ndarray:
         return np.asarray(fit_film(_read_film(paths[name], scales.get(name)), size, square))
 
-    squares = [_or_raise(square) for _, square in read_each(read, list(paths))]
+    squares = [_or_raise(square) for _, square in read_each(read, list(paths), "reading")]
     return np.stack(squares)[..., None], [path.name for path in paths.values()]
 
 

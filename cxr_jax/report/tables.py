@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cxr_jax import metrics
+from cxr_jax import metrics, progress
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.evaluate import audit, deletion, faithfulness, realism, scores
 from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
@@ -15,7 +15,6 @@ from cxr_jax.explain.films import Thresholds
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.metrics import Bootstrap
-from cxr_jax.runtime import progress
 from cxr_jax.types import Image
 
 NUM_FACTORS = 16  # films of each decision whose latents are paired for Sobol' shares

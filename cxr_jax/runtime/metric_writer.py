@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cxr_jax import progress
 from cxr_jax.errors import InputError
-from cxr_jax.runtime import parallel, progress
+from cxr_jax.runtime import parallel
 from cxr_jax.runtime.tensorboard import Events
 from cxr_jax.runtime.workdir import write_text
 from cxr_jax.types import Scalar
@@ -71,7 +72,7 @@ class MetricWriter:
         self._file.flush()
         if self._events:
             self._events.write(step, scalars)
-        self._show(step, rate, scalars)
+            self._show(step, rate, scalars)
 
     def show_sheet(self, step: int, sheet: Path) -> None:
         """Adds a sample sheet to the events."""

@@ -15,8 +15,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from cxr_jax import progress
 from cxr_jax.errors import InputError
-from cxr_jax.runtime import progress
 from cxr_jax.types import Count, Index, Keys, Params
 
 AXIS = "devices"
@@ -198,7 +198,7 @@ def in_batches(fn: Callable, batch_size: int, what: str = "") -> Callable:
         frozen = replicate(frozen)
         rows = len(jax.tree.leaves(arrays)[0])
         results = []
-        for start in progress.told(what, rows, size):
+        for start in progress.told(what if is_first() else "", rows, size):
             picked = np.minimum(np.arange(start, start + size), rows - 1)
             result = mapped(frozen, shard(jax.tree.map(lambda array, i=picked: array[i], arrays)))
             results.append(jax.tree.map(_join_devices, result))

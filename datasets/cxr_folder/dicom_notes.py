@@ -48,7 +48,7 @@ def read_headers(paths: Mapping[str, Path]) -> dict[str, DicomHeader]:
     def read(name: str) -> DicomHeader | None:
         return read_dicom_header(paths[name]) if is_dicom(paths[name]) else None
 
-    found = dict(read_each(read, list(paths)))
+    found = dict(read_each(read, list(paths), "headers"))
     return {name: header for name, header in found.items() if isinstance(header, DicomHeader)}
 
 

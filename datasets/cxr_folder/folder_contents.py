@@ -215,7 +215,7 @@ def _read_ranges(
     """Of the deep films that can be read, the grey values that they have."""
     # Reading the pixels of those that cannot will say why, and stop or count it.
     asked = may_be_deep(names, headers)
-    found = read_each(lambda name: read_range(listing.film_path(name)), asked)
+    found = read_each(lambda name: read_range(listing.film_path(name)), asked, "grey values")
     return {name: of_film for name, of_film in found if isinstance(of_film, ValueRange)}
 
 
@@ -253,7 +253,7 @@ def _read_squares(
         return _read_square(listing, name, scales.get(name), reading=reading)
 
     squares, skipped, masks = {}, {}, collections.Counter()
-    for name, square in read_each(read, names):
+    for name, square in read_each(read, names, "reading"):
         if isinstance(square, InputError):
             skipped[name] = str(square)
             masks[listing.films[name].class_name] += isinstance(square, _MaskLike)

@@ -112,7 +112,7 @@ def digest_files(listing: FilmListing) -> dict[str, str]:
     paths = {name: listing.film_path(name) for name in listing.films}
     paths |= {mask: listing.folder / mask for mask in sorted(listing.lung_masks.values())}
     paths |= listing.tables
-    return dict(read_each(lambda name: _digest_file(paths[name]), list(paths)))
+    return dict(read_each(lambda name: _digest_file(paths[name]), list(paths), "checksums"))
 
 
 def digest_folder(file_digests: Mapping[str, str]) -> str:

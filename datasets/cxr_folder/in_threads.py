@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from cxr_jax.errors import InputError
+from cxr_jax.progress import told
 
 MOST = 8  # threads: each holds a film and several copies of it
 
@@ -14,11 +15,14 @@ Result = TypeVar("Result")
 
 
 def read_each(
-    read: Callable[[Item], Result], items: Sequence[Item]
+    read: Callable[[Item], Result], items: Sequence[Item], what: str = ""
 ) -> Iterator[tuple[Item, Result | InputError]]:
     """Every item with what was read of it, or with the InputError that it raised, in order.
 
     Any other error ends the reading: the first one in the items' order, however fast others are.
+
+    Args:
+      what: is read, for a line about how far it is; "" for none.
     """
 
     def attempt(item: Item) -> Result | InputError:
@@ -28,7 +32,9 @@ def read_each(
             return error
 
     with concurrent.futures.ThreadPoolExecutor(min(MOST, count_cores())) as pool:
-        yield from zip(items, pool.map(attempt, items), strict=True)
+        found = pool.map(attempt, items)
+        for number in told(what, len(items)):
+            yield items[number], next(found)
 
 
 def count_cores() -> int:

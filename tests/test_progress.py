@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from cxr_jax.runtime import progress
+from cxr_jax import progress
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import sys
 import time
 from collections.abc import Iterator
 
-import jax
-
 SILENT = 3.0  # seconds; of a step that is over by then nothing is said
 EVERY_SHOWN, EVERY_PRINTED = 0.5, 15.0  # seconds between two lines, on a terminal and elsewhere
 
@@ -13,8 +11,7 @@ EVERY_SHOWN, EVERY_PRINTED = 0.5, 15.0  # seconds between two lines, on a termin
 def told(what: str, total: int, step: int = 1) -> Iterator[int]:
     """range(0, total, step), telling between its numbers how many of `total` films are done.
 
-    The time to the end is of those after the first, which waits for the compiler. Of several
-    processes the first one tells.
+    The time to the end is of those after the first, which may wait for the compiler.
 
     Args:
       what: is being done; "" to say nothing.
@@ -42,8 +39,6 @@ def eta(seconds: float | None) -> str:
 
 def show(text: str, *, is_last: bool) -> None:
     """Prints a line: on a terminal in place of the one before, which stays once it is the last."""
-    if jax.process_index() > 0:
-        return
     if sys.stdout.isatty():
         print(f"\r\x1b[2K{text}", end="\n" if is_last else "", flush=True)
     else:
