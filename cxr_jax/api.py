@@ -43,6 +43,7 @@ from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import find_lungs, looked_at
 from cxr_jax.report.animation import save_animation
 from cxr_jax.report.arrays import to_pixels
+from cxr_jax.report.dicom_objects import write_objects
 from cxr_jax.report.page.content import PageFilm, RunFacts
 from cxr_jax.report.page.of_walks import NOTHING, Beside, page_films, page_of_films, run_facts
 from cxr_jax.report.page.render import save_page
@@ -114,6 +115,7 @@ class Explanation(Sequence):
       inverted: the films with their latents and reconstructions, see `explain.films.Films`.
       walks: their walks; whole, also beyond the stop.
       thresholds: of the walks.
+      square: how films became squares, `config.data.square`.
       facts: whose explanations these are.
     """
 
@@ -121,6 +123,7 @@ class Explanation(Sequence):
     inverted: Films
     walks: StoppedWalk
     thresholds: Thresholds
+    square: str
     facts: RunFacts
 
     def __len__(self) -> int:
@@ -172,6 +175,34 @@ class Explanation(Sequence):
         page = page_of_films(self._page_films(beside), len(self), self.facts, beside=beside)
         save_page(directory / "report.html", page, style)
         return directory
+
+    def save_dicom(self, directory: str | Path, sources: Sequence[str | Path]) -> Path:
+        """Writes for each film two objects of its own study into a folder; returns it.
+
+        NNN_walk.dcm is a Secondary Capture of its strip, NNN_change.dcm a Parametric Map of the
+        change in the film's own pixels. Unlike all else that is saved they hold the patient's
+        header, so that an archive files them with the film.
+
+        Args:
+          sources: the films' DICOM files, in the films' order.
+
+        Raises:
+          InputError: if there are other films, or one is no DICOM film.
+        """
+        paths = [user_path(path) for path in sources]
+        names = [film.name for film in self]
+        if [path.name for path in paths] != names:
+            raise InputError(
+                f"{len(paths)} DICOM files are given for {len(names)} films; give the file of each "
+                "film, in the order of result.films"
+            )
+        return write_objects(
+            user_path(directory),
+            paths,
+            changes=self.walks.change[..., 0],
+            pictures=[plots.to_rgb(self.figure(row, 1)) for row in range(len(self))],
+            square=self.square,
+        )
 
     def _page_films(self, beside: Beside) -> list[PageFilm]:
         return page_films(
@@ -299,6 +330,7 @@ class FilmExplainer:
             inverted=inverted,
             walks=walks,
             thresholds=self.run.calibration.thresholds,
+            square=data.square,
             facts=run_facts(self.run.config.to_dict(), self.run.contents),
         )
 

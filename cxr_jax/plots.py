@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cxr_jax.errors import InputError
@@ -87,6 +88,13 @@ def save(figure: Figure, path: Path, style: Style = PLAIN) -> None:
         for form in style.formats:
             dated = {"CreationDate": None} if form == "pdf" else {}
             figure.savefig(path.with_suffix(f".{form}"), dpi=110, metadata=dated)
+
+
+def to_rgb(figure: Figure) -> np.ndarray:
+    """A figure as pixels [height, width, 3] uint8."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A Parametric Map of a radiograph cannot be made by highdicom.
 #
-# CR and DX images have no frame of reference and no position in space. highdicom.pm.ParametricMap
+# CR and DX images have no frame of reference and no position in space; PS3.3, A.75.5, asks for plane
+# positions only where a frame of reference is the patient's (2019a and later). highdicom.pm.ParametricMap
 # has a branch for source images of that kind (dimension indices without positions), but ends in an
 # error for every one of them: 0.27.0 asks the film for its ImagePositionPatient; 0.28.2 writes a
 # dimension that its own check of the finished object then finds no values for. A film that is given

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pydicom
 import pytest
 import safetensors.numpy
 from builders import make_tiny_config, refused
@@ -214,6 +215,28 @@ def test_dicom_is_explained_and_nothing_of_its_header_is_saved(explainer, films,
     saved = [path.read_bytes() for path in (tmp_path / "out").iterdir()]
     assert len(saved) == 4 and not [each for each in saved if b"ZQXJ" in each]
     assert "ZQXJ" not in caplog.text + repr(result.films)
+
+
+def test_explanations_go_back_into_the_film_s_study(explainer, films, tmp_path):
+    paths = [
+        write_dicom(
+            tmp_path / f"film{i}.dcm",
+            film.astype(np.int64),
+            bits=8,
+            StudyInstanceUID=f"1.2.{i + 1}",
+            SeriesInstanceUID=f"1.2.{i + 1}.1",
+        )
+        for i, film in enumerate(films[:2])
+    ]
+    result = explainer.explain(paths)
+    with pytest.raises(InputError, match="1 DICOM files are given for 2 films"):
+        result.save_dicom(tmp_path / "out", paths[:1])
+    out = result.save_dicom(tmp_path / "out", paths)
+    for i, film in enumerate(result):
+        made = pydicom.dcmread(out / f"{i + 1:03d}_change.dcm")
+        pixels = np.frombuffer(made.FloatPixelData, "<f4").reshape(film.change.shape)
+        np.testing.assert_allclose(pixels, film.change / 2, atol=1e-6)
+        assert pydicom.dcmread(out / f"{i + 1:03d}_walk.dcm").StudyInstanceUID == f"1.2.{i + 1}"
 
 
 @pytest.mark.parametrize(("value", "named"), [(255, "mask's few"), (0, "one grey value 0")])

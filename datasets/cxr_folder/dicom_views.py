@@ -70,6 +70,14 @@ def find_turn(orientation: Sequence[str]) -> tuple[bool, bool, bool] | None:
     return exchange, row == "R", column == "H"
 
 
+def turn_back(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+    """Pixels of an upright film as it is stored: what `turn_upright` does, undone."""
+    exchange, mirror, upside_down = turn
+    pixels = pixels[::-1] if upside_down else pixels
+    pixels = pixels[:, ::-1] if mirror else pixels
+    return np.ascontiguousarray(pixels.T if exchange else pixels)
+
+
 def turn_upright(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
     """Pixels [height, width], upright; see `find_turn`."""
     exchange, mirror, upside_down = turn
