@@ -21,7 +21,7 @@ LEAST_SECONDS = 0.1  # a program that compiles faster is not kept
 # Threads that wait for other devices' sums are lost to XLA's pool, which has one for each core.
 # Where they are all that there are they wait forever, and after 40 s the process is aborted (jaxlib
 # 0.10.2, two devices: within seconds of small steps with 2 or 3 threads, in no minute with 4).
-POOL, THREADS_A_DEVICE = "PJRT_NPROC", 8  # read by XLA when it makes its first device
+POOL, THREADS_A_DEVICE = "PJRT_NPROC", 4  # read by XLA when it makes its first device
 
 HURRIED = {"xla_backend_optimization_level": 0}
 PROGRAM, LAST_USE = "-cache", "-atime"  # how JAX ends the names of the two files of a program
