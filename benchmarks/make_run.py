@@ -102,7 +102,8 @@ def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, 
     )
     for seconds in (ours, other):
         whole = sum(seconds.values())
-        seconds[GAN_AND_ENCODER] = seconds["gan"] + seconds["encoder"]
+        if "encoder" in seconds:  # not yet in the middle of a run
+            seconds[GAN_AND_ENCODER] = seconds["gan"] + seconds["encoder"]
         seconds["all"] = whole
     return {task: round(ours[task] / other[task], 3) for task in ours}
 
