@@ -1,4 +1,4 @@
-"""python -m benchmarks make_run|reading|step_costs|throughput|tpu_check [flags]."""
+"""python -m benchmarks growth|make_run|reading|step_costs|throughput|tpu_check [flags]."""
 
 import sys
 

@@ -63,11 +63,8 @@ def measure(group: str, rounds: int) -> dict[str, dict]:
             entrant = _with_devices(entrant, value)
         entrants[str(value)] = entrant
     found = race(entrants, rounds)
-    first = next(each for each in found.values() if isinstance(each, Timed))
-    return {
-        value: describe(each) | {"cost": cost(each, first)} if isinstance(each, Timed) else {}
-        for value, each in found.items()
-    }
+    first = next(iter(found.values()))
+    return {value: describe(each) | {"cost": cost(each, first)} for value, each in found.items()}
 
 
 def _with_devices(entrant: Entrant, number: int) -> Entrant:

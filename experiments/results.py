@@ -2,13 +2,13 @@
 
 import datetime
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
+from cxr_jax.runtime.provenance import commit as commit_of
 from cxr_jax.runtime.provenance import config_digest as digest_of_config
 from experiments.study import Study
 
@@ -36,23 +36,12 @@ def config_digest(config: object) -> str | None:
     return digest_of_config(plain(config))
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-
-
 def commit() -> str | None:
     """The checkout's commit, with "-dirty" if tracked code differs from it; None without git.
 
     Result files do not count: studies are run one after the other, and committed together.
     """
-    try:
-        head = _git("rev-parse", "--short", "HEAD")
-    except FileNotFoundError:
-        return None
-    if head.returncode:
-        return None
-    changed = _git("diff", "--quiet", "HEAD", "--", ".", f":(exclude){RESULTS}").returncode
-    return head.stdout.strip() + ("-dirty" if changed else "")
+    return commit_of(ROOT, but=(RESULTS,)) or None
 
 
 def measured_now(command: str, config: object) -> dict:

@@ -11,7 +11,6 @@ frame of reference is the patient's.
 """
 
 import collections
-import copy
 import datetime
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pydicom
 from highdicom.sc import SCImage
 from PIL import Image
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.sr.codedict import codes
@@ -30,8 +30,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
+import cxr_jax
 from cxr_jax.datasets.cxr_folder.dicom import read_dicom_header
-from cxr_jax.datasets.cxr_folder.dicom_views import turn_back
+from cxr_jax.datasets.cxr_folder.dicom_views import Turn, turn_back
+from cxr_jax.datasets.cxr_folder.image_files import square_box
 from cxr_jax.errors import InputError
 
 MAKER, MODEL = "cxr_jax", "latent walk"
@@ -46,18 +48,23 @@ OF_STUDY = (
 )
 
 
-def read_source(path: Path) -> Dataset:
-    """A film's header, without its pixels.
+def read_source(path: Path) -> tuple[Dataset, Turn | None]:
+    """A film's header, without its pixels, and how the film is brought upright.
+
+    What a study's objects must have and the header lacks is there, but empty.
 
     Raises:
       InputError: if it is no DICOM film, or does not say to which study it belongs.
     """
-    read_dicom_header(path)  # refuses what is no film
+    turn = read_dicom_header(path).turn
     source = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     if missing := [keyword for keyword in needed if not source.get(keyword)]:
         raise InputError(f"{path}: has no {missing[0]}, so nothing can refer to it")
-    return source
+    for keyword in OF_STUDY:
+        if keyword not in source:
+            setattr(source, keyword, "")
+    return source, turn
 
 
 def write_objects(
@@ -80,10 +87,9 @@ def write_objects(
       InputError: if a file is no DICOM film; nothing is written then.
     """
     sources = [read_source(path) for path in paths]
-    turns = [read_dicom_header(path).turn for path in paths]
     directory.mkdir(parents=True, exist_ok=True)
     captures, maps = (collections.defaultdict(generate_uid) for _ in range(2))  # by study
-    for number, (source, turn) in enumerate(zip(sources, turns, strict=True), start=1):
+    for number, (source, turn) in enumerate(sources, start=1):
         study, shape = source.StudyInstanceUID, (int(source.Rows), int(source.Columns))
         change = on_film(changes[number - 1] / 2, shape=shape, square=square, turn=turn)
         named = dict(number=number, description=DESCRIPTION)
@@ -102,7 +108,7 @@ def on_film(
     *,
     shape: tuple[int, int],
     square: str,
-    turn: tuple[bool, bool, bool] | None,
+    turn: Turn | None,
 ) -> np.ndarray:
     """A change [size, size] as [rows, columns] float32, zero where the square does not reach.
 
@@ -112,14 +118,10 @@ def on_film(
       turn: how the film was brought upright, see `dicom_views.find_turn`.
     """
     height, width = shape[::-1] if turn is not None and turn[0] else shape
-    side = min(height, width) if square == "crop" else max(height, width)
+    left, top, right, bottom = square_box((width, height), square)
     enlarged = Image.fromarray(change.astype(np.float32)).resize(
-        (side, side), Image.Resampling.BILINEAR
+        (right - left, bottom - top), Image.Resampling.BILINEAR
     )
-    # Where the square's first row and column lie on the film; negative where it reaches beyond.
-    top, left = (height - side) // 2, (width - side) // 2
-    if square == "pad":
-        top, left = -((side - height) // 2), -((side - width) // 2)
     upright = Image.new("F", (width, height), 0.0)
     upright.paste(enlarged, (left, top))
     pixels = np.asarray(upright)
@@ -141,7 +143,7 @@ def secondary_capture(
       description: what it shows.
     """
     made = SCImage.from_ref_dataset(
-        ref_dataset=_complete(source),
+        ref_dataset=source,
         pixel_array=picture,
         photometric_interpretation="RGB",
         bits_allocated=8,
@@ -169,8 +171,10 @@ def parametric_map(
       series, number, description: see `secondary_capture`.
     """
     made = Dataset()
-    _copy_study(made, source)
-    _describe_equipment(made)
+    for keyword in OF_STUDY:
+        setattr(made, keyword, source[keyword].value)
+    made.Manufacturer, made.ManufacturerModelName = MAKER, MODEL
+    made.DeviceSerialNumber, made.SoftwareVersions = "0", cxr_jax.__version__
     now = datetime.datetime.now()
     made.SOPClassUID, made.SOPInstanceUID = ParametricMapStorage, generate_uid()
     made.Modality, made.SeriesInstanceUID, made.SeriesNumber = "OT", series, MAPS
@@ -204,8 +208,8 @@ def _add_frame(made: Dataset, source: Dataset, largest: float) -> None:
     made.DimensionOrganizationSequence = _items(DimensionOrganizationUID=dimensions)
     made.DimensionIndexSequence = _items(
         DimensionOrganizationUID=dimensions,
-        DimensionIndexPointer=0x00209057,  # InStackPositionNumber
-        FunctionalGroupPointer=0x00209111,  # FrameContentSequence
+        DimensionIndexPointer=tag_for_keyword("InStackPositionNumber"),
+        FunctionalGroupPointer=tag_for_keyword("FrameContentSequence"),
     )
     limit = max(largest, 1e-6)
     shared = Dataset()
@@ -276,22 +280,3 @@ def _reference(source: Dataset, *, purpose: bool = False) -> Dataset:
         used = codes.DCM.SourceImageForImageProcessingOperation
         reference.PurposeOfReferenceCodeSequence = _code(used)
     return reference
-
-
-def _complete(source: Dataset) -> Dataset:
-    """The header, with empty elements of the study that it lacks and highdicom asks for."""
-    complete = copy.copy(source)
-    for keyword in OF_STUDY:
-        if keyword not in complete:
-            setattr(complete, keyword, "")
-    return complete
-
-
-def _copy_study(made: Dataset, source: Dataset) -> None:
-    for keyword in OF_STUDY:
-        setattr(made, keyword, source.get(keyword, ""))
-
-
-def _describe_equipment(made: Dataset) -> None:
-    made.Manufacturer, made.ManufacturerModelName = MAKER, MODEL
-    made.DeviceSerialNumber, made.SoftwareVersions = "0", pydicom.__version__

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -15,10 +15,13 @@ def config_digest(config: Mapping) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def commit(checkout: Path = CHECKOUT) -> str:
+def commit(checkout: Path = CHECKOUT, *, but: Sequence[str] = ()) -> str:
     """The checkout's commit, with "-dirty" if tracked files differ from it; "" if there is none.
 
     An installed package that lies within somebody's repository has no commit.
+
+    Args:
+      but: folders of the checkout in which files may differ.
     """
     if not (checkout / ".git").exists():
         return ""
@@ -26,7 +29,8 @@ def commit(checkout: Path = CHECKOUT) -> str:
         head = _git(checkout, "rev-parse", "--short", "HEAD")
         if head.returncode:
             return ""
-        changed = _git(checkout, "diff", "--quiet", "HEAD").returncode
+        excluded = (f":(exclude){folder}" for folder in but)
+        changed = _git(checkout, "diff", "--quiet", "HEAD", "--", ".", *excluded).returncode
     except OSError:  # no git
         return ""
     return head.stdout.strip() + ("-dirty" if changed else "")

@@ -25,7 +25,13 @@ from cxr_jax.datasets.cxr_folder.dicom_display import describe_display, has_seve
 from cxr_jax.datasets.cxr_folder.dicom_files import check_inflates, looks_like_dicom
 from cxr_jax.datasets.cxr_folder.dicom_pixels import read_words
 from cxr_jax.datasets.cxr_folder.dicom_values import Display, look_up, picture_values
-from cxr_jax.datasets.cxr_folder.dicom_views import UNKNOWN, find_turn, name_view, turn_upright
+from cxr_jax.datasets.cxr_folder.dicom_views import (
+    UNKNOWN,
+    Turn,
+    find_turn,
+    name_view,
+    turn_upright,
+)
 from cxr_jax.datasets.cxr_folder.reading_warnings import guard
 from cxr_jax.errors import InputError
 
@@ -64,7 +70,7 @@ class DicomHeader:
 
     display: Display
     view: str
-    turn: tuple[bool, bool, bool] | None
+    turn: Turn | None
     notes: frozenset[str]
     patient: str = dataclasses.field(repr=False)
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+Turn = tuple[bool, bool, bool]  # exchange rows and columns, mirror, turn upside down
+
 FRONTAL, OTHER, UNKNOWN = "frontal", "other", "unknown"  # views
 # Words of ViewPosition; lateral, oblique and decubitus are no frontal views.
 _FRONTAL_WORDS = {"AP", "PA", "FRONTAL", "FRONT"}
@@ -54,7 +56,7 @@ def name_view(position: str, codes: Sequence[str], orientation: Sequence[str]) -
     return UNKNOWN
 
 
-def find_turn(orientation: Sequence[str]) -> tuple[bool, bool, bool] | None:
+def find_turn(orientation: Sequence[str]) -> Turn | None:
     """How a film is brought upright: (exchange rows and columns, mirror, turn upside down).
 
     None where it is not told, or no frontal film's. Of a direction the first letter counts, which
@@ -70,7 +72,7 @@ def find_turn(orientation: Sequence[str]) -> tuple[bool, bool, bool] | None:
     return exchange, row == "R", column == "H"
 
 
-def turn_back(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+def turn_back(pixels: np.ndarray, turn: Turn) -> np.ndarray:
     """Pixels of an upright film as it is stored: what `turn_upright` does, undone."""
     exchange, mirror, upside_down = turn
     pixels = pixels[::-1] if upside_down else pixels
@@ -78,7 +80,7 @@ def turn_back(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
     return np.ascontiguousarray(pixels.T if exchange else pixels)
 
 
-def turn_upright(pixels: np.ndarray, turn: tuple[bool, bool, bool]) -> np.ndarray:
+def turn_upright(pixels: np.ndarray, turn: Turn) -> np.ndarray:
     """Pixels [height, width], upright; see `find_turn`."""
     exchange, mirror, upside_down = turn
     pixels = pixels.T if exchange else pixels

@@ -138,19 +138,31 @@ def fit_lung_mask(mask: Image.Image, size: int, square: str = "crop") -> Image.I
     return covered.point(lambda value: 255 if value > 127 else 0)
 
 
+def square_box(size: tuple[int, int], square: str) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a film's square, within it ("crop") or around it ("pad").
+
+    Args:
+      size: width and height of the film.
+    """
+    width, height = size
+    if square == "crop":
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+    else:
+        side = max(width, height)
+        left, top = -((side - width) // 2), -((side - height) // 2)
+    return left, top, left + side, top + side
+
+
 def _fit_square(
     image: Image.Image, size: int, square: str, resampling: Image.Resampling
 ) -> Image.Image:
     """Resizes the centre square ("crop"), or the whole over black ("pad"), to `size` pixels."""
-    width, height = image.size
+    left, top, right, bottom = square_box(image.size, square)
     if square == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-        return image.resize((size, size), resampling, box=box)
-    side = max(width, height)
-    canvas = Image.new("L", (side, side), 0)
-    canvas.paste(image, ((side - width) // 2, (side - height) // 2))
+        return image.resize((size, size), resampling, box=(left, top, right, bottom))
+    canvas = Image.new("L", (right - left, bottom - top), 0)
+    canvas.paste(image, (-left, -top))
     return canvas.resize((size, size), resampling)
 
 

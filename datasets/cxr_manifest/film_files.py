@@ -13,11 +13,12 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 
+from cxr_jax.datasets.cxr_folder.dicom_files import DICOM_SUFFIXES
 from cxr_jax.datasets.cxr_folder.folder_listing import FILM_SUFFIXES
 from cxr_jax.datasets.cxr_folder.layouts import is_junk, walk_files
 from cxr_jax.errors import InputError
 
-SUFFIXES = (*FILM_SUFFIXES, ".dcm", ".dicom")
+SUFFIXES = (*FILM_SUFFIXES, *DICOM_SUFFIXES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -193,5 +193,5 @@ def _check_columns(where: str, names: Iterable[str], columns: ColumnMap) -> None
                 f"{where}: has no column {column!r} (columns found: "
                 f"{', '.join(filter(None, counts)) or 'none'}); correct data.manifest.{field}"
                 f"{' or data.positive_class' if 'label' in field else ''}, or say "
-                " how the table is written (data.manifest.delimiter, .header, .columns)"
+                "how the table is written (data.manifest.delimiter, .header, .columns)"
             )

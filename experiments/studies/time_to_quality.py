@@ -14,22 +14,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
-import numpy as np
 
-from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits, phantom_spec
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate import faithfulness, scores
+from cxr_jax.evaluate import faithfulness
 from cxr_jax.explain.explained import Calibration, Explained
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.pipeline.calibrate import calibrate
 from cxr_jax.pipeline.explain import explain_test, load_explainer
-from cxr_jax.report import tables
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json, write_json
 from experiments import runs
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, check_done
+from experiments.studies import validation
 from experiments.study import Flag, Options, Study
 
 SHARED = ("classifier", "evaluators")  # tasks of the source that every run copies
@@ -73,19 +71,9 @@ def score_path(
 ) -> dict[str, dict]:
     """The figures of walks along one path, of films that pass the gate."""
     positives, negatives = (explained.groups[name] for name in ("pos_to_neg", "neg_to_pos"))
-    walked, returned = (
-        tables.path_scores(group, calibration.thresholds, calibration.reach)[path]
-        for group in (positives, negatives)
-    )
-    change = np.abs(positives.walks[path].change)
-    each = {
-        "flip_rate": walked["flip_rate"],
-        "flip_rate_to_positive": returned["flip_rate"],
-        "twin_error": walked["twin_error"],
-        "on_target": scores.score_map(change, positives.truth)["on_target"],
-    }
+    change = positives.walks[path].change
     faithful = faithfulness.summarise(faithfulness.score_maps({path: change}, films), BOOTSTRAP)
-    figures = {name: metrics.summarise(values, BOOTSTRAP) for name, values in each.items()}
+    figures = validation.summarise(positives, negatives, calibration, path=path)
     return figures | {"partial": faithful[path]["partial"]}
 
 
@@ -122,14 +110,6 @@ def read_training(name: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def along_paths(workdir: Path, images: int) -> ml_collections.ConfigDict:
-    """A run's config, but for what is explained."""
-    config = ml_collections.ConfigDict(read_json(workdir / "config.json"))
-    config.explain.update(dict(num_images=images, num_skipped=0, films=(), dir=""))
-    config.explain.update(dict(paths=PATHS, maps=("latent",)))
-    return config
-
-
 def run(options: Options) -> Iterator[dict]:
     """Trains and measures; the trainings so far, beside those of an earlier call."""
     source = Path(options.own["source"])
@@ -143,7 +123,7 @@ def run(options: Options) -> Iterator[dict]:
         workdir = options.workdir / name
         flags = [*options.overrides, *runs.as_flags(scaled(options.config, steps, batch))]
         seconds = train(options.config_file, workdir, source=source, flags=flags)
-        config = along_paths(workdir, options.own["images"])
+        config = validation.along(validation.read_config(workdir), options.own["images"], PATHS)
         results[name] = {"seconds": seconds, "figures": measure(config, workdir)}
         yield dict(sorted(results.items(), key=lambda item: read_training(item[0])))
 

@@ -6,7 +6,7 @@ merit: how much more of the change lies on look-alikes than they have of the fil
 stand beside those of other runs.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -38,11 +38,13 @@ def read_config(workdir: Path) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(read_json(workdir / "config.json"))
 
 
-def along_linear(config: ml_collections.ConfigDict, images: int) -> ml_collections.ConfigDict:
-    """The same, but for what is explained: as many films and path `linear` alone."""
+def along(
+    config: ml_collections.ConfigDict, images: int, paths: Sequence[str] = ("linear",)
+) -> ml_collections.ConfigDict:
+    """The same, but for what is explained: as many films and path `linear`, or others, alone."""
     config = config.copy_and_resolve_references()
     config.explain.update(dict(num_images=images, num_skipped=0, films=(), dir=""))
-    config.explain.update(dict(paths=("linear",), maps=("latent",)))
+    config.explain.update(dict(paths=tuple(paths), maps=("latent",)))
     return config
 
 
@@ -56,13 +58,15 @@ def differences(config: Mapping, other: Mapping) -> str:
     )
 
 
-def summarise(positives: Group, negatives: Group, calibration: Calibration) -> dict[str, dict]:
-    """The figures of walks along `linear`, of films that pass the gate."""
+def summarise(
+    positives: Group, negatives: Group, calibration: Calibration, *, path: str = "linear"
+) -> dict[str, dict]:
+    """The figures of walks along a path, of films that pass the gate."""
     thresholds, reach = calibration.thresholds, calibration.reach
     walked, returned = (
-        tables.path_scores(group, thresholds, reach)["linear"] for group in (positives, negatives)
+        tables.path_scores(group, thresholds, reach)[path] for group in (positives, negatives)
     )
-    change = positives.walks["linear"].change
+    change = positives.walks[path].change
     by_map = scores.score_map(np.abs(change), positives.truth)
     area = scores.harmless(positives.truth).mean(axis=(1, 2, 3))
     each = {
@@ -110,7 +114,7 @@ def find_configs(options: Options) -> dict[Path, ml_collections.ConfigDict]:
     found = {}
     for workdir in options.seed_dirs:
         check_done(workdir, "encoder")
-        config = along_linear(read_config(workdir), options.own["images"])
+        config = along(read_config(workdir), options.own["images"])
         if config.data.name != "cxr_phantom":
             raise InputError(f"{workdir} is of real films, whose truth nobody knows")
         found[workdir] = config

@@ -7,7 +7,7 @@ from cxr_jax.errors import InputError
 from cxr_jax.runtime.workdir import mark_done
 from experiments import runs
 from experiments.command import parse
-from experiments.studies import time_to_quality
+from experiments.studies import time_to_quality, validation
 
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
@@ -49,7 +49,7 @@ def test_each_task_is_timed_once_and_the_classifiers_are_the_source_s(
 
 def test_trainings_are_told_in_their_order(source, tmp_path, monkeypatch):
     monkeypatch.setattr(time_to_quality, "train", lambda *args, **named: {"gan": 1.0})
-    monkeypatch.setattr(time_to_quality, "along_paths", lambda *args: None)
+    monkeypatch.setattr(validation, "read_config", lambda workdir: phantom.get_config())
     monkeypatch.setattr(time_to_quality, "measure", lambda *args: {})
     argv = [f"--workdir={tmp_path}", f"--source={source}", "--out=", "--trainings=90x32,700x8"]
     *_, found = time_to_quality.run(parse(time_to_quality.STUDY, argv))

@@ -68,7 +68,7 @@ def test_a_run_is_explained_as_it_was_trained(tmp_path):
     config = phantom.get_config("full")
     config.gan.weights.transplant = 7.0
     write_json(tmp_path / "config.json", config.to_dict())
-    found = validation.along_linear(validation.read_config(tmp_path), images=20)
+    found = validation.along(validation.read_config(tmp_path), images=20)
     assert tuple(found.explain.paths) == ("linear",) and found.explain.num_images == 20
     assert found.explain.inversion == config.explain.inversion
     assert found.gan.weights.transplant == 7.0

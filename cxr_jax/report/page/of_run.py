@@ -1,5 +1,6 @@
 """report.html of a run, from its arrays: in memory, or as they lie on disk."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def page_of_run(metrics: Mapping, walks: Arrays, maps: Arrays, *, contents: str)
     films = []
     for direction, count in zip(DIRECTIONS, shown, strict=True):
         of_direction = maps if direction == "pos_to_neg" else {}
-        films += list(_films(direction, metrics, walks, maps=of_direction))[:count]
+        made = _films(direction, metrics, walks, maps=of_direction)
+        films += itertools.islice(made, count)
     return Page(
         facts=run_facts(metrics["config"], contents),
         films=films,
@@ -88,6 +90,7 @@ def _films(direction: str, metrics: Mapping, walks: Arrays, *, maps: Arrays) -> 
     target = metrics["thresholds"]["positive" if towards > 0 else "negative"]
     walked = [name for name in metrics["config"]["explain"]["paths"] if f"{name}/margin" in own]
     first = metrics["latent_path"]
+    shown = {name: each for name, each in maps.items() if name not in HIDDEN_MAPS}
     names = order_paths(walked, first if first in walked else walked[0])
     for row, name in enumerate(own["name"].tolist()):
         yield PageFilm(
@@ -106,7 +109,7 @@ def _films(direction: str, metrics: Mapping, walks: Arrays, *, maps: Arrays) -> 
                 for path in names
             ],
             masks=pick_masks(own, row),
-            maps=pick_maps({k: v for k, v in maps.items() if k not in HIDDEN_MAPS}, row),
+            maps=pick_maps(shown, row),
         )
 
 
