@@ -21,9 +21,9 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from benchmarks.protocol import WARM_UPS, say, serve
 from cxr_jax import api
+from cxr_jax.cores import count_cores
 from cxr_jax.datasets.cxr_folder import make_config
 from cxr_jax.datasets.cxr_folder.folder_contents import read_contents
-from cxr_jax.datasets.cxr_folder.in_threads import count_cores
 
 
 def read_films(folder: Path, size: int) -> np.ndarray:

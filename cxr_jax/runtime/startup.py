@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from cxr_jax.cores import count_cores
 from cxr_jax.types import Params
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,7 @@ PROGRAM, LAST_USE = "-cache", "-atime"  # how JAX ends the names of the two file
 
 def cpu_devices() -> int:
     """How many devices to make of the processor: of two cores or more, two."""
-    on_linux = hasattr(os, "sched_getaffinity")  # which may leave a process fewer than there are
-    cores = len(os.sched_getaffinity(0)) if on_linux else os.cpu_count() or 1
-    return min(cores, MOST_CPU_DEVICES)
+    return min(count_cores(), MOST_CPU_DEVICES)
 
 
 def split_processor(num_devices: int) -> None:

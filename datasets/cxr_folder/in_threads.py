@@ -1,10 +1,10 @@
 """Files read by several threads; decoders and resizing let others run meanwhile."""
 
 import concurrent.futures
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from cxr_jax.cores import count_cores
 from cxr_jax.errors import InputError
 from cxr_jax.progress import told
 
@@ -35,10 +35,3 @@ def read_each(
         found = pool.map(attempt, items)
         for number in told(what, len(items)):
             yield items[number], next(found)
-
-
-def count_cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,10 +1,9 @@
 """What is timed at which values, and what a row's cost is."""
 
-import numpy as np
 import pytest
+from timings import make_timed
 
 from benchmarks import growth
-from benchmarks.interleave import Timed
 from benchmarks.make_run import Side
 from cxr_jax.runtime.workdir import mark_done
 from experiments.command import main, parse
@@ -13,19 +12,8 @@ from experiments.command import main, parse
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
-def timed(*seconds: float, images: int) -> Timed:
-    return Timed(
-        ready_seconds=1.0,
-        devices="1 x fake",
-        images=images,
-        seconds=np.array(seconds),
-        cores=1.0,
-        peak_gib=0.5,
-    )
-
-
 def test_a_row_costs_what_an_image_takes_beside_the_first_row_in_the_same_round():
-    first, second = timed(1.0, 2.0, 4.0, images=32), timed(4.0, 8.0, 8.0, images=64)
+    first, second = make_timed(1.0, 2.0, 4.0, images=32), make_timed(4.0, 8.0, 8.0, images=64)
     assert growth.cost(first, first) == 1.0
     assert growth.cost(second, first) == 2.0  # of 2, 2 and 1
 
@@ -35,7 +23,7 @@ def test_each_group_changes_one_field(monkeypatch):
 
     def race(entrants, rounds):
         seen.update(entrants)
-        return {name: timed(1.0, images=8) for name in entrants}
+        return {name: make_timed(1.0, images=8) for name in entrants}
 
     monkeypatch.setattr(growth, "race", race)
     for group, values in (

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from timings import make_timed
 
 from benchmarks import contenders, protocol, throughput
-from benchmarks.interleave import Entrant, Timed, race
+from benchmarks.interleave import Entrant, race
 from benchmarks.throughput import AGAINST, Ours, Theirs
 from cxr_jax.errors import InputError
 from experiments.command import main, parse
@@ -35,17 +36,6 @@ for number, line in enumerate(sys.stdin, 1):
 def fake(diary: Path, pace: float, images: int, steps: int) -> Entrant:
     command = [sys.executable, "-c", FAKE, str(pace), str(images), str(diary)]
     return Entrant(command=command, folder=Path.cwd(), environment=os.environ, steps=steps)
-
-
-def timed(*seconds: float, images: int = 1) -> Timed:
-    return Timed(
-        ready_seconds=1.0,
-        devices="1 x fake",
-        images=images,
-        seconds=np.array(seconds),
-        cores=1.0,
-        peak_gib=0.5,
-    )
 
 
 def test_workers_take_rounds_in_turn(tmp_path):
@@ -94,7 +84,7 @@ def test_a_worker_answers_each_line(capsys):
 
 def test_ratios_are_of_rounds_and_not_of_medians():
     # Medians would say 2; in every round it was 4 times as fast, or as slow.
-    ours, torch = timed(1.0, 8.0, 2.0, images=2), timed(2.0, 4.0, 4.0)
+    ours, torch = make_timed(1.0, 8.0, 2.0, images=2), make_timed(2.0, 4.0, 4.0)
     found = throughput.ratios_of("classifier", {"classifier": ours, "PyTorch": torch})
     assert found == {"classifier_step_vs_torch": {"median": 4, "least": 1, "most": 4}}
     assert throughput.ratios_of("classifier", {"classifier": ours}) == {}
@@ -103,7 +93,7 @@ def test_ratios_are_of_rounds_and_not_of_medians():
 def test_what_is_reached_of_a_matrix_product(monkeypatch):
     monkeypatch.setattr(throughput, "gan_gflop", lambda: 8.0)
     monkeypatch.setattr(throughput, "matmul_gflop", lambda: 2.0)
-    rows = {"GAN": timed(0.5), throughput.MATMUL: timed(0.05)}  # 16 of 40 GFLOP/s
+    rows = {"GAN": make_timed(0.5), throughput.MATMUL: make_timed(0.05)}  # 16 of 40 GFLOP/s
     assert throughput.ratios_of("gan", rows)["share_of_matmul"]["median"] == pytest.approx(0.4)
 
 
@@ -116,7 +106,7 @@ def test_another_checkout_races_in_the_peers_stead(tmp_path):
     assert list(both) == ["classifier", "classifier" + AGAINST]
     assert both["classifier" + AGAINST].folder == tmp_path
     assert both["classifier" + AGAINST].command == both["classifier"].command
-    rows = {"classifier": timed(1.0), "classifier" + AGAINST: timed(3.0)}
+    rows = {"classifier": make_timed(1.0), "classifier" + AGAINST: make_timed(3.0)}
     found = throughput.ratios_of("classifier", rows)
     assert found == {"classifier against the other checkout": {"median": 3, "least": 3, "most": 3}}
 
@@ -135,7 +125,9 @@ def test_every_ratio_is_of_rows_that_there_are():
 
 
 def test_groups_stand_beside_those_of_other_devices(monkeypatch, tmp_path):
-    monkeypatch.setattr(throughput, "race", lambda workers, rounds: {"encoder": timed(0.5, 0.25)})
+    monkeypatch.setattr(
+        throughput, "race", lambda workers, rounds: {"encoder": make_timed(0.5, 0.25)}
+    )
     known = {"gan, 1 x other": {"rounds": 1, "rows": {}, "ratios": {}}}
     options = parse(throughput.STUDY, ["--only=encoder", "--out="])
     fields = {**vars(options), "earlier": {"results": known}}
@@ -148,7 +140,7 @@ def test_groups_stand_beside_those_of_other_devices(monkeypatch, tmp_path):
 def test_what_was_timed_beside_peers_is_kept_when_another_checkout_is(monkeypatch, tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "worker.py").touch()
-    monkeypatch.setattr(throughput, "race", lambda workers, rounds: {"encoder": timed(0.5)})
+    monkeypatch.setattr(throughput, "race", lambda workers, rounds: {"encoder": make_timed(0.5)})
     known = {"encoder, 1 x fake": {"rounds": 1, "rows": {}, "ratios": {}}}
     options = parse(throughput.STUDY, ["--only=encoder", f"--against={tmp_path}", "--out="])
     (found,) = throughput.run(type(options)(**{**vars(options), "earlier": {"results": known}}))
