@@ -161,6 +161,26 @@ def get_encoder() -> ConfigDict:
     )
 
 
+def get_prior() -> ConfigDict:
+    """Where the latents of films lie, from which chests are drawn."""
+    return ConfigDict(
+        dict(
+            num_axes=512,  # principal axes of each latent that films are taken to vary along
+            num_bent=64,  # the first of them, which a field carries to where those of films are
+            width=256,  # of the layers of that field
+            depth=3,
+            ode_steps=16,  # of following it
+            batch_size=128,
+            num_steps=2000,  # 0: the Gaussian alone
+            learning_rate=2e-3,
+            weight_decay=0.0,
+            ema_decay=0.995,
+            log_every=200,
+            save_every=1000,
+        )
+    )
+
+
 def get_evaluator() -> ConfigDict:
     """The training of one network that judges explanations."""
     return ConfigDict(
@@ -377,6 +397,7 @@ def get_config() -> ConfigDict:
             judge=get_judge(),
             gan=get_gan(),
             encoder=get_encoder(),
+            prior=get_prior(),
             evaluators=get_evaluators(),
             explain=get_explain(),
         )
@@ -397,6 +418,7 @@ def shrink(config: ConfigDict) -> None:
         section.update(dict(num_steps=60, eval_every=30, batch_size=32, ema_decay=0.9))
     config.gan.update(dict(num_steps=20, batch_size=16, log_every=10, save_every=10))
     config.encoder.update(dict(num_steps=10, batch_size=16, log_every=5, save_every=5))
+    config.prior.update(dict(num_steps=10, batch_size=16, log_every=5, save_every=5, width=32))
     for name in ("segmenter", "regressor", "robust"):
         config.evaluators[name].update(
             dict(num_steps=24, batch_size=32, ema_decay=0.9, log_every=12, save_every=12)

@@ -43,7 +43,7 @@ from cxr_jax.runtime.workdir import (
     locked,
     log_to,
 )
-from cxr_jax.training import classifier, encoder, evaluators, gan
+from cxr_jax.training import classifier, encoder, evaluators, gan, prior
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +51,15 @@ TASKS = {
     "classifier": classifier.run,
     "gan": gan.run,
     "encoder": encoder.run,
+    "prior": prior.run,
     "evaluators": evaluators.run,
     "explain": explain.run,
 }
 BUILT_ON = {
     "gan": ("classifier",),
     "encoder": ("classifier", "gan"),
-    "explain": ("classifier", "gan", "encoder"),
+    "prior": ("classifier", "gan", "encoder"),
+    "explain": ("classifier", "gan", "encoder", "prior"),
 }
 CONFIGS = Path(__file__).parent / "configs"
 

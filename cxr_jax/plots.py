@@ -132,14 +132,24 @@ def _show(axes, image: np.ndarray, **kwargs) -> None:
     axes.set_yticks([])
 
 
-def image_grid(image: np.ndarray, titles: Sequence[str]) -> Figure:
-    """A sheet of images [rows, columns, h, w] under column titles."""
+def image_grid(
+    image: np.ndarray, titles: Sequence[str], margin: np.ndarray | None = None
+) -> Figure:
+    """A sheet of images [rows, columns, h, w] under column titles.
+
+    Args:
+      margin: f on them [rows, columns], to be told under each.
+    """
     rows, columns = image.shape[:2]
-    figure = Figure(figsize=(1.25 * columns, 1.25 * rows + 0.3), layout="constrained")
+    height = 1.25 if margin is None else 1.45
+    figure = Figure(figsize=(1.25 * columns, height * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for row in range(rows):
         for column in range(columns):
             _show(axes[row, column], image[row, column])
+            if margin is not None:
+                answer = f"p = {probability(margin[row, column]):.2f}"
+                axes[row, column].set_xlabel(answer, fontsize=8)
     for column, title in enumerate(titles):
         axes[0, column].set_title(title, fontsize=8)
     return figure

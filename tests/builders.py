@@ -385,6 +385,7 @@ def make_square_explainer(**fields) -> Explainer:
         draw=lambda z_structure, z_class: (
             np.tanh(z_class[:, :1])[:, :, None, None] * np.ones((1, SIDE, SIDE, 1), np.float32)
         ),
+        draw_latents=None,
         walk=SquareWalker(),
         felt_share=share_on_square,
         unit_gradient=lambda films: np.ones_like(films.z_class),

@@ -41,6 +41,35 @@ def structure(lungs: Callable[[Image], np.ndarray], frames: np.ndarray) -> np.nd
     return np.where(masks[:, 0].any(axis=(1, 2, 3)), least, np.nan)
 
 
+def precision_recall(
+    real: np.ndarray, drawn: np.ndarray, neighbours: int = 3
+) -> tuple[float, float]:
+    """How much of what is drawn is like films, and how many films are like what is drawn.
+
+    By manifolds of nearest neighbours (Kynkaanniemi et al., 2019): an image lies within a set where
+    it is as near to one of the set as that is to its own k-th nearest.
+
+    Args:
+      real, drawn: features [N, d], [M, d].
+
+    Returns:
+      Shares in [0, 1].
+    """
+    between = _distances(real, drawn)
+    reach, reach_of_drawn = (
+        np.partition(_distances(each, each), neighbours, axis=1)[:, neighbours]
+        for each in (real, drawn)
+    )
+    precision = (between <= reach[:, None]).any(axis=0).mean()
+    return float(precision), float((between <= reach_of_drawn).any(axis=1).mean())
+
+
+def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Squared, between the rows of two sets [N, M]."""
+    squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
+    return np.maximum(squares - 2 * one @ other.T, 0)
+
+
 def realism_draws(
     features: Callable[[Image], np.ndarray],
     frames: np.ndarray,

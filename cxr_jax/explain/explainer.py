@@ -13,6 +13,7 @@ from cxr_jax.explain import films, inversion, maps, paths
 from cxr_jax.explain.films import Films
 from cxr_jax.explain.paths import Walker
 from cxr_jax.models.model import Model
+from cxr_jax.networks import prior
 from cxr_jax.networks.restore import TrainedModels, make_margins
 from cxr_jax.runtime import parallel
 from cxr_jax.types import Image, Margin, Pixels
@@ -27,6 +28,8 @@ class Explainer:
       classify, judge: images to f, and to h.
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
+      draw_latents: (patients, findings, margins) to both latents of films that nobody has taken,
+        see `prior.draw_latents`; None where there is no prior.
       walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
       felt_share: (images, changes) to the share of each change that f feels [N].
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
@@ -42,6 +45,7 @@ class Explainer:
     judge: Callable[[Image], np.ndarray]
     invert: Callable[[Pixels], Films]
     draw: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    draw_latents: Callable[..., tuple[np.ndarray, np.ndarray]] | None
     walk: Walker | Callable
     felt_share: Callable[[Image, Image], np.ndarray]
     unit_gradient: Callable[[Films], np.ndarray]
@@ -68,6 +72,15 @@ def bind_evaluators(
         "find_lungs": bind(find, segmenter, batch_size) if segmenter else None,
         "features": bind(see, regressor, batch_size) if regressor else None,
     }
+
+
+def bind_prior(models: TrainedModels, seed: int, batch_size: int) -> Callable | None:
+    """`draw_latents` of an explainer."""
+    if models.prior is None:
+        return None
+    drawn_by = models.prior, models.scale, np.int32(seed)
+    mapped = bind(prior.draw_latents, drawn_by, batch_size)
+    return lambda *films: mapped(films)
 
 
 def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Margin:
@@ -104,6 +117,7 @@ def make_explainer(
         judge=bind(answer, models.judge, size),
         invert=bind(invert, models, size, what="inversion"),
         draw=lambda *latents: draw(latents),
+        draw_latents=bind_prior(models, seed, size),
         walk=paths.make_walker(models, section, seed),
         felt_share=lambda *batch: feel(batch),
         unit_gradient=bind(paths.unit_gradient, models, size),

@@ -24,6 +24,7 @@ from cxr_jax.networks.build import (
     make_segmenter,
 )
 from cxr_jax.networks.grading import Scale
+from cxr_jax.networks.prior import LatentPrior, make_prior
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.checkpoint import load_networks, networks_digest
 from cxr_jax.runtime.workdir import is_done, read_json, write_json
@@ -42,6 +43,7 @@ class TrainedModels:
       encoder: an image to the moments of both latents; None where there is none.
       scale: of the class latent.
       robust: the adversarially trained classifier; None where it was not trained or not asked for.
+      prior: of both latents; None where it is N(0, I), as the paper's.
     """
 
     classifier: Model
@@ -50,6 +52,7 @@ class TrainedModels:
     encoder: Model | None
     scale: Scale
     robust: Model | None = None
+    prior: LatentPrior | None = None
 
     def classify(self, image: Image) -> Margin:
         """f."""
@@ -84,6 +87,7 @@ def load_trained(
         encoder=load_encoder(networks, workdir),
         scale=load_scale(workdir),
         robust=load_robust(config, workdir) if "robust" in evaluators else None,
+        prior=load_prior(config, workdir),
     )
 
 
@@ -95,6 +99,7 @@ def digests(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, str]:
     folders = [] if config.classifier.module else ["classifier"]
     folders += [] if config.judge.module else ["classifier/judge"]
     folders += ["gan"] if config.gan.networks == "paper" else ["gan", "encoder"]
+    folders += ["prior"] if has_prior(config) else []
     trained = [name for name in config.evaluators.names if not missing_reason(workdir, name)]
     folders += [f"evaluators/{name}" for name in trained]
     return {folder: networks_digest(workdir / folder) for folder in folders}
@@ -145,6 +150,19 @@ def load_encoder(networks: GanNetworks, workdir: Path) -> Model | None:
         return None
     init = lambda: init_gan_params(networks, seed=0)[0]["encoder"]
     return Model(networks.encoder, load_networks(workdir / "encoder", init))
+
+
+def has_prior(config: ml_collections.ConfigDict) -> bool:
+    """Whether a prior is fitted to the latents of films; without one it is N(0, I)."""
+    return config.gan.objective != "paper"
+
+
+def load_prior(config: ml_collections.ConfigDict, workdir: Path) -> LatentPrior | None:
+    """The fitted prior; None where there is none."""
+    if not has_prior(config):
+        return None
+    prior = make_prior(config, seed=0)
+    return prior.with_arrays(load_networks(workdir / "prior", lambda: prior.arrays))
 
 
 def save_scale(workdir: Path, scale: Scale) -> None:

@@ -26,6 +26,7 @@ from cxr_jax.networks.build import (
     param_shapes,
 )
 from cxr_jax.networks.functions import load_function, one_line
+from cxr_jax.networks.restore import has_prior
 from cxr_jax.pipeline.field_ranges import get_ranges
 from cxr_jax.pipeline.ranges import check_fields
 from cxr_jax.pipeline.shape_checks import check_evaluators, check_feature_maps, check_gan
@@ -45,6 +46,7 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_explain(config)
     check_size(config.data.name, config.data.image_size, config.gan.networks)
     check_gan(config)
+    check_prior(config.prior)
     check_evaluators(config)
     check_classifiers(config, workdir)
     check_layer_cam(config)
@@ -72,7 +74,7 @@ def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: 
     known = {name: train[name] for name in ("label", "patient_id") if name in train}
     rows = {}
     for name, section, _ in _taught(config, tasks):
-        if name in ("gan", "encoder"):
+        if name in ("gan", "encoder", "prior"):
             rows[name] = len(train["label"])
         elif name in ("classifier", "judge") and section.num_steps and not section.module:
             rows[name] = len(pick_patients(known, section.patients)["label"])
@@ -129,6 +131,8 @@ def _taught(
         yield "gan", config.gan, BATCH_MULTIPLE
     if "encoder" in tasks and config.gan.objective == "ours":
         yield "encoder", config.encoder, BATCH_MULTIPLE
+    if "prior" in tasks and has_prior(config):
+        yield "prior", config.prior, 1
     if "evaluators" in tasks:
         for name in config.evaluators.names:
             yield f"evaluators.{name}", config.evaluators[name], 1
@@ -267,6 +271,15 @@ def check_explain(config: ml_collections.ConfigDict) -> None:
     check_paper(config)
     if "latent" not in section.maps:
         raise InputError("config.explain.maps lacks 'latent', with which the others are compared")
+
+
+def check_prior(section: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if more axes of the latents are to be bent than there are."""
+    if section.num_bent > section.num_axes:
+        raise InputError(
+            f"config.prior.num_bent is {section.num_bent}, more than config.prior.num_axes, which "
+            f"is {section.num_axes}"
+        )
 
 
 def check_paper(config: ml_collections.ConfigDict) -> None:

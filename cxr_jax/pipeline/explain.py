@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 NUM_HEALTHY = 1000  # training films that f calls negative, which some maps know
 INTERPOLATED = 11  # frames of the paper's figure
+NUM_DRAWN = 3  # patients of it whom the prior draws, below the films
 
 
 # 1. A finished run.
@@ -168,12 +169,27 @@ def map_inputs(
     )
 
 
-def interpolate(explainer: Explainer, some: films.Films) -> tuple[np.ndarray, np.ndarray]:
-    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k]."""
-    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(some.image)
-    z_class = shares[:, None] * some.z_class[:, None]
+def interpolate(
+    explainer: Explainer, some: films.Films, strong: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images drawn with shares of each film's z_class [n, k, h, w, 1], and f on them [n, k].
+
+    Then, where there is a prior, the same of patients that it draws.
+
+    Args:
+      strong: what f shall answer of these.
+    """
+    z_structure, z_class = some.z_structure, some.z_class
+    if explainer.draw_latents:
+        number = np.arange(NUM_DRAWN, dtype=np.int32)
+        drawn = explainer.draw_latents(number, number, np.full(NUM_DRAWN, strong, np.float32))
+        z_structure, z_class = (
+            np.concatenate(pair) for pair in zip((z_structure, z_class), drawn, strict=True)
+        )
+    shares, rows = np.linspace(0, 1, INTERPOLATED, dtype=np.float32), len(z_class)
+    z_class = shares[:, None] * z_class[:, None]
     drawn = explainer.draw(
-        np.repeat(some.z_structure, INTERPOLATED, axis=0), z_class.reshape(-1, z_class.shape[-1])
+        np.repeat(z_structure, INTERPOLATED, axis=0), z_class.reshape(-1, z_class.shape[-1])
     )
     margin = explainer.classify(drawn).reshape(rows, INTERPOLATED)
     return drawn.reshape(rows, INTERPOLATED, *drawn.shape[1:]), margin
@@ -191,7 +207,7 @@ class Report:
       scores: the same film by film, see `save_scores`.
       maps: of the positives, by name, signed where the method is.
       audited: which regions the classifier's answers come from; by true masks without a segmenter.
-      interpolated: the first positives drawn with shares of their z_class, see `interpolate`.
+      interpolated: images drawn with shares of a z_class, see `interpolate`.
     """
 
     metrics: dict
@@ -294,7 +310,11 @@ def measure(
         },
         maps=made,
         audited=audited if audited.regions is not None else audited_by_truth,
-        interpolated=interpolate(explainer, positives.films.rows(slice(section.num_figure_rows))),
+        interpolated=interpolate(
+            explainer,
+            positives.films.rows(slice(section.num_figure_rows)),
+            calibration.thresholds.positive,
+        ),
     )
 
 
@@ -330,7 +350,7 @@ def write(
     save_audit(figures / "audit.png", positives, report.audited, num_rows=num_rows, style=style)
     frames, margin = report.interpolated
     path = figures / "interpolation.png"
-    save_interpolation(path, positives, frames, margin=margin, style=style)
+    save_interpolation(path, positives, frames, margin=margin, num_films=num_rows, style=style)
     for direction, group in groups.items():
         walked = group.walks[calibration.path] if calibration.path in group.walks else None
         if walked is not None:

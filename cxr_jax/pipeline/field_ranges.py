@@ -153,6 +153,24 @@ def get_encoder() -> Ranges:
     )
 
 
+def get_prior() -> Ranges:
+    """The prior of the latents; `config_checks` says that no more axes are bent than there are."""
+    return dict(
+        num_axes=Whole(1, 65536),
+        num_bent=Whole(1, 65536),
+        width=Whole(1, 65536),
+        depth=Whole(1, 64),
+        ode_steps=Whole(1, 10_000),
+        batch_size=BATCH,
+        num_steps=Whole(0),
+        learning_rate=LEARNING_RATE,
+        weight_decay=Real(0, 10),
+        ema_decay=DECAY,
+        log_every=Whole(1),
+        save_every=Whole(1),
+    )
+
+
 def get_evaluator() -> Ranges:
     """The training of one network that judges explanations."""
     return dict(
@@ -316,6 +334,7 @@ def get_ranges() -> Ranges:
         judge=get_classifier(),
         gan=get_gan(),
         encoder=get_encoder(),
+        prior=get_prior(),
         evaluators=get_evaluators(),
         explain=get_explain(),
     )

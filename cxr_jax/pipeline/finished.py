@@ -22,7 +22,8 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import restore
 from cxr_jax.networks.build import make_classifier, make_gan_networks, make_segmenter
 from cxr_jax.networks.grading import Scale
-from cxr_jax.networks.restore import TrainedModels
+from cxr_jax.networks.prior import make_prior
+from cxr_jax.networks.restore import TrainedModels, has_prior
 from cxr_jax.pipeline.calibrate import (
     GUIDE_ARRAYS,
     describe_calibration,
@@ -100,6 +101,8 @@ def export_run(run: FinishedRun, directory: Path) -> None:
     networks = {name: getattr(models, name) for name in ("classifier", "judge", "generator")}
     networks |= {"encoder": models.encoder, "segmenter": run.segmenter}
     trees = {name: model.params for name, model in networks.items() if model is not None}
+    if models.prior is not None:
+        trees["prior"] = models.prior.arrays
     trees["calibration"] = guide_arrays(calibration.guide)
     directory.mkdir(parents=True, exist_ok=True)
     arrays = flax.traverse_util.flatten_dict(trees, sep="/")
@@ -126,7 +129,8 @@ def _load_exported(path: Path) -> FinishedRun:
     config = ml_collections.ConfigDict(facts["config"])
     exact = precision.in_float32(config)
     trees = _read_arrays(path / ARRAYS)
-    if trees["calibration"].keys() != set(GUIDE_ARRAYS):
+    complete = trees["calibration"].keys() == set(GUIDE_ARRAYS)
+    if not complete or ("prior" in trees) != has_prior(config):
         raise InputError(f"{path} was exported by an earlier version; export the run again")
     gan = make_gan_networks(exact)
     modules = {
@@ -140,6 +144,9 @@ def _load_exported(path: Path) -> FinishedRun:
         name: Model(module, parallel.replicate(trees[name])) if name in trees else None
         for name, module in modules.items()
     }
+    if has_prior(config):
+        arrays = parallel.replicate(trees["prior"])
+        models["prior"] = make_prior(exact, seed=0).with_arrays(arrays)
     segmenter, stored = models.pop("segmenter"), facts["calibration"]
     scale = Scale(**{name: np.float32(value) for name, value in facts["scale"].items()})
     return FinishedRun(

@@ -70,10 +70,21 @@ def save_figures(
 
 
 def save_interpolation(
-    path: Path, group: Group, frames: np.ndarray, *, margin: np.ndarray, style: plots.Style
+    path: Path,
+    group: Group,
+    frames: np.ndarray,
+    *,
+    margin: np.ndarray,
+    num_films: int,
+    style: plots.Style,
 ) -> None:
-    """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them."""
-    names = names_of(group.truth)[: len(frames)]
+    """The paper's figure of images drawn of a group's first films [n, k, h, w, 1]; f on them.
+
+    Args:
+      frames: those of `num_films` films, then of patients that the prior draws.
+    """
+    names = names_of(group.truth)[:num_films]
+    names += [f"drawn {number + 1}" for number in range(len(frames) - len(names))]
     plots.save(plots.interpolation(frames, margin, names, style=style), path, style)
 
 

@@ -19,6 +19,8 @@ class Stream(enum.IntEnum):
     SUPPORT_DEVICES = 1 << 22  # the leads on a view
     FAKE_PASS = 1 << 23  # the paper's discriminator draws its dropout anew for the drawn images
     REAL_PASS = 1 << 24  # and for the films
+    PATIENT = 1 << 25  # z_structure of a chest that the prior draws
+    FINDING = 1 << 26  # and its z_class
 
 
 def fold_keys(keys: Keys, stream: Stream) -> Keys:

@@ -1,6 +1,7 @@
-"""Sample sheets: what a generator in training draws, one z_structure a row.
+"""Sample sheets: what a generator draws, one z_structure a row.
 
-The first column has no class latent; each of the others lends one, at two strengths.
+In training the first column has no class latent, and each of the others lends one, at two
+strengths. Of a finished GAN both latents are drawn from its prior, for several answers of f.
 """
 
 from pathlib import Path
@@ -15,12 +16,17 @@ from cxr_jax.data.arrays import Arrays, to_unit_range
 from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
+from cxr_jax.networks.grading import Scale
+from cxr_jax.networks.prior import LatentPrior, draw_latents
+from cxr_jax.runtime import parallel
 from cxr_jax.training.gan_state import FrozenInputs
-from cxr_jax.types import AnyArray, Image, Params, Pixels, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Image, Margin, Params, Pixels, ZClass, ZStructure
 
 NUM_PRIOR = 3  # chests from N(0, I)
 NUM_FILMS = 3  # of each class
 STRENGTHS = (0.5, 1.0)
+NUM_CHESTS = 6  # of a finished GAN
+SEVERITIES = (0.25, 0.5, 1.0, 1.0)  # of their findings: shares of a strong positive's margin
 
 
 def draw_films(
@@ -50,6 +56,27 @@ def draw_prior(path: Path, networks: GanNetworks, params: Params) -> None:
     z_class = jax.random.normal(keys[1], (NUM_PRIOR, num_class))
     generator = Model(networks.generator, params["generator"])
     _draw(path, generator, z_structure, lent=z_class, title="draw")
+
+
+def draw_chests(
+    path: Path, prior: LatentPrior, generator: Model, *, classifier: Model, scale: Scale
+) -> None:
+    """Rows: chests from the prior; columns: without a finding, then one that f shall answer so."""
+    wanted = np.append(scale.negative, scale.strong * np.array(SEVERITIES, np.float32))
+    patient, finding = np.divmod(np.arange(NUM_CHESTS * len(wanted), dtype=np.int32), len(wanted))
+    films = patient, finding, np.tile(wanted, NUM_CHESTS)
+
+    def draw(frozen: tuple, films: tuple) -> tuple[Image, Margin]:
+        drawn_by, generator, classifier = frozen
+        image = generator(*draw_latents(drawn_by, films))
+        return image, classifier(image)[0]
+
+    frozen = (prior, scale, np.int32(0)), generator, classifier
+    image, margin = parallel.in_batches(draw, len(finding))(frozen, films)
+    titles = ["no finding", *(f"wanted p = {plots.probability(each):.2f}" for each in wanted[1:])]
+    sheet = image.reshape(NUM_CHESTS, len(wanted), *image.shape[1:3])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plots.save(plots.image_grid(sheet, titles, margin.reshape(sheet.shape[:2])), path)
 
 
 @jax.jit

@@ -4,6 +4,7 @@ from experiments.studies import (
     ablations,
     audit,
     default_run,
+    ends,
     faithfulness,
     faults,
     fidelity,
@@ -12,6 +13,7 @@ from experiments.studies import (
     inversion,
     lookalikes,
     paper_vs_ours,
+    prior,
     time_to_quality,
     validation,
 )
@@ -19,5 +21,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
+    *(prior, ends),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

@@ -18,6 +18,7 @@ FILLED = {
     "evaluators/robust": 5.0,
     "evaluators/segmenter": 6.0,
     "evaluators/regressor": 7.0,
+    "prior": 8.0,
 }
 SCALE = Scale(negative=np.float32(-1.1), strong=np.float32(2.2), graded=np.float32(0))
 
@@ -51,6 +52,7 @@ def test_every_model_has_the_networks_of_its_own_folder(tiny_config, workdir):
     assert filled(models.generator) == {3.0}
     assert filled(models.encoder) == {4.0}  # not the one that was trained with the GAN
     assert models.robust is None  # no path asks for it
+    assert {float(number) for number in np.unique(models.prior.structure.axes)} == {8.0}
     assert filled(restore.load_segmenter(tiny_config, workdir)) == {6.0}
     assert filled(restore.load_regressor(tiny_config, workdir)) == {7.0}
 
@@ -83,12 +85,15 @@ def test_a_scale_is_loaded_bit_by_bit(workdir, tmp_path):
 
 def test_digests_are_of_the_networks_that_are_there(tiny_config, workdir):
     tiny_config.evaluators.names = ("segmenter", "regressor")
-    folders = ["classifier", "classifier/judge", "gan", "encoder", "evaluators/regressor"]
+    folders = ["classifier", "classifier/judge", "gan", "encoder", "prior", "evaluators/regressor"]
     assert restore.digests(tiny_config, workdir) == dict(zip(folders, folders, strict=True))
     tiny_config.classifier.module = "theirs:function"
     assert "classifier" not in restore.digests(tiny_config, workdir)
     tiny_config.gan.networks = "paper"
     assert "encoder" not in restore.digests(tiny_config, workdir)
+    tiny_config.gan.objective = "paper"
+    assert "prior" not in restore.digests(tiny_config, workdir)
+    assert restore.load_prior(tiny_config, workdir) is None
 
 
 def test_why_an_evaluator_is_not_there(workdir, tmp_path):

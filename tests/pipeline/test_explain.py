@@ -149,12 +149,27 @@ def test_maps_are_made_of_the_positives_and_the_chosen_path(splits, section):
 def test_the_papers_figure_goes_from_no_class_latent_to_the_whole():
     """Frame by frame in tenths, each film's own; f is asked about what is drawn."""
     films = invert_squares(make_square_split([1, 1, 0], seed=1)["image"])
-    frames, margin = explain.interpolate(make_square_explainer(), films)
+    frames, margin = explain.interpolate(make_square_explainer(), films, 2.0)
     assert frames.shape == (3, 11, SIDE, SIDE, 1) and margin.shape == (3, 11)
     drawn = np.tanh(np.arange(11) / 10 * films.z_class)
     np.testing.assert_allclose(frames[:, :, 0, 0, 0], drawn, atol=1e-6)
     expected = classify_squares(frames.reshape(33, SIDE, SIDE, 1)).reshape(3, 11)
     np.testing.assert_allclose(margin, expected)
+
+
+def test_below_the_papers_figure_are_patients_of_the_prior():
+    """With a finding that f shall answer as it does most positives."""
+    films, asked = invert_squares(make_square_split([1, 0], seed=1)["image"]), []
+
+    def draw_latents(patient, finding, margin):
+        asked.append((patient.tolist(), finding.tolist(), margin.tolist()))
+        return np.zeros((3, films.z_structure.shape[1])), margin[:, None] * [[1.0]]
+
+    explainer = make_square_explainer(draw_latents=draw_latents)
+    frames, _ = explain.interpolate(explainer, films, 2.0)
+    assert asked == [([0, 1, 2], [0, 1, 2], [2.0, 2.0, 2.0])]
+    assert len(frames) == 5
+    np.testing.assert_allclose(frames[2:, -1, 0, 0, 0], np.tanh(2.0), atol=1e-6)
 
 
 # All of it.

@@ -101,7 +101,14 @@ def make_explainer(**fields) -> Explainer:
 
     rest = {field.name: unasked for field in dataclasses.fields(Explainer)}
     rest["felt_share"] = lambda image, change: np.full(len(image), 0.5)
-    empty = dict(find_lungs=None, features=None, traced_maps={}, missing_maps={}, reasons=EMPTY)
+    empty = dict(
+        draw_latents=None,
+        find_lungs=None,
+        features=None,
+        traced_maps={},
+        missing_maps={},
+        reasons=EMPTY,
+    )
     return Explainer(**rest | empty | fields)
 
 

@@ -1,0 +1,232 @@
+"""Are chests that the prior draws like films, and does f answer them as was wanted?
+
+Of finished runs. Images are compared in the regressor's features, as many of each kind as half of
+the training films: the other half says how near films are to each other.
+
+  frechet     Frechet distance to one half of the films; `ratio`: to that of the other half
+  precision   share of images within the films' reach, of films' third neighbours, and
+  recall      share of films within theirs (Kynkaanniemi et al., 2019)
+  spread      standard deviation of a pixel over images
+  novelty     distance in pixels to the nearest training film, to that of test films: 1 or more
+              where none is a copy
+  answers     Spearman correlation of f's answer with the one that was wanted, of positives
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import ml_collections
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.data.arrays import Arrays, load_splits, to_unit_range
+from cxr_jax.evaluate.realism import precision_recall
+from cxr_jax.explain.explainer import Explainer, bind_evaluators, make_explainer
+from cxr_jax.networks import restore
+from cxr_jax.networks.grading import film_radius
+from cxr_jax.networks.prior import make_prior
+from cxr_jax.networks.restore import TrainedModels
+from cxr_jax.runtime import precision
+from cxr_jax.training.prior import Codes, encode_films
+from cxr_jax.training.regressor import REGRESSOR
+from experiments.markdown import entry_table
+from experiments.reading import check_finished
+from experiments.study import Flag, Options, Study
+
+COLUMNS = ("frechet", "ratio", "precision", "recall", "spread", "novelty")
+FILMS = "films"  # the row of the other half
+
+
+# 1. What is compared.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Half:
+    """Training films, their codes, and f's answers to them.
+
+    Attributes:
+      image: [n, h, w, 1] in [-1, 1].
+    """
+
+    image: np.ndarray
+    codes: Codes
+
+    def z_class(self, models: TrainedModels) -> np.ndarray:
+        """At each film's own radius [n, c]."""
+        radius = np.asarray(film_radius(models.scale, self.codes.margin))
+        return radius[:, None] * self.codes.direction
+
+
+def halves(models: TrainedModels, train: Arrays, count: int) -> list[Half]:
+    """Two sets of so many training films, apart."""
+    order = np.random.Generator(np.random.Philox(0)).permutation(len(train["image"]))
+    found = []
+    for rows in (order[:count], order[count : 2 * count]):
+        pixels = train["image"][rows]
+        codes = encode_films(models.classifier, models.encoder, pixels)
+        found.append(Half(image=to_unit_range(pixels), codes=codes))
+    return found
+
+
+def without_flow(config: ml_collections.ConfigDict, models: TrainedModels) -> TrainedModels:
+    """The models with the prior's Gaussian alone: fields that move nothing."""
+    still, prior = make_prior(config, seed=0), models.prior
+    plain = {
+        name: getattr(prior, name).replace(flow=getattr(still, name).flow)
+        for name in ("structure", "direction")
+    }
+    return dataclasses.replace(models, prior=prior.replace(**plain))
+
+
+def draw_kinds(
+    config: ml_collections.ConfigDict, models: TrainedModels, half: Half
+) -> dict[str, np.ndarray]:
+    """Images by kind, as many as a half has, f's answers wanted as it gives them to its films."""
+    explainer = make_explainer(models, config.explain, config.seed)
+    gaussian = make_explainer(without_flow(config, models), config.explain, config.seed)
+    lungs, finding = half.codes.z_structure, half.z_class(models)
+    rng = np.random.Generator(np.random.Philox(1))
+    noise = [rng.standard_normal(each.shape, np.float32) for each in (lungs, finding)]
+    radius = np.asarray(film_radius(models.scale, half.codes.margin))
+    other = partners(half.codes.margin > 0)
+    return {
+        "reconstructions": explainer.draw(lungs, finding),
+        "midpoints": explainer.draw((lungs + lungs[other]) / 2, (finding + finding[other]) / 2),
+        "n_0_1": explainer.draw(noise[0], radius[:, None] * noise[1]),
+        "gaussian": explainer.draw(*draw_like(gaussian, half)),
+        "prior": explainer.draw(*draw_like(explainer, half)),
+    }
+
+
+def partners(positive: np.ndarray) -> np.ndarray:
+    """For each film another of its decision [n], each once."""
+    other = np.arange(len(positive))
+    for decision in (True, False):
+        rows = np.flatnonzero(positive == decision)
+        other[rows] = np.roll(rows, 1)
+    return other
+
+
+def draw_like(explainer: Explainer, half: Half) -> tuple[np.ndarray, np.ndarray]:
+    """Both latents of patients whom f is to answer as it does these films."""
+    number = np.arange(len(half.image), dtype=np.int32)
+    return explainer.draw_latents(number, number, half.codes.margin)
+
+
+# 2. What is said of it.
+
+
+def nearest(images: np.ndarray, films: np.ndarray) -> np.ndarray:
+    """Of each image the distance to the nearest film, in pixels RMS [n]."""
+    one, other = (each.reshape(len(each), -1) for each in (images, films))
+    square = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
+    square -= 2 * one @ other.T
+    return np.sqrt(np.maximum(square.min(axis=1), 0) / one.shape[1])
+
+
+def measure(
+    config: ml_collections.ConfigDict,
+    models: TrainedModels,
+    splits: Mapping[str, Arrays],
+    *,
+    features,
+    count: int,
+) -> dict:
+    """One run: a row a kind of image, and f's answers."""
+    one, other = halves(models, splits["train"], count)
+    train = to_unit_range(splits["train"]["image"])
+    known = np.median(nearest(to_unit_range(splits["test"]["image"]), train))
+    reference = np.float64(features(one.image))
+    rows = {}
+    for name, image in {FILMS: other.image, **draw_kinds(config, models, one)}.items():
+        seen = np.float64(features(image))
+        found = precision_recall(reference, seen)
+        # The films' own nearest is themselves.
+        novelty = None if name == FILMS else float(np.median(nearest(image, train)) / known)
+        rows[name] = {
+            "frechet": metrics.frechet_distance(seen, reference),
+            "precision": found[0],
+            "recall": found[1],
+            "spread": float(image.std(axis=0).mean()),
+            "novelty": novelty,
+        }
+    for row in rows.values():
+        row["ratio"] = row["frechet"] / rows[FILMS]["frechet"]
+    return {"images": rows, "answers": answers(config, models, one)}
+
+
+def answers(config: ml_collections.ConfigDict, models: TrainedModels, half: Half) -> dict:
+    """f on drawn patients, against what was wanted of it."""
+    explainer = make_explainer(models, config.explain, config.seed)
+    drawn = explainer.classify(explainer.draw(*draw_like(explainer, half)))
+    wanted = half.codes.margin
+    positive = wanted > 0
+    return {
+        "spearman": metrics.spearman(drawn[positive], wanted[positive]),
+        "called_positive": float((drawn[positive] > 0).mean()),
+        "called_negative": float((drawn[~positive] <= 0).mean()),
+    }
+
+
+def summarise(found: list[dict]) -> dict:
+    """The mean over runs, and each run's own."""
+
+    def entry(values: list) -> dict:
+        if None in values:
+            return {"mean": None, "reason": "of the films themselves"}
+        return {"mean": float(np.mean(values)), "each_seed": values}
+
+    names = found[0]["images"]
+    return {
+        "images": {
+            name: {
+                column: entry([one["images"][name][column] for one in found]) for column in COLUMNS
+            }
+            for name in names
+        },
+        "answers": {
+            name: entry([one["answers"][name] for one in found]) for name in found[0]["answers"]
+        },
+    }
+
+
+def to_markdown(result: Mapping) -> str:
+    """The tables for people."""
+    lines = ["## The prior", "", entry_table(result["images"], COLUMNS, "images"), ""]
+    return (
+        "\n".join(
+            [*lines, entry_table({"prior": result["answers"]}, list(result["answers"]), "answers")]
+        )
+        + "\n"
+    )
+
+
+@precision.exactly
+def run(options: Options) -> Iterator[dict]:
+    """Draws from finished runs; the regressor is taught once, beside them."""
+    config, found, features = options.config, [], None
+    for seed, workdir in enumerate(options.seed_dirs):
+        own = config.copy_and_resolve_references()
+        own.gan.seed += seed
+        check_finished(own, workdir, "prior", sections=("seed", "data", "classifier", "gan"))
+        splits, _ = load_splits(own.data, own.seed, REGRESSOR.truths)
+        if features is None:
+            REGRESSOR.run(own, options.workdir, splits)
+            regressor = restore.load_regressor(precision.in_float32(own), options.workdir)
+            features = bind_evaluators(None, regressor, own.explain.batch_size)["features"]
+        models = restore.load_trained(own, workdir)
+        count = min(options.own["films"], len(splits["train"]["image"]) // 2)
+        found.append(measure(own, models, splits, features=features, count=count))
+        yield summarise(found)
+
+
+STUDY = Study(
+    name="prior",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    config="configs/phantom.py",
+    workdir="runs/phantom",
+    seeds=0,
+    flags=(Flag(name="films", default=2000, help="Images of each kind."),),
+)
