@@ -216,6 +216,21 @@ class Explanation(Sequence):
         )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawnFilms:
+    """Films of patients who do not exist.
+
+    Attributes:
+      image: [n, h, w] in [-1, 1].
+      margin: f on them [n], in logits.
+      wanted: what f was to answer; at most 0 for no finding.
+    """
+
+    image: np.ndarray
+    margin: np.ndarray
+    wanted: float
+
+
 def _label(film: FilmExplanation) -> str:
     return film.name if film.accepted else f"{film.name} (gate: no)"
 
@@ -333,6 +348,29 @@ class FilmExplainer:
             square=data.square,
             facts=run_facts(self.run.config.to_dict(), self.run.contents),
         )
+
+    @precision.exactly
+    def draw(self, count: int, margin: float | None = None, *, first: int = 0) -> DrawnFilms:
+        """Films of patients who do not exist, drawn by the generator from the prior.
+
+        Patient k has the same lungs at every margin, so that two calls draw a patient with and
+        without a finding.
+
+        Args:
+          margin: what f shall answer, in logits; above 0 with a finding. None for films without
+            one.
+          first: number of the first patient.
+
+        Raises:
+          InputError: if the run has no prior.
+        """
+        if self.functions.draw_latents is None:
+            raise InputError("this run, of the paper's objective, has no prior to draw films from")
+        wanted = float(self.run.models.scale.negative) if margin is None else margin
+        patient = np.arange(first, first + count, dtype=np.int32)
+        asked = np.full(count, wanted, np.float32)
+        image = self.functions.draw(*self.functions.draw_latents(patient, patient, asked))
+        return DrawnFilms(image=image[..., 0], margin=self.functions.classify(image), wanted=wanted)
 
     def _reasons(self, inverted: Films, lungs: np.ndarray | None) -> list[str]:
         margin = self.run.config.explain.gate_margin

@@ -30,6 +30,7 @@ from cxr_jax.networks.build import (
     make_segmenter,
 )
 from cxr_jax.networks.grading import Scale
+from cxr_jax.networks.prior import LatentPrior, make_prior
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.pipeline.finished import FinishedRun, export_run, load_run
 from cxr_jax.report.page.of_walks import Beside
@@ -59,6 +60,7 @@ def run(random_like) -> FinishedRun:
             generator=Model(networks.generator, gan["generator"]),
             encoder=Model(networks.encoder, gan["encoder"]),
             scale=Scale(negative=np.float32(-1.1), strong=np.float32(0.7), graded=np.float32(1)),
+            prior=some_prior(config, random_like),
         ),
         segmenter=model(make_segmenter(config.evaluators.segmenter)),
         calibration=Calibration(
@@ -76,6 +78,15 @@ def run(random_like) -> FinishedRun:
         ),
         contents="made up",
     )
+
+
+def some_prior(config, random_like) -> LatentPrior:
+    """Whose axes are short: patients differ a little."""
+    prior = make_prior(config, seed=0)
+    arrays = random_like(lambda: prior.arrays)
+    for part in ("structure", "direction"):
+        arrays[part]["axes"] = 0.1 * arrays[part]["axes"]
+    return prior.with_arrays(arrays)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +126,31 @@ def test_a_run_that_an_earlier_version_exported_is_refused(run, tmp_path):
     del arrays["calibration/end_structures"]
     safetensors.numpy.save_file(arrays, path)
     assert "earlier version; export the run again" in refused(load_run, tmp_path)
+
+
+def test_a_run_without_its_prior_is_refused(run, tmp_path):
+    """As an earlier version exported it."""
+    models = dataclasses.replace(run.models, prior=None)
+    export_run(dataclasses.replace(run, models=models), tmp_path)
+    assert "earlier version; export the run again" in refused(load_run, tmp_path)
+
+
+def test_a_drawn_patient_keeps_the_number(explainer):
+    """The same patient in any call, with a finding and without; f is asked about what is drawn."""
+    negative, positive = explainer.draw(3), explainer.draw(3, margin=0.7)
+    assert negative.image.shape == (3, SIZE, SIZE) and negative.wanted == pytest.approx(-1.1)
+    assert not np.allclose(negative.image, positive.image)
+    assert not np.allclose(negative.image[0], negative.image[1])
+    (other,) = explainer.draw(1, margin=0.7, first=2).image
+    np.testing.assert_allclose(other, positive.image[2], atol=1e-5)
+    asked = explainer.functions.classify(positive.image[..., None])
+    np.testing.assert_allclose(positive.margin, asked, atol=1e-5)
+
+
+def test_without_a_prior_nothing_is_drawn(explainer):
+    functions = dataclasses.replace(explainer.functions, draw_latents=None)
+    without = dataclasses.replace(explainer, functions=functions)
+    assert "no prior to draw films from" in refused(without.draw, 1)
 
 
 def test_negatives_walk_to_the_training_positive_most_like_them(run, explainer, films):

@@ -17,12 +17,13 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
 from cxr_jax.networks.grading import Scale
-from cxr_jax.networks.prior import LatentPrior, draw_latents
+from cxr_jax.networks.prior import LatentPrior, draw_latents, fit_axes
 from cxr_jax.runtime import parallel
 from cxr_jax.training.gan_state import FrozenInputs
 from cxr_jax.types import AnyArray, Image, Margin, Params, Pixels, ZClass, ZStructure
 
-NUM_PRIOR = 3  # chests from N(0, I)
+NUM_PRIOR = 3  # chests that are no film's
+NUM_ENCODED = 256  # films whose Gaussian they are drawn from
 NUM_FILMS = 3  # of each class
 STRENGTHS = (0.5, 1.0)
 NUM_CHESTS = 6  # of a finished GAN
@@ -32,20 +33,26 @@ SEVERITIES = (0.25, 0.5, 1.0, 1.0)  # of their findings: shares of a strong posi
 def draw_films(
     path: Path, networks: GanNetworks, params: Params, *, frozen: FrozenInputs, films: Arrays
 ) -> None:
-    """Rows: chests from N(0, I), then of the first negative films; class latents: of positives.
+    """Rows: chests drawn as negative films are, then the first of these; class latents: of positives.
 
     Args:
       params: averaged, of {"generator", "encoder"}.
       films: `image` and `label`.
     """
-    negative, positive = (films["image"][films["label"] == label][:NUM_FILMS] for label in (0, 1))
-    num_structure, _ = networks.generator.latent_sizes
-    prior = jax.random.normal(jax.random.key(0), (NUM_PRIOR, num_structure))
+    negative, positive = (films["image"][films["label"] == label] for label in (0, 1))
     encoder = Model(networks.encoder, params["encoder"])
-    lungs, _ = _encode(encoder, frozen, negative)
-    _, z_class = _encode(encoder, frozen, positive)
+    lungs, _ = _encode(encoder, frozen, negative[:NUM_ENCODED])
+    _, z_class = _encode(encoder, frozen, positive[:NUM_FILMS])
+    rows = np.concatenate([_draw_alike(np.asarray(lungs)), lungs[:NUM_FILMS]])
     generator = Model(networks.generator, params["generator"])
-    _draw(path, generator, jnp.concatenate([prior, lungs]), lent=z_class, title="film")
+    _draw(path, generator, rows, lent=z_class, title="film")
+
+
+def _draw_alike(codes: Float[np.ndarray, "b s"]) -> Float[np.ndarray, "rows s"]:
+    """From the Gaussian with the codes' mean and covariance."""
+    mean, axes = fit_axes(codes, min(codes.shape))
+    noise = np.random.Generator(np.random.Philox(0)).standard_normal((NUM_PRIOR, len(axes)))
+    return np.float32(mean + noise @ axes)
 
 
 def draw_prior(path: Path, networks: GanNetworks, params: Params) -> None:

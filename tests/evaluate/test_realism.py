@@ -13,6 +13,25 @@ N, K, SIDE = 3, 8, 8
 BOOTSTRAP = Bootstrap(resamples=100, seed=0)
 
 
+def test_precision_and_recall_by_hand():
+    """Films at 0, 1, 2 and 3 reach their first neighbours; of the images one is far off."""
+    real = np.array([[0.0], [1.0], [2.0], [3.0]])
+    drawn = np.array([[0.5], [1.4], [50.0]])
+    precision, recall = realism.precision_recall(real, drawn, neighbours=1)
+    assert precision == pytest.approx(2 / 3)
+    # Images reach .9, .9 and 48.6: from .5 the films 0 and 1, from 1.4 1 and 2, from 50 3 too.
+    assert recall == 1.0
+    precision, recall = realism.precision_recall(real, drawn[:2], neighbours=1)
+    assert (precision, recall) == (1.0, 3 / 4)
+
+
+def test_copies_of_one_film_are_precise_and_miss_the_rest():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=(50, 4))
+    precision, recall = realism.precision_recall(real, np.repeat(real[:1], 50, axis=0))
+    assert precision == 1.0 and recall < 0.1
+
+
 def numbered_frames() -> np.ndarray:
     """Every pixel of frame k of film i is 100 i + k."""
     number = 100 * np.arange(N)[:, None] + np.arange(K + 1)[None]
