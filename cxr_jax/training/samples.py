@@ -33,7 +33,7 @@ SEVERITIES = (0.25, 0.5, 1.0, 1.0)  # of their findings: shares of a strong posi
 def draw_films(
     path: Path, networks: GanNetworks, params: Params, *, frozen: FrozenInputs, films: Arrays
 ) -> None:
-    """Rows: chests drawn as negative films are, then the first of these; class latents: of positives.
+    """Rows: chests drawn alike to negative films, then the first of these; z_class: of positives.
 
     Args:
       params: averaged, of {"generator", "encoder"}.
