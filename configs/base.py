@@ -165,7 +165,7 @@ def get_prior() -> ConfigDict:
     """Where the latents of films lie, from which chests are drawn."""
     return ConfigDict(
         dict(
-            num_axes=512,  # principal axes of each latent that films are taken to vary along
+            num_axes=256,  # principal axes of each latent that films are taken to vary along
             num_bent=64,  # the first of them, which a field carries to where those of films are
             width=256,  # of the layers of that field
             depth=3,

@@ -163,4 +163,4 @@ def test_arrays_come_back(drawn_by):
 def test_a_configs_prior_has_the_generators_sizes():
     made = prior.make_prior(phantom.get_config("tiny"), seed=0)
     assert made.structure.mean.shape == (1408,) and made.direction.mean.shape == (768,)
-    assert made.structure.axes.shape == (512, 1408)
+    assert made.structure.axes.shape == (256, 1408)

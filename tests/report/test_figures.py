@@ -88,13 +88,21 @@ def test_changes_are_shown_beside_published_maps_alone(tmp_path, monkeypatch):
     assert shown["stopped"] is group.walks["linear"]
 
 
-def test_the_papers_figure(tmp_path):
-    frames = np.random.default_rng(0).uniform(-1, 1, (2, 11, SIDE, SIDE, 1))
-    path = tmp_path / "interpolation.png"
+def test_the_papers_figure(tmp_path, monkeypatch):
+    """Films by their names, and below them patients whom nobody has seen."""
+    frames = np.random.default_rng(0).uniform(-1, 1, (4, 11, SIDE, SIDE, 1))
+    path, named, drawn = tmp_path / "interpolation.png", [], plots.interpolation
+
+    def draw(frames, margin, names, **style):
+        named.extend(names)
+        return drawn(frames, margin, names, **style)
+
+    monkeypatch.setattr(plots, "interpolation", draw)
     figures.save_interpolation(
-        path, make_group(-1), frames, margin=np.zeros((2, 11)), style=plots.PLAIN
+        path, make_group(-1), frames, margin=np.zeros((4, 11)), num_films=2, style=plots.PLAIN
     )
     assert_picture(path)
+    assert named == ["p0", "p1", "drawn 1", "drawn 2"]
 
 
 def test_the_audit_is_drawn_unless_there_is_no_verdict(tmp_path):
