@@ -12,6 +12,7 @@ from experiments.studies import (
     inversion,
     lookalikes,
     paper_vs_ours,
+    real_truth,
     time_to_quality,
     validation,
 )
@@ -19,5 +20,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
+    real_truth,
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
