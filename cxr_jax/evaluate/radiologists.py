@@ -8,8 +8,6 @@ Zones are those of the Brixia score (Borghesi and Maroldi, 2020): A, B, C are th
 lower third of the right lung, which lies left in the picture; D, E, F those of the left lung.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import ndimage
 
@@ -91,11 +89,11 @@ def hit(saliency: np.ndarray, mask: np.ndarray) -> float:
     return float(mask[saliency == saliency.max()].mean())
 
 
-def fill_boxes(boxes: Sequence[Sequence[float]], side: int) -> np.ndarray:
+def fill_boxes(boxes: np.ndarray, side: int) -> np.ndarray:
     """The pixels [side, side, 1] bool whose centre lies in a box.
 
     Args:
-      boxes: x, y, width and height of each, in the film's side.
+      boxes: x, y, width and height of each [k, 4], in the film's side.
     """
     centre = (np.arange(side) + 0.5) / side
     mask = np.zeros((side, side, 1), bool)

@@ -117,11 +117,12 @@ def test_a_hit_is_the_largest_pixel_on_the_mask():
 
 def test_boxes_hold_the_pixels_whose_centre_they_hold():
     # On four pixels a side, centres at 1/8, 3/8, 5/8, 7/8: x 1/4 to 3/4, y 1/2 to 1.
-    mask = radiologists.fill_boxes([[0.25, 0.5, 0.5, 0.5]], 4)
+    mask = radiologists.fill_boxes(np.array([[0.25, 0.5, 0.5, 0.5]]), 4)
     expected = np.zeros((4, 4, 1), bool)
     expected[2:, 1:3] = True
     np.testing.assert_array_equal(mask, expected)
-    corner = radiologists.fill_boxes([[0.25, 0.5, 0.5, 0.5], [0, 0, 0.2, 0.2]], 4)
+    both = np.array([[0.25, 0.5, 0.5, 0.5], [0, 0, 0.2, 0.2]])
+    corner = radiologists.fill_boxes(both, 4)
     assert corner.sum() == 5 and corner[0, 0]
 
 
