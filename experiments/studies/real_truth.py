@@ -194,10 +194,10 @@ def _explain(
         made["lungs found"] = lungs.astype(np.float32)
     latent = walks[calibration.path]
     flips = {"flip_rate_f": latent.flip_f >= 0, "flip_rate": latent.flip >= 0}
-    return {name: _fit(found, side, blur) for name, found in made.items()}, reasons, flips
+    return {name: enlarge(found, side, blur) for name, found in made.items()}, reasons, flips
 
 
-def _fit(saliency: np.ndarray, side: int, blur: float) -> np.ndarray:
+def enlarge(saliency: np.ndarray, side: int, blur: float) -> np.ndarray:
     """|map|, blurred, as large as the truth."""
     size = np.abs(np.asarray(saliency, np.float32))
     sigma = blur * size.shape[1]
