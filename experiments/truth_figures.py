@@ -190,6 +190,17 @@ def tabulate(each: Each, truth: Marked, *, kind: str, chosen: str = "") -> dict:
     }
 
 
+def reader_distance(each: Each, ours: str, truth: Marked) -> dict:
+    """How much less a map agrees with a reader, on average over both, than they with each other.
+
+    Args:
+      each: of `zone_figures`.
+      ours: the map.
+    """
+    own = np.mean([each[ours][reader] for reader in READERS], axis=0)
+    return radiologists.summarise(own - each["other reader"][READERS[0]], truth.patients, BOOTSTRAP)
+
+
 def measure_alone(truth: Marked) -> dict:
     """What is known of a set without any map: how far readers agree, and what controls reach."""
 

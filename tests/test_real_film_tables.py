@@ -83,7 +83,7 @@ def test_films_that_are_not_at_hand_are_in_no_table():
 
 @pytest.fixture
 def root(tmp_path):
-    """Twenty films of each label and hospital, a mask, a film of a marked patient, and two tables."""
+    """Twenty films of each label and set, one of them of a marked patient, and both tables."""
     data, rows = tmp_path / "films" / "data", []
     for number, patient in enumerate(PATIENTS[:20]):
         split = ("train", "val", "test")[min(number // 8, 2)]

@@ -54,6 +54,7 @@ from experiments.truth_figures import (
     measure_alone,
     opacity_figures,
     profile,
+    reader_distance,
     tabulate,
     zone_figures,
 )
@@ -61,6 +62,7 @@ from experiments.truth_figures import (
 logger = logging.getLogger(__name__)
 
 CHUNK = 32  # films walked and mapped at a time, for memory's sake
+NOTHING = {"mean": None, "reason": "no film passes the gate"}
 
 
 # 1. The films, and every map of those that f calls positive.
@@ -157,8 +159,10 @@ def see(
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": [
                 film
-                for film, lungs in zip(some.films, some.lungs, strict=True)
-                if find_zones(lungs) is None
+                for film, lungs, is_scored in zip(
+                    some.films, some.lungs, some.is_scored, strict=True
+                )
+                if is_scored and find_zones(lungs) is None
             ],
         },
     )
@@ -189,7 +193,8 @@ def _explain(
     group = Group(towards=towards, films=inverted, truth={}, walks=walks)
     inputs = map_inputs(explainer, group, calibration, train=train, seed=config.seed)
     made = maps.make_maps(inputs, study_section(config).maps, explainer.traced_maps)
-    made |= {f"path {name}": walk.change for name, walk in walks.items()}
+    others = walks.keys() - {calibration.path, "ray"}  # those are maps `latent`, `latent_shift`
+    made |= {f"path {name}": walks[name].change for name in sorted(others)}
     if lungs is not None:
         made["lungs found"] = lungs.astype(np.float32)
     latent = walks[calibration.path]
@@ -235,7 +240,7 @@ def _tables(seen: Seen, chosen: str) -> dict[str, dict]:
         }
     faint = seen.rows(is_faint(truth))
     of_zones = zone_figures(seen.maps, truth, seen.everybody)
-    return {
+    found = {
         kind: tabulate(each, of, kind=kind, chosen=chosen)
         for kind, each, of in (
             ("zones", of_zones, truth),
@@ -243,6 +248,9 @@ def _tables(seen: Seen, chosen: str) -> dict[str, dict]:
             ("faint", opacity_figures(faint.maps, faint.truth), faint.truth),
         )
     }
+    ours = found["zones"]["ours"]
+    found["zones"]["minus_reader"] = reader_distance(of_zones, ours, truth) if ours else NOTHING
+    return found
 
 
 # 3. The study.
@@ -253,16 +261,16 @@ def headline(found: Mapping[str, Mapping]) -> dict:
     if "covid" not in found:
         return {}
     zones, opacity = (found["covid"]["accepted"][kind] for kind in ("zones", "opacity"))
-    nothing = {"mean": None, "reason": "no film passes the gate"}
 
     def own(table: Mapping, figure: str) -> dict:
-        return table["maps"][table["ours"]][figure] if table["ours"] else nothing
+        return table["maps"][table["ours"]][figure] if table["ours"] else NOTHING
 
     return {
         "readers": found["covid"]["alone"]["readers"],
         "zone_spearman": own(zones, "spearman"),
         "zone_spearman_minus_profile": zones["minus_profile"],
         "zone_spearman_minus_best_rival": zones["minus_best_rival"],
+        "zone_spearman_minus_reader": zones["minus_reader"],
         "real_lung_auroc": own(opacity, "lung_auroc"),
         "real_lung_auroc_minus_prior": opacity["minus_prior"],
         "real_lung_auroc_minus_best_rival": opacity["minus_best_rival"],
@@ -298,24 +306,31 @@ def _told(counted: Mapping) -> list[str]:
     return [
         f"{counted['given']} films with truth. Not used, since the run has learned from their "
         f"patients: {len(counted['learned_from'])}. Called negative by f: "
-        f"{len(counted['called_negative'])}. Rejected by the gate: {len(rejected)}. In no table of "
-        f"zones, since two lungs are not outlined: {len(counted['without_two_lungs'])}.",
+        f"{len(counted['called_negative'])}. Rejected by the gate: {len(rejected)}. Scored, but "
+        f"without outlines of two lungs: {len(counted['without_two_lungs'])}.",
         "",
         *(f"- {film}: {reason}" for film, reason in rejected.items()),
     ]
 
 
 def _shown(found: Mapping, group: str, kind: str) -> list[str]:
+    """A table of one group of films, best maps first."""
     table, first = found[kind], FIGURES[kind][0]
-    ranked = sorted(table["maps"], key=lambda name: -(table["maps"][name][first]["mean"] or -2))
+
+    def place(name: str) -> float:
+        mean = table["maps"][name][first]["mean"]
+        return float("inf") if mean is None else -mean
+
+    ranked = sorted(table["maps"], key=place)
     rows = {f"{name}{' (ours)' if is_ours(name) else ''}": table["maps"][name] for name in ranked}
+    known = max((row[first].get("images", 0) for row in table["maps"].values()), default=0)
     flips = ", ".join(f"{name} {cell(entry)}" for name, entry in found["flips"].items())
     return [
-        f"#### {kind}, {group}: {found['films']} films",
+        f"#### {kind}, {group}: {known} of {found['films']} films",
         "",
-        f"Compared with all: `{table['ours']}`. Along its path: {flips}.",
+        f"Compared with all: `{table['ours']}`. Along the path of map `latent`: {flips}.",
         "",
-        entry_table(rows, (*FIGURES[kind], "minus"), "map"),
+        entry_table(rows, (*FIGURES[kind], "minus"), "map", films=known),
     ]
 
 

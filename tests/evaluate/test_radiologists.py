@@ -14,7 +14,7 @@ BOOTSTRAP = Bootstrap(resamples=300, seed=0)
 
 
 def make_lungs() -> np.ndarray:
-    """A right lung of six rows at the left of the picture, a left lung of nine, two columns each."""
+    """A right lung of six rows, left in the picture, and a left one of nine; two columns each."""
     lungs = np.zeros((12, 10, 1), bool)
     lungs[2:8, 1:3] = True
     lungs[1:10, 6:8] = True

@@ -89,6 +89,7 @@ def test_films_that_f_calls_positive_are_explained_and_all_others_counted(folder
 def test_maps_lie_where_the_marked_film_has_what_they_show(folder, run):
     seen = look(folder, run)
     assert {"latent", "path pixel", "latent_shift", "healthy_subspace", "prior"} <= set(seen.maps)
+    assert not {"path linear", "path ray"} & set(seen.maps)  # which would be a map's second row
     square = np.zeros((SIDE, SIDE, 1), bool)
     square[SQUARE[1:]] = True
     large = square.repeat(4, axis=0).repeat(4, axis=1)
@@ -160,6 +161,7 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
     table = sets["covid"]["accepted"]["zones"]
     assert headline["zone_spearman"] == table["maps"][table["ours"]]["spearman"]
     assert headline["zone_spearman_minus_profile"] == table["maps"]["profile"]["minus"]
+    assert headline["zone_spearman_minus_reader"] == table["minus_reader"]
 
 
 def test_where_the_gate_lets_nothing_pass_the_headline_says_so(folder, run):

@@ -125,6 +125,15 @@ def test_the_best_of_ours_is_compared_with_all_by_the_first_figure(covid):
         truth_figures.tabulate(each, covid, kind="zones", chosen="lattent")
 
 
+def test_the_distance_to_readers_is_taken_from_both(covid):
+    as_senior = np.stack([paint(scores[0]) for scores in covid.scores])
+    each = truth_figures.zone_figures({"latent": as_senior}, covid, truth_figures.profile(covid))
+    between = each["other reader"]["senior"][0]
+    found = truth_figures.reader_distance(each, "latent", covid)
+    # One with the senior, as the readers with each other with the junior.
+    assert found["mean"] == pytest.approx((1 + between) / 2 - between)
+
+
 def test_no_films_give_no_figures(covid):
     none = covid.rows(np.zeros(4, bool))
     each = truth_figures.zone_figures(
