@@ -87,7 +87,7 @@ def on_two_cores(config: ConfigDict) -> None:
     base.set_dtype(config, "float32")
     config.classifier.update(dict(num_steps=1500, eval_every=150))
     config.judge.update(dict(num_steps=1200, eval_every=150))
-    config.gan.update(dict(batch_size=16, num_steps=6000, save_every=500))
+    config.gan.update(dict(batch_size=16, num_steps=5000, save_every=500))
 
 
 def tiny(config: ConfigDict) -> None:

@@ -62,6 +62,12 @@ from experiments.truth_figures import (
 logger = logging.getLogger(__name__)
 
 CHUNK = 32  # films walked and mapped at a time, for memory's sake
+OF_AUDIT = (
+    "verdict",
+    "flagged",
+    "outside_share",
+    "evidence",
+)  # those of metrics.json that there are
 NOTHING = {"mean": None, "reason": "no film passes the gate"}
 
 
@@ -381,7 +387,7 @@ def run(options: Options) -> Iterator[dict]:
             "latent_path": found.calibration.path,
             "blur": options.own["blur"],
             "classifier": report["classifier"],
-            "audit": {key: report["audit"][key] for key in ("verdict", "flagged")},
+            "audit": {key: v for key, v in report["audit"].items() if key in OF_AUDIT},
             "headline": headline(tables),
             "sets": dict(tables),
         }

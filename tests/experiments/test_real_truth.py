@@ -180,3 +180,47 @@ def test_a_folder_must_be_given(tmp_path):
         next(real_truth.run(options))
     assert "latent_shift" in real_truth.configs(options)["explain"].maps
     assert "ray" in real_truth.configs(options)["explain"].paths
+
+
+@pytest.fixture
+def finished(folder, run, tmp_path, monkeypatch):
+    """What the study asks of a run's folder, and the options of a command that names it."""
+    workdir = tmp_path / "run"
+    report = {"audit": {"verdict": "Shortcut: all.", "flagged": True, "rule": "none"}}
+    (workdir / "explain").mkdir(parents=True)
+    (workdir / "explain" / "metrics.json").write_text(json.dumps(report | {"classifier": {}}))
+    (workdir / "data.json").write_text(json.dumps({"contents": "films 1.0"}))
+    split = make_square_split([1] * 4 + [0] * 8, seed=0)
+    split["filename"] = np.array([f"data/covid/{number}.png".encode() for number in range(12)])
+    splits = {"train": split, "validation": split}
+    run.models = run.segmenter = None
+    monkeypatch.setattr(real_truth, "load_run", lambda workdir: run)
+    monkeypatch.setattr(real_truth, "load_splits", lambda *arguments: (splits, "films 1.0"))
+    explainer = make_square_explainer(walk=Walker())
+    monkeypatch.setattr(real_truth, "make_explainer", lambda *arguments, **fields: explainer)
+    return [f"--truth={folder}", f"--workdir={workdir}", "--out="]
+
+
+def run_study(arguments) -> dict:
+    (found,) = real_truth.run(parse(real_truth.STUDY, arguments))
+    return found
+
+
+def test_the_study_tells_the_audit_beside_its_figures(finished):
+    found = run_study([*finished, "--blur=0.125", "--ours=path aligned"])
+    assert found["audit"] == {"verdict": "Shortcut: all.", "flagged": True}
+    assert found["latent_path"] == "linear" and found["blur"] == 0.125
+    assert found["sets"]["covid"]["accepted"]["zones"]["ours"] == "path aligned"
+    assert found["sets"]["covid"]["alone"]["readers"]["images"] == 4
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_run_that_cannot_be_held_against_the_films_is_refused(finished, folder):
+    with pytest.raises(InputError, match="--sets=xray"):
+        run_study([*finished, "--sets=xray"])
+    (folder / "exclude_from_training.txt").write_text("covid/3.png\n")
+    with pytest.raises(InputError, match="has learned from covid/3.png"):
+        run_study(finished)
+    (folder.parent / folder.name / "run" / "data.json").write_text('{"contents": "other"}')
+    with pytest.raises(InputError, match="data have changed"):
+        run_study(finished)
