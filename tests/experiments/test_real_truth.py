@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from builders import SIDE, SQUARE, make_square_explainer, make_square_split
 from film_folders import save
-from truth_films import make_truth
+from truth_films import make_truth, write_table, zone_row
 
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
@@ -100,6 +100,14 @@ def test_maps_lie_where_the_marked_film_has_what_they_show(folder, run):
     opacity = real_truth.measure(seen)["accepted"]["opacity"]["maps"]
     assert opacity["path pixel"]["iou"]["mean"] > 0.9
     assert opacity["prior"]["lung_auroc"]["mean"] == 1  # the others' outlines are the same
+
+
+def test_the_profile_is_of_all_films_whatever_f_calls_them(folder, run):
+    rows = [zone_row(f"{name}.png") for name in ("a1", "a2", "b1")]
+    rows.append(zone_row("c1.png", senior_A="3", junior_A="3"))  # called negative
+    write_table(folder / "covid" / "zones.csv", rows)
+    seen = look(folder, run)
+    np.testing.assert_allclose(seen.everybody[:, 0], [(0.5 + 3) / 2] * 2 + [(0.5 + 0.5 + 3) / 3])
 
 
 def test_maps_of_many_films_are_those_of_few(folder, run, monkeypatch):
