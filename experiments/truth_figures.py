@@ -1,6 +1,6 @@
 """Figures of maps against what radiologists have marked, film by film, and their tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -167,17 +167,12 @@ def tabulate(each: Each, truth: Marked, *, kind: str, chosen: str = "") -> dict:
         return radiologists.summarise(values, truth.patients, BOOTSTRAP)
 
     table = {name: {f: entry(columns[f]) for f in figures} for name, columns in each.items()}
-    known = {
-        name: row[first]["mean"] for name, row in table.items() if row[first]["mean"] is not None
-    }
-    ours = {name: mean for name, mean in known.items() if is_ours(name)}
-    rivals = {name: mean for name, mean in known.items() if name in RIVALS}
     if chosen and chosen not in each:
-        raise InputError(f"--ours={chosen} is no map of this run; choose of {', '.join(ours)}")
-    best, rival = (
-        chosen or max(ours, key=ours.get, default=""),
-        max(rivals, key=rivals.get, default=""),
-    )
+        ours = ", ".join(filter(is_ours, each))
+        raise InputError(f"--ours={chosen} is no map of this run; choose of {ours}")
+    means = {name: row[first]["mean"] for name, row in table.items()}
+    best = chosen or _best({name: mean for name, mean in means.items() if is_ours(name)})
+    rival = _best({name: mean for name, mean in means.items() if name in RIVALS})
     for name in table.keys() - {best} if best else ():
         table[name]["minus"] = entry(each[best][first] - each[name][first])
     compared = {f"minus_{CONTROLS[kind]}": CONTROLS[kind], "minus_best_rival": rival}
@@ -188,6 +183,12 @@ def tabulate(each: Each, truth: Marked, *, kind: str, chosen: str = "") -> dict:
         "best_rival": rival,
         **{key: table.get(name, {}).get("minus", nothing) for key, name in compared.items()},
     }
+
+
+def _best(means: Mapping[str, float | None]) -> str:
+    """The map with the largest mean; "" where none is known."""
+    known = {name: mean for name, mean in means.items() if mean is not None}
+    return max(known, key=known.get, default="")
 
 
 def reader_distance(each: Each, ours: str, truth: Marked) -> dict:

@@ -15,6 +15,7 @@ film. This is how plausible a map is; which regions f uses the run's audit says,
 """
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -39,7 +40,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_contents, read_json
 from experiments.markdown import cell, entry_table
-from experiments.reading import read_report
+from experiments.reading import check_done, read_report
 from experiments.study import Flag, Options, Study
 from experiments.truth import Marked, check_excluded, find_taught, read_truth
 from experiments.truth_figures import (
@@ -129,15 +130,12 @@ def see(
     learned: Sequence[str],
     blur: float,
 ) -> Seen:
-    """Explains one set's films.
+    """Explains one set's films; an `InputError` if none is left to be explained.
 
     Args:
       train: the run's training films.
       learned: names of those, and of its validation films.
       blur: of the maps, in the image's side.
-
-    Raises:
-      InputError: if none is left to be explained.
     """
     data, taught = run.config.data, find_taught(truth, learned)
     if taught.all():
@@ -148,8 +146,8 @@ def see(
     if not shown.any():
         raise InputError(f"{truth.name}: f calls none of {(~taught).sum()} films positive")
     some, parts = truth.rows(shown), np.array_split(pixels[shown], -(-shown.sum() // CHUNK))
-    side = truth.marked.shape[1]
-    done = [_explain(run, explainer, part, train=train, blur=blur, side=side) for part in parts]
+    explain = functools.partial(_explain, run, explainer, train=train, blur=blur)
+    done = [explain(part, side=truth.marked.shape[1]) for part in parts]
     made, reasons, flips = zip(*done, strict=True)
     known = {name: saliency[shown] for name, saliency in controls(truth).items()}
     return Seen(
@@ -163,15 +161,14 @@ def see(
             "not_used": dict(truth.unread),
             "learned_from": truth.rows(taught).films,
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
-            "without_two_lungs": [
-                film
-                for film, lungs, is_scored in zip(
-                    some.films, some.lungs, some.is_scored, strict=True
-                )
-                if is_scored and find_zones(lungs) is None
-            ],
+            "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
         },
     )
+
+
+def _has_zones(truth: Marked) -> np.ndarray:
+    """Whether two lungs are outlined [N]."""
+    return np.array([find_zones(lungs) is not None for lungs in truth.lungs], bool)
 
 
 def _joined(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -342,6 +339,7 @@ def _shown(found: Mapping, group: str, kind: str) -> list[str]:
 
 def configs(options: Options) -> dict:
     """The run's own, with the maps that are added, and the study's flags."""
+    check_done(options.workdir, "explain")
     config = ml_collections.ConfigDict(read_json(options.workdir / "config.json"))
     return {
         "config": config,

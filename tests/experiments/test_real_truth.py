@@ -181,13 +181,17 @@ def test_where_the_gate_lets_nothing_pass_the_headline_says_so(folder, run):
     assert found["covid"]["positive"]["zones"]["maps"]["latent"]["spearman"]["mean"] is not None
 
 
-def test_a_folder_must_be_given(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(builders.make_tiny_config().to_dict()))
+def test_a_finished_run_and_a_folder_must_be_given(tmp_path):
     options = parse(real_truth.STUDY, [f"--workdir={tmp_path}", "--out="])
+    with pytest.raises(InputError, match="is not complete"):
+        real_truth.configs(options)
+    (tmp_path / "explain").mkdir()
+    (tmp_path / "explain" / "done.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps(builders.make_tiny_config().to_dict()))
+    section = real_truth.configs(options)["explain"]
+    assert "latent_shift" in section.maps and "ray" in section.paths
     with pytest.raises(InputError, match="--truth is missing"):
         next(real_truth.run(options))
-    assert "latent_shift" in real_truth.configs(options)["explain"].maps
-    assert "ray" in real_truth.configs(options)["explain"].paths
 
 
 @pytest.fixture
