@@ -216,13 +216,39 @@ def measure_alone(truth: Marked) -> dict:
         f"profile_{name}": entry(agreements(everybody, scores))
         for name, scores in targets(truth.scores).items()
     }
-    figures = opacity_figures(controls(truth), truth)
+    made = controls(truth) | {"lungs": truth.lungs.astype(float)}
+    figures = opacity_figures(made, truth)
     faint = np.where(is_faint(truth), 1.0, np.nan)
+    same = (truth.scores[:, 0] == truth.scores[:, 1]).mean(axis=1)
     return {
         "readers": entry(agreements(*truth.scores.swapaxes(0, 1))),
+        "readers_say_the_same": entry(np.where(truth.is_scored, same, np.nan)),
         **by_profile,
         "prior_lung_auroc": entry(figures["prior"]["lung_auroc"]),
         "prior_lung_auroc_faint": entry(figures["prior"]["lung_auroc"] * faint),
         "prior_share": entry(figures["prior"]["share"]),
         "lungs_share": entry(figures["lungs"]["share"]),
+        **_sides(truth),
+    }
+
+
+def _sides(truth: Marked) -> dict[str, dict]:
+    """Correlation of each zone's share of opacity with its score, and with the other side's.
+
+    Where the second is larger, films or scores are mirrored.
+    """
+    covered, scores = [], []
+    for number in np.flatnonzero(truth.has_mark & truth.is_scored):
+        zones = radiologists.find_zones(truth.lungs[number])
+        if zones is not None:
+            on_zones = (zones & truth.marked[number]).sum(axis=(1, 2, 3))
+            covered.append(on_zones / zones.sum(axis=(1, 2, 3)))
+            scores.append(truth.scores[number, 0])
+    if len(covered) < 2 or np.ptp(covered) == 0 or np.ptp(scores) == 0:
+        nothing = {"mean": None, "reason": "too few films have outlines and scores"}
+        return {"cover_and_score": nothing, "cover_and_other_side": nothing}
+    exchanged = np.array(scores)[:, [3, 4, 5, 0, 1, 2]]
+    return {
+        name: {"mean": float(np.corrcoef(np.ravel(covered), np.ravel(other))[0, 1])}
+        for name, other in (("cover_and_score", scores), ("cover_and_other_side", exchanged))
     }

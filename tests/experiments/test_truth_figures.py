@@ -160,3 +160,25 @@ def test_what_is_known_without_a_map(covid, nih):
     assert alone["lungs_share"]["mean"] == pytest.approx(0.25)
     assert alone["prior_lung_auroc_faint"]["images"] == 2
     assert truth_figures.measure_alone(nih)["prior_auroc"]["mean"] == 1
+    assert alone["readers_say_the_same"]["mean"] == pytest.approx(2 / 6)
+
+
+def test_mirrored_films_are_told_by_the_other_side(covid):
+    scores = np.zeros_like(covid.scores)
+    scores[:, :, 0] = 3  # the opacities are in the upper right third, and in every other film below
+    alone = truth_figures.measure_alone(dataclasses.replace(covid, scores=scores))
+    assert alone["cover_and_score"]["mean"] > 0.6 > 0 > alone["cover_and_other_side"]["mean"]
+    mirrored = dataclasses.replace(covid, scores=scores[:, :, [3, 4, 5, 0, 1, 2]])
+    other = truth_figures.measure_alone(mirrored)
+    assert other["cover_and_other_side"]["mean"] == alone["cover_and_score"]["mean"]
+
+
+def test_scores_alone_are_enough(covid):
+    nothing = np.zeros_like(covid.lungs)
+    bare = dataclasses.replace(
+        covid, lungs=nothing, marked=nothing, has_mark=np.zeros(len(covid.films), bool)
+    )
+    alone = truth_figures.measure_alone(bare)
+    assert alone["readers"]["images"] == 4
+    for name in ("prior_lung_auroc", "lungs_share", "cover_and_score"):
+        assert alone[name]["mean"] is None
