@@ -14,6 +14,7 @@ from experiments.studies import (
     lookalikes,
     paper_vs_ours,
     prior,
+    real_truth,
     time_to_quality,
     validation,
 )
@@ -21,6 +22,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(prior, ends),
+    *(prior, ends, real_truth),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
