@@ -79,8 +79,8 @@ def make_report(
       mask_notes: how many masks have several grey values, and how many were resized.
       lung_share: least, median and largest share of a square that its lung mask covers.
       depth: [{"source", "films", "bits", "low", "high", …}] of films of more than 8 bits.
-      dicom: films (how many are DICOM), notes ({note: how many}), left_out (names of other
-        views), patients (how many films have theirs from the header), one_patient_for_all.
+      dicom: films (how many are DICOM), notes ({note: how many}), left_out (names of other views),
+      patients (how many films have theirs from the header), one_patient_for_all.
       negatives: {class: films that look like negatives of the other classes'}.
       copies: names of films whose bytes equal those of a film in another split or class.
     """

@@ -1,7 +1,8 @@
 """`metadata.csv` -> one `Film` per image: label, patient, and the split if one is given.
 
 Columns (comma-separated, UTF-8, a header line; further columns are allowed; see `columns` for
-names that are understood as well):
+names that are understood as well)::
+
     filename     path relative to the folder, such as covid/x.png, or a name that one film alone
                  has; every film once
     label        optional; must agree with the class folder (its name, or 0/1)
