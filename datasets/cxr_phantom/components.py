@@ -8,7 +8,8 @@ import dataclasses
 
 import numpy as np
 
-from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, Scene, draw_scene, find_patient
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw_scene, find_patient
+from cxr_jax.datasets.cxr_phantom.scene import Scene
 
 LEAST_SEEN = 3  # grey levels of 255: what changes a pixel by less is not seen there
 

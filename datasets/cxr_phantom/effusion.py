@@ -68,9 +68,9 @@ def draw_effusion(rng: np.random.Generator, chest: Chest, severity: float) -> Ef
     first = (-1.0, 1.0)[rng.integers(2)]
     is_on_both = rng.random() < BOTH_SIDES
     share = np.array([1.0, rng.uniform(0.3, 0.9)])[: 1 + is_on_both]
-    height = rng.uniform(0.50, 0.62) * severity * share
+    height = rng.uniform(0.44, 0.56) * severity * share
     return Effusion(
         side=np.array([first, -first])[: 1 + is_on_both],
-        height=height - 0.04,
+        height=0.05 + height,
         rise=0.05 + 0.22 * severity * share,
     )

@@ -51,7 +51,7 @@ class Lesions(Finding):
     Attributes:
       centre: body points [MOST_LESIONS, 2]; `reach`: how far each goes, in body units.
       stage: how far each has come at this severity, in [0, 1]: 0 has not begun.
-      points, radius, weight: of their puffs, film points and film units.
+      points, radius, weight: of their puffs, body points and film units.
       filled: share of the air that is replaced; `texture`: [size, size], how uneven the fluid is.
     """
 
@@ -71,7 +71,8 @@ class Lesions(Finding):
 
     def attenuation(self, chest: Chest, on: np.ndarray) -> np.ndarray:
         """Attenuation [size, size] in nepers of the lesions that are on [MOST_LESIONS] bool."""
-        cloud = splat(chest.canvas, self.points, self.radius, self.weight * np.repeat(on, PUFFS))
+        points = body_to_film(chest.patient, chest.inner(self.points))
+        cloud = splat(chest.canvas, points, self.radius, self.weight * np.repeat(on, PUFFS))
         # Clouds that overlap saturate; Gaussian tails are cut off so that lesions end somewhere.
         opacity = 1.0 - np.exp(-np.maximum(cloud - 0.06, 0.0))
         return self.filled * opacity * self.texture * room(chest.patient, chest.lungs)
@@ -121,7 +122,7 @@ def draw_lesions(
         centre=centre,
         reach=reach,
         stage=stage,
-        points=body_to_film(p, points.reshape(-1, 2)),
+        points=points.reshape(-1, 2),
         radius=radius.ravel(),
         weight=np.repeat(0.55 * stage * thickness, PUFFS),
         filled=MOST_FILLED * severity**0.5,
