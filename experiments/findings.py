@@ -30,18 +30,10 @@ COLOURS = 200  # of the file, which is the smaller for it
 
 def draw_row(finding: str) -> list[np.ndarray]:
     """Twin, then film and difference at each severity, [size, size] on the [-1, 1] scale."""
-    spec = PhantomSpec(size=SIZE, finding=finding)
+    patient, spec = PATIENTS[finding], PhantomSpec(size=SIZE, finding=finding)
     panels = []
     for severity in SEVERITIES.values():
-        film = draw(
-            SEED,
-            PATIENTS[finding],
-            spec,
-            label=1,
-            severity=severity,
-            marker=False,
-            lookalikes=False,
-        )
+        film = draw(SEED, patient, spec, label=1, severity=severity, lookalikes=False)
         image, twin = (to_unit_range(film[name])[..., 0] for name in ("image", "twin"))
         panels += [image, image - twin]
     return [twin, *panels]
