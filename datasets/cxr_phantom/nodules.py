@@ -83,7 +83,7 @@ def draw_nodules(rng: np.random.Generator, chest: Chest, severity: float) -> Nod
     shape = np.stack([distance * np.cos(turn), distance * np.sin(turn)], axis=-1)
     return Nodules(
         centre=centre[:count],
-        radius=((0.034 + 0.044 * severity) * size)[:count],
-        weight=((0.20 + 0.75 * severity) * density)[:count],
+        radius=((0.036 + 0.044 * severity) * size)[:count],
+        weight=((0.25 + 1.05 * severity) * density)[:count],
         shape=shape[:count],
     )
