@@ -379,7 +379,11 @@ def get_config() -> ConfigDict:
                 num_test=500,
                 marker_train=(0.0, 0.0),  # P(marker | positive), P(marker | negative)
                 marker_test=(0.0, 0.0),
-                finding_half="",  # left, right, upper, lower: the half that the label is about
+                # what the label is about: nodule, effusion, pneumothorax, cardiomegaly, reticular,
+                finding="opacity",  # or this
+                distractors=0.0,  # P(another one of these), whatever the label
+                # of opacities: left, right, upper, lower, the half that the label is about
+                finding_half="",
                 # cxr_folder and cxr_manifest
                 dir="",
                 positive_class="covid",

@@ -1,13 +1,13 @@
-"""python -m experiments STUDY [flags], or claims, or tables."""
+"""python -m experiments STUDY [flags], or claims, or findings, or tables."""
 
 import sys
 
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
-from experiments import claims, tables
+from experiments import claims, findings, tables
 from experiments.command import main
 from experiments.studies import STUDIES
 
-COMMANDS = {"claims": claims.run, "tables": tables.run}
+COMMANDS = {"claims": claims.run, "findings": findings.run, "tables": tables.run}
 
 if __name__ == "__main__":
     keep_programs()

@@ -243,6 +243,8 @@ def make_phantom(
         marker_train=tuple(config.marker_train),
         marker_test=tuple(config.marker_test),
         finding_half=config.finding_half,
+        finding=config.finding,
+        distractors=config.distractors,
     )
 
 

@@ -43,6 +43,7 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_ranges(config)
     check_font(config.explain.figures.font)
     check_folder(config.data)
+    check_finding(config.data)
     check_explain(config)
     check_size(config.data.name, config.data.image_size, config.gan.networks)
     check_gan(config)
@@ -66,6 +67,15 @@ def check_folder(section: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"config.data.negative_classes has {section.positive_class!r}, which is "
             "config.data.positive_class"
+        )
+
+
+def check_finding(section: ml_collections.ConfigDict) -> None:
+    """Raises `InputError` if a phantom's label cannot be about what is asked for."""
+    if section.finding_half and section.finding != "opacity":
+        raise InputError(
+            f"config.data.finding_half is {section.finding_half!r}, but only opacities can be told "
+            "by halves; leave it empty, or set config.data.finding to 'opacity'"
         )
 
 

@@ -20,6 +20,7 @@ from cxr_jax.datasets.cxr_manifest.column_map import (
     ColumnMap,
 )
 from cxr_jax.datasets.cxr_manifest.presets import PRESETS
+from cxr_jax.datasets.cxr_phantom.findings import FINDINGS
 from cxr_jax.explain.inversion import STARTS, InversionWeights
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
@@ -312,6 +313,8 @@ def get_data() -> Ranges:
         num_test=Whole(2),
         marker_train=markers,
         marker_test=markers,
+        finding=OneOf(tuple(FINDINGS)),
+        distractors=SHARE,
         finding_half=OneOf(("", *HALVES)),
         dir=Line(),
         positive_class=Line(may_be_empty=False),

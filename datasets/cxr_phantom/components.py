@@ -1,21 +1,15 @@
 """What a phantom is made of, piece by piece, and the patient rendered with any of the pieces.
 
-The truth about a classifier: what it answers when one lesion, look-alike or marker is taken away,
-all else, the grain and the exposure included, being the same.
+The truth about a classifier: what it answers when one part of a finding, look-alike or marker is
+taken away, all else, the grain and the exposure included, being the same.
 """
 
 import dataclasses
 
 import numpy as np
 
-from cxr_jax.datasets.cxr_phantom.lesions import MOST_LESIONS
-from cxr_jax.datasets.cxr_phantom.phantom import (
-    PhantomSpec,
-    Scene,
-    draw_scene,
-    find_patient,
-    tone_curve,
-)
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw_scene, find_patient
+from cxr_jax.datasets.cxr_phantom.scene import Scene
 
 LEAST_SEEN = 3  # grey levels of 255: what changes a pixel by less is not seen there
 
@@ -25,33 +19,33 @@ class Components:
     """A patient and the k things on the film that can be taken away.
 
     Attributes:
-      names: "lesion", "nodule", "nipple", "device" or "marker"; lesions first.
-      lesions: number of each lesion in the scene; they are the first components.
+      names: "lesion", a part of the label's finding; "other" and its kind, of another finding;
+        "nodule", which is calcified, "nipple" or "device"; "marker"; in this order.
+      parts: number in the scene of each part of a finding; they are the first components.
     """
 
     scene: Scene
     names: tuple[str, ...]
-    lesions: tuple[int, ...]
+    parts: tuple[int, ...]
 
     def render(self, on: np.ndarray) -> np.ndarray:
         """The film uint8 [size, size, 1] with the components that are on [k] bool."""
-        scene, first = self.scene, len(self.lesions)
-        lesion = np.zeros(MOST_LESIONS, bool)
-        lesion[list(self.lesions)] = on[:first]
+        scene, first = self.scene, len(self.parts)
+        shown = np.zeros_like(scene.own)
+        shown[list(self.parts)] = on[:first]
         harmless = scene.harmless(on[first : first + len(scene.lookalikes.names)])
-        has_marker = "marker" in self.names and on[-1]
-        lead = scene.lead if has_marker else scene.nothing
-        base = scene.chest + harmless + scene.noise
-        return tone_curve(scene.patient, base + scene.lesion(lesion) + lead)[..., None]
+        lead = scene.lead if "marker" in self.names and on[-1] else None
+        return scene.expose(scene.body(shown), harmless, lead)[..., None]
 
 
 def draw_components(patient_id: str, spec: PhantomSpec) -> Components:
     """The patient of a film, by the `patient_id` that the data set gives."""
     scene = draw_scene(*find_patient(patient_id), spec)
-    lesions = tuple(np.flatnonzero(scene.own | scene.elsewhere).tolist())
-    names = ("lesion",) * len(lesions) + scene.lookalikes.names
-    names += ("marker",) if scene.lead.any() else ()
-    return Components(scene=scene, names=names, lesions=lesions)
+    lesions = np.flatnonzero(scene.own | scene.elsewhere).tolist()
+    others = np.flatnonzero(scene.other).tolist()
+    names = ("lesion",) * len(lesions) + tuple(f"other {scene.kinds[part]}" for part in others)
+    names += scene.lookalikes.names + (("marker",) if scene.lead.any() else ())
+    return Components(scene=scene, names=names, parts=(*lesions, *others))
 
 
 def find_regions(components: Components) -> tuple[np.ndarray, np.ndarray]:

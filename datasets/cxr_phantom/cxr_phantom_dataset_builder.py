@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cxr_jax.datasets.cxr_phantom.canvas import one_thread
+from cxr_jax.datasets.cxr_phantom.findings import FINDINGS
 from cxr_jax.datasets.cxr_phantom.patient import PARAMETER_NAMES
 from cxr_jax.datasets.cxr_phantom.phantom import (
     IMAGE_NAMES,
@@ -35,7 +36,7 @@ class PhantomConfig(tfds.core.BuilderConfig):
       train, validation, test: number of examples in each split.
       marker_train: marker probabilities of the train and validation splits.
       marker_test: marker probabilities of the test split.
-      finding_half: see `PhantomSpec`.
+      finding_half, finding, distractors: see `PhantomSpec`.
     """
 
     size: int
@@ -46,10 +47,19 @@ class PhantomConfig(tfds.core.BuilderConfig):
     marker_train: MarkerProbabilities
     marker_test: MarkerProbabilities
     finding_half: str
+    finding: str
+    distractors: float
 
     def spec(self, split: str) -> PhantomSpec:
         positive, negative = self.marker_test if split == "test" else self.marker_train
-        return PhantomSpec(self.size, positive, negative, self.finding_half)
+        return PhantomSpec(
+            size=self.size,
+            marker_if_positive=positive,
+            marker_if_negative=negative,
+            finding_half=self.finding_half,
+            finding=self.finding,
+            distractors=self.distractors,
+        )
 
 
 def make_config(
@@ -62,15 +72,27 @@ def make_config(
     marker_train: Sequence[float] = (0.0, 0.0),
     marker_test: Sequence[float] = (0.0, 0.0),
     finding_half: str = "",
+    finding: str = "opacity",
+    distractors: float = 0.0,
 ) -> PhantomConfig:
     """The config of these fields; one object per set of fields, as TFDS demands of a name."""
     markers = tuple(marker_train), tuple(marker_test)
-    return _config(size, seed, train, validation, test, *markers, finding_half)
+    counts = train, validation, test
+    return _config(size, seed, *counts, *markers, finding_half, finding, float(distractors))
 
 
 @functools.cache
 def _config(
-    size, seed, train, validation, test, marker_train, marker_test, finding_half
+    size,
+    seed,
+    train,
+    validation,
+    test,
+    marker_train,
+    marker_test,
+    finding_half,
+    finding,
+    distractors,
 ) -> PhantomConfig:
     for name, count in {"train": train, "validation": validation, "test": test}.items():
         if not 0 < count <= SPLIT_STRIDE:
@@ -78,14 +100,14 @@ def _config(
     probabilities = (*marker_train, *marker_test)
     if len(probabilities) != 4 or not all(0.0 <= p <= 1.0 for p in probabilities):
         raise ValueError(f"need two pairs in [0, 1], got {marker_train} and {marker_test}")
-    if finding_half not in ("", *OTHER):
-        raise ValueError(
-            f"finding_half must be '' or one of {', '.join(OTHER)}, got {finding_half!r}"
-        )
+    check_finding(finding, finding_half, distractors)
+    # What is added is named only where it is used: prepared data are found again by their names.
+    added = f"_{finding_half}" if finding_half else ""
+    added += f"_{finding}" if finding != "opacity" else ""
+    added += f"_distractors_{distractors!r}" if distractors else ""
     markers = "_".join(repr(float(p)) for p in probabilities)
-    half = f"_{finding_half}" if finding_half else ""
     return PhantomConfig(
-        name=f"{size}px_seed{seed}_{train}_{validation}_{test}_marker_{markers}{half}",
+        name=f"{size}px_seed{seed}_{train}_{validation}_{test}_marker_{markers}{added}",
         description=f"{size} x {size} phantom radiographs",
         size=size,
         seed=seed,
@@ -95,7 +117,21 @@ def _config(
         marker_train=marker_train,
         marker_test=marker_test,
         finding_half=finding_half,
+        finding=finding,
+        distractors=distractors,
     )
+
+
+def check_finding(finding: str, half: str, distractors: float) -> None:
+    """Raises `ValueError` if what the label is about cannot be drawn."""
+    if finding not in FINDINGS:
+        raise ValueError(f"finding must be one of {', '.join(FINDINGS)}, got {finding!r}")
+    if half not in ("", *OTHER):
+        raise ValueError(f"finding_half must be '' or one of {', '.join(OTHER)}, got {half!r}")
+    if half and finding != "opacity":
+        raise ValueError(f"finding_half={half!r} is for finding='opacity' alone, got {finding!r}")
+    if not 0.0 <= distractors <= 1.0:
+        raise ValueError(f"distractors must be a probability in [0, 1], got {distractors}")
 
 
 @functools.lru_cache(maxsize=8)  # renderings of one patient are often the same picture
@@ -122,8 +158,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description=(
-                "Procedural frontal chest radiographs, healthy or with ground-glass opacities, "
-                "with masks and exact re-renderings without lesions and without marker."
+                "Procedural frontal chest radiographs, healthy or with a finding, "
+                "with masks and exact re-renderings without it and without marker."
             ),
             features=tfds.features.FeaturesDict(
                 {

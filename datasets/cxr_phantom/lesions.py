@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from cxr_jax.datasets.cxr_phantom.canvas import Canvas, smooth_noise, splat
+from cxr_jax.datasets.cxr_phantom.canvas import smooth_noise, splat
+from cxr_jax.datasets.cxr_phantom.chest import Chest
+from cxr_jax.datasets.cxr_phantom.finding import Finding
 from cxr_jax.datasets.cxr_phantom.lungs import Lungs, place_in_lung
 from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
@@ -43,15 +45,14 @@ def is_within(p: Patient, half: str, centre: np.ndarray, reach: np.ndarray) -> n
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Lesions:
+class Lesions(Finding):
     """The lesions of one patient, MOST_LESIONS in number, of which those can be drawn that are on.
 
     Attributes:
       centre: body points [MOST_LESIONS, 2]; `reach`: how far each goes, in body units.
       stage: how far each has come at this severity, in [0, 1]: 0 has not begun.
-      points, radius, weight: of their puffs, film points and film units.
-      filled: share of the air that is replaced; `texture`, `room`: [size, size], how uneven the
-        fluid is, and what attenuation there is room for, in nepers.
+      points, radius, weight: of their puffs, body points and film units.
+      filled: share of the air that is replaced; `texture`: [size, size], how uneven the fluid is.
     """
 
     centre: np.ndarray
@@ -62,24 +63,32 @@ class Lesions:
     weight: np.ndarray
     filled: float
     texture: np.ndarray
-    room: np.ndarray
 
-    def attenuation(self, canvas: Canvas, on: np.ndarray) -> np.ndarray:
+    @property
+    def begun(self) -> np.ndarray:
+        """Which lesions there are at this severity, bool [MOST_LESIONS]."""
+        return self.stage > 0
+
+    def attenuation(self, chest: Chest, on: np.ndarray) -> np.ndarray:
         """Attenuation [size, size] in nepers of the lesions that are on [MOST_LESIONS] bool."""
-        cloud = splat(canvas, self.points, self.radius, self.weight * np.repeat(on, PUFFS))
+        points = body_to_film(chest.patient, chest.inner(self.points))
+        cloud = splat(chest.canvas, points, self.radius, self.weight * np.repeat(on, PUFFS))
         # Clouds that overlap saturate; Gaussian tails are cut off so that lesions end somewhere.
         opacity = 1.0 - np.exp(-np.maximum(cloud - 0.06, 0.0))
-        return self.filled * opacity * self.texture * self.room
+        return self.filled * opacity * self.texture * room(chest.patient, chest.lungs)
+
+
+def room(p: Patient, lungs: Lungs) -> np.ndarray:
+    """What attenuation [size, size] there is room for in the lungs, in nepers.
+
+    Fluid takes the place of air: where the beam meets less lung it adds less, and beside the heart,
+    whose border fades over a few pixels, it must not draw a bright rim.
+    """
+    return lungs.edge * np.maximum(lungs.air - 0.2 * p.lung_air, 0.15 * p.lung_air)
 
 
 def draw_lesions(
-    rng: np.random.Generator,
-    p: Patient,
-    canvas: Canvas,
-    *,
-    lungs: Lungs,
-    severity: float,
-    half: str = "",
+    rng: np.random.Generator, chest: Chest, severity: float, *, half: str = ""
 ) -> Lesions:
     """Lesions that are nowhere outside the lungs, and nowhere less for a higher severity.
 
@@ -89,8 +98,9 @@ def draw_lesions(
     Args:
       half: of the film, in which at least one of them lies; "" for none.
     """
-    texture = 1.0 + 0.15 * smooth_noise(rng, canvas.size, 17)
-    texture += 0.15 * smooth_noise(rng, canvas.size, 31)
+    p, size = chest.patient, chest.canvas.size
+    texture = 1.0 + 0.15 * smooth_noise(rng, size, 17)
+    texture += 0.15 * smooth_noise(rng, size, 31)
     centre = place_lesions(rng, p)
     onset = np.sort(rng.uniform(-0.5, 0.9, MOST_LESIONS))
     onset[0] = -1.0  # at any severity there is at least one
@@ -112,14 +122,11 @@ def draw_lesions(
         centre=centre,
         reach=reach,
         stage=stage,
-        points=body_to_film(p, points.reshape(-1, 2)),
+        points=points.reshape(-1, 2),
         radius=radius.ravel(),
         weight=np.repeat(0.55 * stage * thickness, PUFFS),
         filled=MOST_FILLED * severity**0.5,
         texture=np.clip(texture, 0.2, 1.2),
-        # Fluid takes the place of air: where the beam meets less lung it adds less, and beside the
-        # heart, whose border fades over a few pixels, it must not draw a bright rim.
-        room=lungs.edge * np.maximum(lungs.air - 0.2 * p.lung_air, 0.15 * p.lung_air),
     )
 
 

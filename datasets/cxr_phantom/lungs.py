@@ -9,6 +9,7 @@ from cxr_jax.datasets.cxr_phantom.patient import Patient, body_to_film
 
 APEX_X = 0.27  # where the lung's tip stands beside the midline
 HEART_Y = 0.24  # level of the widest heart
+RIGHT_SHARE = 0.4  # of what the left border of an enlarged heart is displaced by
 HILAR_RADIUS = 0.024  # of a vessel where it enters the lung
 
 
@@ -20,7 +21,8 @@ class Lungs:
       air: attenuation that the air in the lungs takes away, in nepers, >= 0.
       mask: bool, True in the lungs.
       edge: 0 outside the lungs, rising to 1 at once inside: what lesions are cut with.
-      interior: the same, rising slowly: what vessels fade with.
+      interior: the same, rising slowly: where bone lies against air.
+      markings: where vessels and the like are seen: the interior, but for air beside the lung.
       chest: 1 inside the rib cage, whatever lies in front of the lungs; 0 outside.
     """
 
@@ -28,6 +30,7 @@ class Lungs:
     mask: np.ndarray
     edge: np.ndarray
     interior: np.ndarray
+    markings: np.ndarray
     chest: np.ndarray
 
 
@@ -51,6 +54,11 @@ def inner_border(p: Patient, y: np.ndarray, left: np.ndarray) -> np.ndarray:
         + p.heart_width * bump(y - HEART_Y, heart_reach)
     )
     right_side = p.right_atrium * bump(y - 0.18, 0.18) + 0.02 * bump(y + 0.1, 0.1)
+    if p.heart_enlarged:
+        # All of a side bulges, from the root of the lung to below the dome: a round heart.
+        height = np.minimum(np.abs(y - HEART_Y) * (1.0 / 0.44), 1.0)
+        bulge = p.heart_enlarged * (1.0 - height * height) ** 1.25
+        left_side, right_side = left_side + bulge, right_side + RIGHT_SHARE * bulge
     border = p.mediastinum_width + right_side + left * (left_side - right_side)
     below_tip = np.clip((y - p.lung_apex) * (1.0 / 0.22), 0.0, 1.0)
     roundness = 1.0 - np.sqrt(below_tip * (2.0 - below_tip))
@@ -87,11 +95,13 @@ def make_lungs(p: Patient, x: np.ndarray, y: np.ndarray) -> Lungs:
     cavity *= 0.6 + 0.4 * ramp(below_tip, 0.5)
     depth = cavity * (0.25 + 0.75 * ramp(from_mediastinum + 0.015, 0.08))
     chest = ramp(from_chest_wall + 0.05, 0.03) * ramp(below_tip + 0.06, 0.05)
+    interior = ramp(nearest, 0.05)
     return Lungs(
         air=p.lung_air * depth,
         mask=nearest > 0.0,
         edge=ramp(nearest, 0.012),
-        interior=ramp(nearest, 0.05),
+        interior=interior,
+        markings=interior,
         chest=chest,
     )
 
@@ -143,8 +153,9 @@ def grow_vessels(rng: np.random.Generator, p: Patient) -> tuple[np.ndarray, np.n
     return np.concatenate(points), np.concatenate(radii)
 
 
-def draw_vessels(rng: np.random.Generator, p: Patient, canvas: Canvas) -> np.ndarray:
-    """Attenuation [size, size] of the pulmonary vessels."""
-    points, radii = grow_vessels(rng, p)
+def draw_vessels(
+    p: Patient, canvas: Canvas, points: np.ndarray, *, radii: np.ndarray
+) -> np.ndarray:
+    """Attenuation [size, size] of vessels by the dots of `grow_vessels`."""
     weights = p.vessels * (radii / HILAR_RADIUS) ** 0.6
     return splat(canvas, body_to_film(p, points), radii * p.scale, weights)

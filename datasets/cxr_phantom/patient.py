@@ -61,6 +61,8 @@ class Patient:
     scatter: float = between(0.05, 0.20)
     blur: float = between(0.004, 0.009)
     noise: float = between(0.003, 0.011)
+    # not drawn: by how much disease has displaced the heart's left border
+    heart_enlarged: float = 0.0
 
 
 # What a network can be asked to regress from the image alone.
@@ -85,14 +87,17 @@ PARAMETER_NAMES: tuple[str, ...] = (
 
 
 def draw_patient(rng: np.random.Generator) -> Patient:
-    low, high = np.array([f.metadata["range"] for f in dataclasses.fields(Patient)]).T
+    drawn = [f for f in dataclasses.fields(Patient) if "range" in f.metadata]
+    low, high = np.array([f.metadata["range"] for f in drawn]).T
     # Python floats: NumPy's own float64 scalars would turn every float32 image into float64.
     return Patient(*(low + (high - low) * rng.random(low.size)).tolist())
 
 
 def parameters(patient: Patient) -> np.ndarray:
-    """The values of PARAMETER_NAMES, float32 [len(PARAMETER_NAMES)]."""
-    return np.array([getattr(patient, name) for name in PARAMETER_NAMES], np.float32)
+    """The values of PARAMETER_NAMES, float32 [len(PARAMETER_NAMES)]; the heart is as enlarged."""
+    values = {name: getattr(patient, name) for name in PARAMETER_NAMES}
+    values["heart_width"] += patient.heart_enlarged
+    return np.array(list(values.values()), np.float32)
 
 
 def film_to_body(patient: Patient, canvas: Canvas) -> tuple[np.ndarray, np.ndarray]:

@@ -1,28 +1,28 @@
 """draw(seed, index, spec): one phantom radiograph with everything that is true about it.
 
-An image is tone_curve(sum of attenuations + grain). Lesions, look-alikes and marker are added
-attenuations, so that the same patient without one of them is re-rendered exactly: same grain,
-same exposure. Each component draws from its own random stream, which depends on nothing but
-(seed, index): switching one on or off, or changing the image size, leaves the others alone.
+An image is tone_curve(recorded chest + added attenuations + grain). A finding reshapes the chest
+or adds to it, look-alikes and marker add, so that the same patient without one of them is
+re-rendered exactly: same grain, same exposure. Each component draws from its own random stream,
+which depends on nothing but (seed, index): switching one on or off, or changing the image size,
+leaves the others alone.
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from cxr_jax.datasets.cxr_phantom.canvas import Canvas, grain, make_canvas
-from cxr_jax.datasets.cxr_phantom.lesions import (
-    Lesions,
-    draw_lesions,
-    draw_severity,
-    is_within,
-    lesion_mask,
-)
-from cxr_jax.datasets.cxr_phantom.lookalikes import Lookalikes, draw_lookalikes, lookalike_mask
-from cxr_jax.datasets.cxr_phantom.lungs import Lungs
+from cxr_jax.datasets.cxr_phantom.canvas import grain, make_canvas
+from cxr_jax.datasets.cxr_phantom.chest import Chest
+from cxr_jax.datasets.cxr_phantom.finding import Finding
+from cxr_jax.datasets.cxr_phantom.findings import FINDINGS, any_severity, draw_other
+from cxr_jax.datasets.cxr_phantom.lesions import draw_severity, is_within, lesion_mask
+from cxr_jax.datasets.cxr_phantom.lookalikes import draw_lookalikes, lookalike_mask
 from cxr_jax.datasets.cxr_phantom.marker import draw_marker, marker_mask
 from cxr_jax.datasets.cxr_phantom.patient import Patient, draw_patient, parameters
-from cxr_jax.datasets.cxr_phantom.thorax import draw_thorax
+from cxr_jax.datasets.cxr_phantom.scene import Body, Scene, change
+from cxr_jax.datasets.cxr_phantom.thorax import draw_chest, record_chest
 
 STREAMS = (
     "patient",
@@ -35,6 +35,8 @@ STREAMS = (
     "marker_shape",
     "grain",
     "elsewhere",
+    "distractor",
+    *("cardiomegaly", "pneumothorax", "effusion", "reticular", "nodule"),
 )
 OTHER = {"left": "right", "right": "left", "upper": "lower", "lower": "upper"}
 ELSEWHERE_PROBABILITY = 0.5  # of lesions in the half that the label is not about
@@ -53,12 +55,16 @@ class PhantomSpec:
       marker_if_negative: the same for a negative.
       finding_half: "" or the half of the film, one of OTHER, that the label is about: a positive
         has lesions there and a negative none, while the other half has some or none in either.
+      finding: one of FINDINGS, what the label is about; finding_half is for "opacity" alone.
+      distractors: probability that a film of either class shows one of the other findings.
     """
 
     size: int = 64
     marker_if_positive: float = 0.0
     marker_if_negative: float = 0.0
     finding_half: str = ""
+    finding: str = "opacity"
+    distractors: float = 0.0
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -85,64 +91,6 @@ def draw_label(seed: int, index: int) -> int:
     return int(stream(seed, index // 2, "label").integers(2)) ^ (index % 2)
 
 
-def tone_curve(p: Patient, attenuation: np.ndarray) -> np.ndarray:
-    """Grey levels uint8 of the displayed film: a sigmoid, as film's own characteristic curve."""
-    steepness = 1.35 * p.contrast
-    level = 1.0 / (1.0 + np.exp(steepness * (1.75 - p.exposure - attenuation)))
-    return (level * 255.0 + 0.5).astype(np.uint8)
-
-
-def expose(
-    p: Patient, base: np.ndarray, *, both: np.ndarray, beside: np.ndarray, lead: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The four renderings of one patient, in the order of IMAGE_NAMES.
-
-    Args:
-      both: attenuation of all lesions; `beside`: of those that the label is not about.
-    """
-    sums = (base + both + lead, base + beside + lead, base + both, base + beside)
-    return {name: tone_curve(p, total) for name, total in zip(IMAGE_NAMES, sums, strict=True)}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Scene:
-    """One patient before the film, who can be rendered with any of the components on or off.
-
-    Attributes:
-      label: 0 or 1; severity: of its lesions, whether they are drawn or not.
-      chest, noise: attenuations [size, size] of the healthy body, and of the grain.
-      lead: that of the marker; zero for none.
-      own, elsewhere: which lesions [MOST_LESIONS] the label is about, and which it is not.
-    """
-
-    patient: Patient
-    canvas: Canvas
-    label: int
-    severity: float
-    chest: np.ndarray
-    lungs: Lungs
-    noise: np.ndarray
-    lookalikes: Lookalikes
-    lesions: Lesions
-    own: np.ndarray
-    elsewhere: np.ndarray
-    lead: np.ndarray
-
-    @property
-    def nothing(self) -> np.ndarray:
-        """No attenuation [size, size]."""
-        return np.zeros((self.canvas.size, self.canvas.size), np.float32)
-
-    def lesion(self, on: np.ndarray) -> np.ndarray:
-        """Attenuation [size, size] of those lesions that are on [MOST_LESIONS] bool."""
-        return self.lesions.attenuation(self.canvas, on) if on.any() else self.nothing
-
-    def harmless(self, on: np.ndarray | None = None) -> np.ndarray:
-        """Attenuation [size, size] of the look-alikes that are on, all for None."""
-        on = np.ones(len(self.lookalikes.names), bool) if on is None else on
-        return self.lookalikes.attenuation(self.canvas, on)
-
-
 def draw_scene(
     seed: int,
     index: int,
@@ -153,26 +101,21 @@ def draw_scene(
     marker: bool | None = None,
 ) -> Scene:
     """Patient `index` of the population `seed`; see `draw`."""
-    streams = {name: stream(seed, index, name) for name in STREAMS}
+    use = functools.partial(stream, seed, index)
     canvas = make_canvas(spec.size)
-    patient = draw_patient(streams["patient"])
+    patient = draw_patient(use("patient"))
     label = draw_label(seed, index) if label is None else label
-    severity = draw_severity(streams["severity"]) if severity is None else severity
     chance = spec.marker_if_positive if label else spec.marker_if_negative
-    marker = streams["marker"].random() < chance if marker is None else marker
-    chest, lungs = draw_thorax(streams["thorax"], patient, canvas)
-    half = spec.finding_half
-    lesions = draw_lesions(
-        streams["lesions"], patient, canvas, lungs=lungs, severity=severity, half=half
-    )
-    begun = lesions.stage > 0
-    elsewhere = np.zeros_like(begun)
-    if half:
-        within = [is_within(patient, h, lesions.centre, lesions.reach) for h in (half, OTHER[half])]
-        begun, elsewhere = (begun & side for side in within)
-        elsewhere &= streams["elsewhere"].random() < ELSEWHERE_PROBABILITY
+    marker = use("marker").random() < chance if marker is None else marker
+    chest = draw_chest(use("thorax"), patient, canvas)
+    recorded = record_chest(chest)
+    if severity is None:
+        of_opacities = spec.finding == "opacity"
+        severity = draw_severity(use("severity")) if of_opacities else any_severity(use("severity"))
+    findings = draw_findings(use, chest, spec, severity=severity)
+    own, elsewhere, other = choose_parts(use, findings, patient, spec=spec, label=label)
     # Fewer photons behind more tissue: the noise of a logarithm goes as exp(attenuation / 2).
-    noise = grain(streams["grain"], spec.size, GRAIN_DETAIL) * np.exp(0.5 * (chest - 1.5))
+    noise = grain(use("grain"), spec.size, GRAIN_DETAIL) * np.exp(0.5 * (recorded - 1.5))
     nothing = np.zeros((spec.size, spec.size), np.float32)
     return Scene(
         patient=patient,
@@ -180,14 +123,58 @@ def draw_scene(
         label=label,
         severity=severity,
         chest=chest,
-        lungs=lungs,
         noise=patient.noise * noise,
-        lookalikes=draw_lookalikes(streams["lookalikes"], patient),
-        lesions=lesions,
-        own=begun & bool(label),
+        lookalikes=draw_lookalikes(use("lookalikes"), patient),
+        findings=findings,
+        own=own,
         elsewhere=elsewhere,
-        lead=draw_marker(streams["marker_shape"], canvas) if marker else nothing,
+        other=other,
+        lead=draw_marker(use("marker_shape"), canvas) if marker else nothing,
+        reshaped={(): (chest, recorded)},
     )
+
+
+def draw_findings(
+    use: Callable[[str], np.random.Generator], chest: Chest, spec: PhantomSpec, *, severity: float
+) -> dict[str, Finding]:
+    """By name, in the order of FINDINGS, the label's finding, and another one if there is one.
+
+    Args:
+      use: gives the random numbers of a component.
+      severity: of the label's finding.
+    """
+    severities = {spec.finding: severity}
+    if spec.distractors:
+        severities |= draw_other(use("distractor"), spec.finding, spec.distractors)
+    findings = {}
+    for kind, draw_kind in FINDINGS.items():
+        if kind in severities:
+            within = {"half": spec.finding_half} if spec.finding_half and kind == "opacity" else {}
+            numbers = use("lesions" if kind == "opacity" else kind)
+            findings[kind] = draw_kind(numbers, chest, severities[kind], **within)
+    return findings
+
+
+def choose_parts(
+    use: Callable[[str], np.random.Generator],
+    findings: Mapping[str, Finding],
+    p: Patient,
+    *,
+    spec: PhantomSpec,
+    label: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `own`, `elsewhere` and `other` of Scene."""
+    begun = [finding.begun for finding in findings.values()]
+    is_own = np.repeat([kind == spec.finding for kind in findings], [len(b) for b in begun])
+    begun = np.concatenate(begun)
+    own, elsewhere = begun & is_own, np.zeros_like(begun)
+    if half := spec.finding_half:
+        lesions = findings["opacity"]
+        for parts, side in ((own, half), (elsewhere, OTHER[half])):
+            within = is_within(p, side, lesions.centre, lesions.reach)
+            parts[is_own] = lesions.begun & within
+        elsewhere[is_own] &= use("elsewhere").random() < ELSEWHERE_PROBABILITY
+    return own & bool(label), elsewhere, begun & ~is_own
 
 
 def draw(
@@ -205,38 +192,73 @@ def draw(
     Args:
       seed: names the population.
       index: names the patient, >= 0.
-      spec: size and marker probabilities.
+      spec: size, finding and probabilities.
       label: forces negative (0) or positive (1).
       severity: forces the severity of a positive, in (0, 1]; negatives have none.
       marker: forces the marker's presence.
       lookalikes: False leaves the harmless look-alikes out; everything else stays as it is.
 
     Returns:
-      image, twin (without lesions), without_marker, without_both: uint8 [size, size, 1].
-      lesion_mask, lung_mask, lookalike_mask, marker_mask: uint8 [size, size, 1], 0 or 255.
+      image, twin (without the label's finding), without_marker, without_both: uint8
+        [size, size, 1].
+      lesion_mask, lung_mask, lookalike_mask, marker_mask: uint8 [size, size, 1], 0 or 255: where
+        the label's finding changes the picture; the healthy lungs, whatever hides them; look-alikes
+        and what is seen of other findings; the marker.
       label: int. severity: float32, 0 for negatives. patient_id: str.
-      parameters: float32 [len(PARAMETER_NAMES)].
+      parameters: float32 [len(PARAMETER_NAMES)], of the film: the heart's width is the enlarged.
     """
     if severity is not None and not 0.0 < severity <= 1.0:
         raise ValueError(f"severity must be in (0, 1], got {severity}")
     scene = draw_scene(seed, index, spec, label=label, severity=severity, marker=marker)
     harmless = scene.harmless() if lookalikes else scene.nothing
-    lesions, beside = scene.lesion(scene.own), scene.lesion(scene.elsewhere)
-    both = scene.lesion(scene.own | scene.elsewhere) if scene.elsewhere.any() else lesions
-    base = scene.chest + harmless + scene.noise
-    pictures = expose(scene.patient, base, both=both, beside=beside, lead=scene.lead)
-    beside_mask = lesion_mask(beside) if scene.elsewhere.any() else beside > 0
-    masks = {
-        "lesion_mask": lesion_mask(lesions),
-        "lung_mask": scene.lungs.mask,
-        "lookalike_mask": lookalike_mask(harmless) | beside_mask,
-        "marker_mask": marker_mask(scene.lead),
-    }
+    twin = scene.body(scene.elsewhere | scene.other)
+    is_ill = scene.own.any()
+    film = scene.body(scene.own | scene.elsewhere | scene.other) if is_ill else twin
+    pictures = expose_all(scene, film, twin, harmless=harmless)
+    masks = draw_masks(scene, film, twin, harmless=harmless)
     return {
         **{name: picture[..., None] for name, picture in pictures.items()},
         **{name: mask[..., None] * np.uint8(255) for name, mask in masks.items()},
         "label": scene.label,
         "severity": np.float32(scene.severity if scene.label else 0.0),
         "patient_id": name_patient(seed, index),
-        "parameters": parameters(scene.patient),
+        "parameters": parameters(film.chest.patient),
+    }
+
+
+def expose_all(
+    scene: Scene, film: Body, twin: Body, *, harmless: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The pictures of IMAGE_NAMES, uint8 [size, size]; those that are the same are made once."""
+    has_marker = scene.lead.any()
+    bare = scene.expose(film, harmless)
+    bare_twin = bare if film is twin else scene.expose(twin, harmless)
+    image, image_twin = bare, bare_twin
+    if has_marker:
+        image = scene.expose(film, harmless, scene.lead)
+        image_twin = image if film is twin else scene.expose(twin, harmless, scene.lead)
+    return dict(zip(IMAGE_NAMES, (image, image_twin, bare, bare_twin), strict=True))
+
+
+def draw_masks(
+    scene: Scene, film: Body, twin: Body, *, harmless: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The masks of MASK_NAMES, bool [size, size].
+
+    A finding's is where it changes the picture, given the other one; and each half's lesions have
+    theirs without the other half's.
+    """
+    own, others = film, twin
+    if scene.elsewhere.any():
+        own, others = scene.body(scene.own | scene.other), scene.body(scene.other)
+    healthy = scene.body(np.zeros_like(scene.other)) if scene.other.any() else others
+    harm = lookalike_mask(harmless)
+    for body, without in ((twin, others), (others, healthy)):
+        if body is not without:
+            harm |= lesion_mask(change(body, without))
+    return {
+        "lesion_mask": lesion_mask(change(own, others)),
+        "lung_mask": scene.chest.lungs.mask,
+        "lookalike_mask": harm,
+        "marker_mask": marker_mask(scene.lead),
     }

@@ -1,9 +1,16 @@
-"""The healthy chest: everything that attenuates but lesions, look-alikes and marker."""
+"""The chest: everything that attenuates but opacities, nodules, look-alikes and marker."""
 
 import numpy as np
 
 from cxr_jax.datasets.cxr_phantom.canvas import Canvas, blur_matrix, bump, ramp, smooth_noise
-from cxr_jax.datasets.cxr_phantom.lungs import Lungs, draw_vessels, make_lungs, outer_border
+from cxr_jax.datasets.cxr_phantom.chest import Chest
+from cxr_jax.datasets.cxr_phantom.lungs import (
+    Lungs,
+    draw_vessels,
+    grow_vessels,
+    make_lungs,
+    outer_border,
+)
 from cxr_jax.datasets.cxr_phantom.patient import Patient, film_to_body
 
 RIB_PROFILE_BINS = 64
@@ -106,15 +113,31 @@ def record(p: Patient, canvas: Canvas, attenuation: np.ndarray) -> np.ndarray:
     return -np.log((1.0 - p.scatter) * intensity + p.scatter * scattered)
 
 
-def draw_thorax(rng: np.random.Generator, p: Patient, canvas: Canvas) -> tuple[np.ndarray, Lungs]:
-    """Recorded attenuation [size, size] of the healthy chest, and its lungs."""
+def draw_chest(rng: np.random.Generator, p: Patient, canvas: Canvas) -> Chest:
+    """The healthy chest of a patient."""
     x, y = film_to_body(p, canvas)
-    lungs = make_lungs(p, x, y)
+    points, radii = grow_vessels(rng, p)
+    tissue = 0.07 * smooth_noise(rng, canvas.size, 9) + 0.05 * smooth_noise(rng, canvas.size, 27)
+    return Chest(
+        patient=p,
+        canvas=canvas,
+        x=x,
+        y=y,
+        lungs=make_lungs(p, x, y),
+        vessels=points,
+        radii=radii,
+        tissue=tissue,
+    )
+
+
+def record_chest(chest: Chest) -> np.ndarray:
+    """Attenuation [size, size] of a chest as the detector sees it."""
+    p, canvas, lungs, x, y = chest.patient, chest.canvas, chest.lungs, chest.x, chest.y
     flesh = body(p, x, y)
     inside = np.minimum(flesh, 1.0)  # nothing stands in the air beside the body
     bones = ribs(p, canvas, x, y, lungs) + clavicles(p, x, y) + shoulder_blades(p, x, y)
     bones += spine(p, x, y) * (1.0 - 0.6 * lungs.interior)
-    vessels = draw_vessels(rng, p, canvas) * lungs.interior
-    tissue = 0.07 * smooth_noise(rng, canvas.size, 9) + 0.05 * smooth_noise(rng, canvas.size, 27)
-    total = flesh - lungs.air + vessels + inside * (bones + soft_shadows(p, x, y) + tissue)
-    return record(p, canvas, np.maximum(total, 0.0)), lungs
+    vessels = draw_vessels(p, canvas, chest.inner(chest.vessels), radii=chest.radii)
+    total = flesh - lungs.air + vessels * lungs.markings
+    total = total + inside * (bones + soft_shadows(p, x, y) + chest.tissue)
+    return record(p, canvas, np.maximum(total + chest.pleura, 0.0))

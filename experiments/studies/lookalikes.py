@@ -17,7 +17,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.data.arrays import Arrays, load_splits
+from cxr_jax.data.arrays import Arrays, load_splits, phantom_spec
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import audit, scores
@@ -62,7 +62,7 @@ def redraw(test: Arrays, spec: PhantomSpec, names: Sequence[str]) -> dict[str, n
 def ask(config: ml_collections.ConfigDict, workdir: Path, test: Arrays) -> Answers:
     """f on the four drawings of every test film."""
     classify = reading.load_classifier(config, workdir / "classifier")
-    spec = PhantomSpec(config.data.image_size, *config.data.marker_test)
+    spec = phantom_spec(config.data)
     bare = redraw(test, spec, ("image", "twin"))
     return Answers(
         film=classify(test["image"]),

@@ -27,7 +27,7 @@ def test_all_of_them_make_the_film_and_none_the_film_without(population):
         np.testing.assert_array_equal(components.render(on), film["image"])
         own = on.copy()
         if components.scene.own.any():
-            own[: len(components.lesions)] = components.scene.elsewhere[list(components.lesions)]
+            own[: len(components.parts)] = components.scene.elsewhere[list(components.parts)]
         np.testing.assert_array_equal(components.render(own), film["twin"])
         if "marker" in components.names:
             on[-1] = False

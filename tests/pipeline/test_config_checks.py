@@ -249,6 +249,14 @@ def test_a_batch_is_of_no_more_films_than_phantoms_are_drawn(section, task):
     config_checks.check_batches(config, [task])
 
 
+def test_opacities_alone_are_told_by_halves(config, tmp_path):
+    config.data.finding, config.data.finding_half = "effusion", "left"
+    text = refused(config_checks.check_config, config, tmp_path)
+    assert text.startswith("config.data.finding_half is 'left'")
+    config.data.finding = "opacity"
+    config_checks.check_finding(config.data)
+
+
 def test_a_stage_for_layer_cam_is_one_of_the_classifiers(config, tmp_path):
     config.explain.maps = ("latent", "layer_cam")
     config_checks.check_layer_cam(config)

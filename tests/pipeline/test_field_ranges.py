@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from cxr_jax.configs import base, covid, half_blind, paper, phantom, shortcut
+from cxr_jax.configs import base, covid, findings, half_blind, paper, phantom, shortcut
 from cxr_jax.errors import InputError
 from cxr_jax.pipeline.config_checks import check_config, check_ranges
 from cxr_jax.pipeline.field_ranges import get_ranges
 from cxr_jax.runtime.workdir import flatten
 
-MODULES = (covid, half_blind, paper, phantom, shortcut)
+MODULES = (covid, findings, half_blind, paper, phantom, shortcut)
 DEFAULTS = flatten(base.get_config().to_dict())
 
 # Values that no field of a type can mean, by the type of its default.
@@ -57,6 +57,8 @@ TRIED = {
     "seed": [-1, 2**31],
     "data.marker_train": [(0.5,), (0.5, 1.5), 0.5],
     "data.name": ["mnist"],
+    "data.finding": ["", "fracture"],
+    "data.distractors": [-0.1, 1.5],
     "data.finding_half": ["middle"],
     "explain.gate_percentile": [0.0, 100.5],
     "explain.layer_cam_stage": [""],

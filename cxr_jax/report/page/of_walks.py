@@ -15,6 +15,14 @@ from cxr_jax.runtime.provenance import commit, config_digest
 
 MOST_PATHS = 4  # beside each other; the page says where the others are
 MOST_FILMS = 24
+FINDINGS = {  # what people call those of phantoms
+    "opacity": "lung opacities",
+    "nodule": "lung nodules",
+    "effusion": "pleural effusions",
+    "pneumothorax": "pneumothoraces",
+    "cardiomegaly": "enlarged hearts",
+    "reticular": "reticular patterns",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,9 @@ def run_facts(config: Mapping, contents: str) -> RunFacts:
       contents: what identifies its data; a digest of it is shown, for it may hold a folder's name.
     """
     is_phantom = config["data"]["name"] == "cxr_phantom"
-    finding = config["data"]["positive_class"]
+    finding, of_phantoms = config["data"]["positive_class"], "opacity"
+    if "finding" in config["data"]:  # runs of before there were others do not say it
+        of_phantoms = config["data"]["finding"]
     provenance = {
         "made": f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
         "cxr_jax": cxr_jax.__version__,
@@ -54,7 +64,7 @@ def run_facts(config: Mapping, contents: str) -> RunFacts:
         "taught by": "synthetic films (phantoms)" if is_phantom else "a folder of films",
     }
     return RunFacts(
-        finding="lung opacities as they are drawn into synthetic films"
+        finding=f"{FINDINGS[of_phantoms]} as they are drawn into synthetic films"
         if is_phantom
         else f"“{finding}”",
         is_phantom=is_phantom,

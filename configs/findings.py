@@ -1,0 +1,34 @@
+"""Phantom radiographs whose label is about a finding of another kind than soft opacities.
+
+python main.py --config=configs/findings.py:effusion --workdir=runs/findings/effusion
+"""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from cxr_jax.configs import base, phantom
+
+# As cxr_jax/datasets/cxr_phantom/findings.py names them.
+FINDINGS = ("nodule", "effusion", "pneumothorax", "cardiomegaly", "reticular", "opacity")
+DISTRACTORS = 0.3  # share of films, of either class, with one of the other findings
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """`""` is about nodules, each variant about the finding that it is called after.
+
+    `opacity` differs from configs/phantom.py by the other findings alone. `tiny`: tests.
+    """
+    config = phantom.get_config()
+    label("nodule")(config)
+    variants = {finding: label(finding) for finding in FINDINGS}
+    return base.apply_variant(config, variant, variants | {"tiny": base.shrink})
+
+
+def label(finding: str) -> Callable[[ConfigDict], None]:
+    """Makes the label be about a finding, and the others be on some films of either class."""
+
+    def change(config: ConfigDict) -> None:
+        config.data.finding, config.data.distractors = finding, DISTRACTORS
+
+    return change
