@@ -60,16 +60,39 @@ def carry_noise(
     context: Float[AnyArray, "b c"],
     *,
     num_steps: int,
+    back: bool = False,
 ) -> Float[AnyArray, "b k"]:
-    """Follows a field of velocities from noise (t = 0) to t = 1, by Heun's steps."""
+    """Follows a field of velocities from noise (t = 0) to t = 1, by Heun's steps.
+
+    Args:
+      back: from t = 1 to 0 instead: to the noise that was carried here.
+    """
+    stride = (-1 if back else 1) / num_steps
 
     def step(number: Count, x: jax.Array) -> jax.Array:
-        start = jnp.full(len(x), number / num_steps)
+        start = jnp.full(len(x), back + number * stride)
         first = field(x, start, context)
-        second = field(x + first / num_steps, start + 1 / num_steps, context)
-        return x + (first + second) / (2 * num_steps)
+        second = field(x + first * stride, start + stride, context)
+        return x + (first + second) * stride / 2
 
     return jax.lax.fori_loop(0, num_steps, step, noise)
+
+
+def slerp(
+    one: Float[AnyArray, "b k"], other: Float[AnyArray, "b k"], share: float
+) -> Float[AnyArray, "b k"]:
+    """Spherical interpolation of noise (Shoemake, 1985), a row each.
+
+    Halfway on the straight line two rows of N(0, I) are too short by the root of two, and what is
+    drawn of them is everybody's mean; on the sphere they stay as long as noise is.
+    """
+    lengths = (jnp.linalg.norm(row, axis=1, keepdims=True) for row in (one, other))
+    units = [row / length for row, length in zip((one, other), lengths, strict=True)]
+    # Of equal rows the angle is not quite zero, so that the way between them is the straight one.
+    cosine = (units[0] * units[1]).sum(axis=1, keepdims=True).clip(-1 + 1e-6, 1 - 1e-6)
+    angle = jnp.arccos(cosine)
+    weights = jnp.sin((1 - share) * angle), jnp.sin(share * angle)
+    return (weights[0] * one + weights[1] * other) / jnp.sin(angle)
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -91,7 +114,9 @@ class CodePrior:
 
     def coordinates(self, codes: Float[AnyArray, "b n"]) -> Float[AnyArray, "b m"]:
         """The first coordinates of codes, in standard deviations; zero where there is no axis."""
-        axes = self.axes[: self.num_bent]
+        return self._along(self.axes[: self.num_bent], codes)
+
+    def _along(self, axes: Float[AnyArray, "m n"], codes: AnyArray) -> AnyArray:
         variance = jnp.square(axes).sum(axis=1)
         inverse = jnp.where(variance > 0, 1 / jnp.where(variance > 0, variance, 1), 0)
         return (codes - self.mean[None]) @ (axes * inverse[:, None]).T
@@ -105,9 +130,24 @@ class CodePrior:
     def draw(self, keys: Keys, context: Float[AnyArray, "b c"]) -> Float[AnyArray, "b n"]:
         """Codes, a row for each key."""
         noise = jax.vmap(lambda key: jax.random.normal(key, (len(self.axes),)))(keys)
+        return self.from_noise(noise, context)
+
+    def from_noise(
+        self, noise: Float[AnyArray, "b k"], context: Float[AnyArray, "b c"]
+    ) -> Float[AnyArray, "b n"]:
+        """The codes that noise stands for."""
         first, rest = noise[:, : self.num_bent], noise[:, self.num_bent :]
         first = carry_noise(self.flow, first, context, num_steps=self.num_steps)
         return self.mean[None] + jnp.concatenate([first, rest], axis=1) @ self.axes
+
+    def to_noise(
+        self, codes: Float[AnyArray, "b n"], context: Float[AnyArray, "b c"]
+    ) -> Float[AnyArray, "b k"]:
+        """The noise that codes come from, as far as there are axes."""
+        along = self._along(self.axes, codes)
+        first, rest = along[:, : self.num_bent], along[:, self.num_bent :]
+        first = carry_noise(self.flow, first, context, num_steps=self.num_steps, back=True)
+        return jnp.concatenate([first, rest], axis=1)
 
     @property
     def arrays(self) -> Params:
@@ -153,6 +193,12 @@ class LatentPrior:
         """What a direction of z_class is drawn by."""
         lungs = self.structure.coordinates(z_structure)
         return jnp.concatenate([lungs, margin[:, None] / scale.strong], axis=1)
+
+    def midpoints(self, one: ZStructure, other: ZStructure) -> ZStructure:
+        """Lungs halfway between two patients', row by row."""
+        nothing = jnp.zeros((len(one), 0))
+        ends = (self.structure.to_noise(lungs, nothing) for lungs in (one, other))
+        return self.structure.from_noise(slerp(*ends, 0.5), nothing)
 
     @property
     def arrays(self) -> Params:

@@ -1,9 +1,10 @@
 """Are chests that the prior draws like films, and does f answer them as was wanted?
 
-Of finished runs. Images are compared in the regressor's features, as many of each kind as half of
-the training films: the other half says how near films are to each other.
+Of finished runs. Images are compared with some training films in the regressor's features, as many
+of each kind; what is encoded, or halfway between two encoded, is of as many other films, which
+themselves say how near films are to each other. Midpoints are of films that f calls negative.
 
-  frechet     Frechet distance to one half of the films; `ratio`: to that of the other half
+  frechet     Frechet distance to the films; `ratio`: to that of the other films
   precision   share of images within the films' reach, of films' third neighbours, and
   recall      share of films within theirs (Kynkaanniemi et al., 2019)
   spread      standard deviation of a pixel over images
@@ -21,7 +22,7 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import Arrays, load_splits, to_unit_range
 from cxr_jax.evaluate.realism import precision_recall
-from cxr_jax.explain.explainer import Explainer, bind_evaluators, make_explainer
+from cxr_jax.explain.explainer import Explainer, bind, bind_evaluators, make_explainer
 from cxr_jax.networks import restore
 from cxr_jax.networks.grading import film_radius
 from cxr_jax.networks.prior import make_prior
@@ -34,7 +35,7 @@ from experiments.reading import check_finished
 from experiments.study import Flag, Options, Study
 
 COLUMNS = ("frechet", "ratio", "precision", "recall", "spread", "novelty")
-FILMS = "films"  # the row of the other half
+FILMS = "films"  # the row of the others
 
 
 # 1. What is compared.
@@ -88,23 +89,27 @@ def draw_kinds(
     rng = np.random.Generator(np.random.Philox(1))
     noise = [rng.standard_normal(each.shape, np.float32) for each in (lungs, finding)]
     radius = np.asarray(film_radius(models.scale, half.codes.margin))
-    other = partners(half.codes.margin > 0)
     return {
         "reconstructions": explainer.draw(lungs, finding),
-        "midpoints": explainer.draw((lungs + lungs[other]) / 2, (finding + finding[other]) / 2),
         "n_0_1": explainer.draw(noise[0], radius[:, None] * noise[1]),
         "gaussian": explainer.draw(*draw_like(gaussian, half)),
         "prior": explainer.draw(*draw_like(explainer, half)),
     }
 
 
-def partners(positive: np.ndarray) -> np.ndarray:
-    """For each film another of its decision [n], each once."""
-    other = np.arange(len(positive))
-    for decision in (True, False):
-        rows = np.flatnonzero(positive == decision)
-        other[rows] = np.roll(rows, 1)
-    return other
+def draw_midpoints(
+    config: ml_collections.ConfigDict, models: TrainedModels, half: Half
+) -> dict[str, np.ndarray]:
+    """Images halfway between two films that f calls negative, by the way that is halved."""
+    explainer = make_explainer(models, config.explain, config.seed)
+    lungs = half.codes.z_structure[half.codes.margin <= 0]
+    other, nothing = np.roll(lungs, 1, axis=0), np.zeros_like(half.codes.direction[: len(lungs)])
+    halve = lambda prior, ends: prior.midpoints(*ends)
+    bent = bind(halve, models.prior, config.explain.batch_size)
+    return {
+        "midpoints_straight": explainer.draw((lungs + other) / 2, nothing),
+        "midpoints": explainer.draw(bent((lungs, other)), nothing),
+    }
 
 
 def draw_like(explainer: Explainer, half: Half) -> tuple[np.ndarray, np.ndarray]:
@@ -136,23 +141,41 @@ def measure(
     one, other = halves(models, splits["train"], count)
     train = to_unit_range(splits["train"]["image"])
     known = np.median(nearest(to_unit_range(splits["test"]["image"]), train))
-    reference = np.float64(features(one.image))
-    rows = {}
-    for name, image in {FILMS: other.image, **draw_kinds(config, models, one)}.items():
-        seen = np.float64(features(image))
-        found = precision_recall(reference, seen)
-        # The films' own nearest is themselves.
-        novelty = None if name == FILMS else float(np.median(nearest(image, train)) / known)
-        rows[name] = {
-            "frechet": metrics.frechet_distance(seen, reference),
-            "precision": found[0],
-            "recall": found[1],
-            "spread": float(image.std(axis=0).mean()),
-            "novelty": novelty,
-        }
-    for row in rows.values():
-        row["ratio"] = row["frechet"] / rows[FILMS]["frechet"]
+    negative = [half.codes.margin <= 0 for half in (one, other)]
+    seen = [np.float64(features(half.image)) for half in (one, other)]
+    kinds = (
+        (seen, draw_kinds(config, models, other)),
+        (
+            [each[picked] for each, picked in zip(seen, negative, strict=True)],
+            draw_midpoints(config, models, other),
+        ),
+    )
+    rows: dict[str, dict] = {}
+    for (reference, others), drawn in kinds:
+        between = metrics.frechet_distance(others, reference)
+        rows.setdefault(FILMS, compare(others, reference, between) | of_films(other.image))
+        for name, image in drawn.items():
+            rows[name] = compare(np.float64(features(image)), reference, between)
+            rows[name]["spread"] = float(image.std(axis=0).mean())
+            rows[name]["novelty"] = float(np.median(nearest(image, train)) / known)
     return {"images": rows, "answers": answers(config, models, one)}
+
+
+def compare(seen: np.ndarray, reference: np.ndarray, between: float) -> dict:
+    """Two sets of features [n, d]; `between`: the distance of films among themselves."""
+    precision, recall = precision_recall(reference, seen)
+    distance = metrics.frechet_distance(seen, reference)
+    return {
+        "frechet": distance,
+        "ratio": distance / between,
+        "precision": precision,
+        "recall": recall,
+    }
+
+
+def of_films(image: np.ndarray) -> dict:
+    """What films of the training split say of themselves: the nearest to each is itself."""
+    return {"spread": float(image.std(axis=0).mean()), "novelty": None}
 
 
 def answers(config: ml_collections.ConfigDict, models: TrainedModels, half: Half) -> dict:

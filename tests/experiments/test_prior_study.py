@@ -5,13 +5,6 @@ import numpy as np
 from experiments.studies import prior
 
 
-def test_every_film_has_another_of_its_decision():
-    positive = np.array([True, False, True, False, True])
-    other = prior.partners(positive)
-    assert sorted(other) == list(range(5))
-    assert (positive[other] == positive).all() and (other != np.arange(5)).all()
-
-
 def test_the_nearest_film_is_found():
     films = np.zeros((2, 2, 2, 1), np.float32)
     films[1] = 1

@@ -10,7 +10,7 @@ from cxr_jax.models.flow import VelocityField
 from cxr_jax.models.model import Model
 from cxr_jax.networks import prior
 from cxr_jax.networks.grading import Scale
-from cxr_jax.networks.prior import CodePrior, LatentPrior, carry_noise, fit_axes
+from cxr_jax.networks.prior import CodePrior, LatentPrior, carry_noise, fit_axes, slerp
 
 SCALE = Scale(negative=np.float32(-2), strong=np.float32(4))
 RNG = np.random.default_rng(0)
@@ -62,6 +62,22 @@ def test_noise_is_carried_by_the_time():
     np.testing.assert_allclose(found, 1.0, rtol=1e-6)
 
 
+def test_carried_noise_comes_back():
+    field = lambda x, time, context: context * x + time[:, None]
+    noise, context = jnp.array([[1.0], [-2.0]]), jnp.array([[1.0], [0.5]])
+    there = carry_noise(field, noise, context, num_steps=16)
+    back = carry_noise(field, there, context, num_steps=16, back=True)
+    np.testing.assert_allclose(back, noise, atol=1e-2)
+
+
+def test_halfway_on_the_sphere():
+    """Of two rows at a right angle; those that are long stay so, and ends are ends."""
+    one, other = jnp.array([[3.0, 0.0]]), jnp.array([[0.0, 3.0]])
+    np.testing.assert_allclose(slerp(one, other, 0.5), [[3 / 2**0.5] * 2], rtol=1e-5)
+    np.testing.assert_allclose(slerp(one, other, 0.0), one, atol=1e-6)
+    np.testing.assert_allclose(slerp(one, one, 0.5), one, atol=1e-2)
+
+
 # Drawing.
 
 
@@ -99,6 +115,17 @@ def test_coordinates_undo_the_axes(drawn_by):
     np.testing.assert_allclose(part.coordinates(codes), wanted, atol=1e-4)
     none = part.replace(axes=part.axes * np.float32([[1], [0], [1]]))
     np.testing.assert_array_equal(none.coordinates(codes)[:, 1], 0)
+
+
+def test_codes_come_from_their_noise(drawn_by):
+    """As far as there are axes; midpoints of two are as far out as they."""
+    part, nothing = drawn_by.structure, jnp.zeros((2, 0))
+    noise = np.float32([[1.0, -2.0, 0.5], [2.0, 1.0, -0.5]])
+    codes = part.from_noise(noise, nothing)
+    np.testing.assert_allclose(part.to_noise(codes, nothing), noise, atol=1e-3)
+    halfway = drawn_by.midpoints(codes[:1], codes[1:])
+    found = part.to_noise(halfway, nothing[:1])
+    np.testing.assert_allclose(found, slerp(noise[:1], noise[1:], 0.5), atol=1e-3)
 
 
 def test_an_axis_counts_as_far_as_codes_spread(drawn_by):
