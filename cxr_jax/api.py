@@ -365,7 +365,10 @@ class FilmExplainer:
           InputError: if the run has no prior.
         """
         if self.functions.draw_latents is None:
-            raise InputError("this run, of the paper's objective, has no prior to draw films from")
+            raise InputError(
+                "this run has no prior to draw films from: it was exported without, or of the paper's"
+                " objective"
+            )
         wanted = float(self.run.models.scale.negative) if margin is None else margin
         patient = np.arange(first, first + count, dtype=np.int32)
         asked = np.full(count, wanted, np.float32)

@@ -258,10 +258,15 @@ def export(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="cxr-jax export", description=export.__doc__)
     parser.add_argument("--workdir", required=True, help="of the finished run")
     parser.add_argument("--out", required=True, help="folder of the two files")
+    parser.add_argument(
+        "--without-prior",
+        action="store_true",
+        help="leave out what new patients are drawn from; films are explained without it",
+    )
     given = parser.parse_args(argv)
     quieten_orbax()
     out = user_path(given.out)
-    export_run(load_run(user_path(given.workdir)), out)
+    export_run(load_run(user_path(given.workdir)), out, prior=not given.without_prior)
     print(f"written to {out}; cxr_jax.load({str(out)!r}) explains films by it")
     return 0
 

@@ -28,8 +28,6 @@ from cxr_jax.runtime.workdir import write_json
 FIRST_PATIENT = 90_000_000  # beyond those of any split of a phantom data set
 PICTURES = ("image", "twin", "lesion_mask", "lung_mask", "lookalike_mask")
 SHOWN = 8  # films in the figure of changes
-NUM_DRAWN = 6  # patients who do not exist
-DRAWN_MARGINS = (None, 1.0, 2.0, 4.0)  # what f shall answer, in logits; None: no finding
 BOOTSTRAP = Bootstrap(resamples=2000, seed=0)
 LINES = {
     "flip_rate": "f and h change their decision, positive to negative",
@@ -61,7 +59,6 @@ def run(argv: Sequence[str]) -> int:
     known = Beside(masks=masks, maps={"gradient": gradient}, tables=[page_table(table)])
     result.save(out, beside=known)
     save_changes(out / "changes.png", result, truth, gradient=gradient)
-    save_drawn(out / "drawn.png", explainer)
     write_json(out / "metrics.json", table)
     tell(table, out, time.monotonic() - start)
     return 0
@@ -154,15 +151,6 @@ def save_changes(
     plots.save(figure, path)
 
 
-def save_drawn(path: Path, explainer: FilmExplainer) -> None:
-    """Patients whom the prior draws, without a finding and with ever more of one."""
-    drawn = [explainer.draw(NUM_DRAWN, margin) for margin in DRAWN_MARGINS]
-    titles = [f"wanted p = {plots.probability(each.wanted):.2f}" for each in drawn]
-    sheet = np.stack([each.image for each in drawn], axis=1)
-    margin = np.stack([each.margin for each in drawn], axis=1)
-    plots.save(plots.image_grid(sheet, titles, margin), path)
-
-
 def tell(table: Mapping, out: Path, seconds: float) -> None:
     """Prints the table and where everything lies."""
     print(f"{table['coverage']:.0%} of {table['films']} films pass the gate; path {table['path']}")
@@ -172,5 +160,4 @@ def tell(table: Mapping, out: Path, seconds: float) -> None:
         shown = "undefined" if entry["mean"] is None else f"{entry['mean']:.2f}"
         between = f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else ""
         print(f"  {line + ':':58} {shown}{between}")
-    print(f"report.html, strips, changes.png and arrays: {out}/   ({seconds:.0f} s)")
-    print("drawn.png: patients who do not exist, without and with a finding")
+    print(f"report.html, strips, changes.png, metrics.json and arrays: {out}/   ({seconds:.0f} s)")

@@ -128,11 +128,17 @@ def test_a_run_that_an_earlier_version_exported_is_refused(run, tmp_path):
     assert "earlier version; export the run again" in refused(load_run, tmp_path)
 
 
-def test_a_run_without_its_prior_is_refused(run, tmp_path):
-    """As an earlier version exported it."""
-    models = dataclasses.replace(run.models, prior=None)
-    export_run(dataclasses.replace(run, models=models), tmp_path)
-    assert "earlier version; export the run again" in refused(load_run, tmp_path)
+def test_a_run_is_exported_without_its_prior(run, explainer, films, tmp_path):
+    """It explains films as before, in a smaller file."""
+    for folder, prior in (("with", True), ("without", False)):
+        export_run(run, tmp_path / folder, prior=prior)
+    size = lambda folder: (tmp_path / folder / "networks.safetensors").stat().st_size
+    assert size("without") < size("with")
+    loaded = api.load(tmp_path / "without")
+    np.testing.assert_array_equal(
+        loaded.explain(films)[0].frames, explainer.explain(films)[0].frames
+    )
+    assert "exported without" in refused(loaded.draw, 1)
 
 
 def test_a_drawn_patient_keeps_the_number(explainer):

@@ -46,29 +46,6 @@ def test_too_few_films_are_refused(capsys):
     assert stopped.value.code == 2 and "at least 2" in capsys.readouterr().err
 
 
-def test_drawn_patients_have_ever_more_of_a_finding(tmp_path, monkeypatch):
-    """A row a patient; each column is asked of the explainer, and what f says is told."""
-    shown, asked = {}, []
-
-    class Drawing:
-        def draw(self, count, margin):
-            asked.append((count, margin))
-            wanted = -2.0 if margin is None else margin
-            image = np.full((count, 4, 4), wanted / 4, np.float32)
-            return DrawnFilms(image=image, margin=image[:, 0, 0], wanted=wanted)
-
-    def grid(image, titles, margin):
-        shown.update(image=image, titles=titles, margin=margin)
-        return plots.Figure()
-
-    monkeypatch.setattr(plots, "image_grid", grid)
-    demo.save_drawn(tmp_path / "drawn.png", Drawing())
-    assert asked == [(demo.NUM_DRAWN, margin) for margin in (None, 1.0, 2.0, 4.0)]
-    assert shown["titles"][0] == "wanted p = 0.12" and (tmp_path / "drawn.png").exists()
-    assert shown["image"].shape == (demo.NUM_DRAWN, 4, 4, 4)
-    np.testing.assert_allclose(shown["margin"][0], [-0.5, 0.25, 0.5, 1.0])
-
-
 @pytest.mark.slow
 def test_the_demo_tells_the_truth_of_its_films(tmp_path, capsys):
     assert demo.run([f"--out={tmp_path}", "--films=24"]) == 0
@@ -77,13 +54,6 @@ def test_the_demo_tells_the_truth_of_its_films(tmp_path, capsys):
     # Four standard errors or so below the model card's figures.
     assert table["pixel_auroc_lung"]["mean"] > 0.8 > table["gradient_pixel_auroc_lung"]["mean"]
     assert table["twin_error"]["mean"] < 0.75
-    for name in (
-        "changes.png",
-        "drawn.png",
-        "report.html",
-        "traversal_03.png",
-        "walks.npz",
-        "films.json",
-    ):
+    for name in ("changes.png", "report.html", "traversal_03.png", "walks.npz", "films.json"):
         assert (tmp_path / name).stat().st_size > 1000
     assert "films pass the gate" in capsys.readouterr().out

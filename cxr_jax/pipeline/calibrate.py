@@ -26,7 +26,7 @@ from cxr_jax.types import Pixels
 logger = logging.getLogger(__name__)
 
 NUM_GATE = 256  # validation films whose reconstruction errors set the gate
-NUM_ENDS = 64  # training positives at whose class latents linear walks from negatives end
+NUM_ENDS = 48  # training positives at whose class latents linear walks from negatives end
 NUM_GUIDES = 2 * NUM_ENDS  # training films of a label that are looked at for them
 # What f must say of the drawing of an end's own film, in the margin at which walks stop. To a
 # doubtful film walks lead nowhere: of 63 validation negatives 0.83 flipped with one among the ends,

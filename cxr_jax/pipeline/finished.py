@@ -23,7 +23,7 @@ from cxr_jax.networks import restore
 from cxr_jax.networks.build import make_classifier, make_gan_networks, make_segmenter
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.prior import make_prior
-from cxr_jax.networks.restore import TrainedModels, has_prior
+from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.pipeline.calibrate import (
     GUIDE_ARRAYS,
     describe_calibration,
@@ -89,8 +89,11 @@ def load_run(path: Path, config: ml_collections.ConfigDict | None = None) -> Fin
     )
 
 
-def export_run(run: FinishedRun, directory: Path) -> None:
+def export_run(run: FinishedRun, directory: Path, *, prior: bool = True) -> None:
     """Writes a finished run as two files.
+
+    Args:
+      prior: whether that of the latents, which no explanation needs, is among the networks.
 
     Raises:
       InputError: if its classifier is a function of the user's own, which no file can hold.
@@ -101,7 +104,7 @@ def export_run(run: FinishedRun, directory: Path) -> None:
     networks = {name: getattr(models, name) for name in ("classifier", "judge", "generator")}
     networks |= {"encoder": models.encoder, "segmenter": run.segmenter}
     trees = {name: model.params for name, model in networks.items() if model is not None}
-    if models.prior is not None:
+    if prior and models.prior is not None:
         trees["prior"] = models.prior.arrays
     trees["calibration"] = guide_arrays(calibration.guide)
     directory.mkdir(parents=True, exist_ok=True)
@@ -129,8 +132,7 @@ def _load_exported(path: Path) -> FinishedRun:
     config = ml_collections.ConfigDict(facts["config"])
     exact = precision.in_float32(config)
     trees = _read_arrays(path / ARRAYS)
-    complete = trees["calibration"].keys() == set(GUIDE_ARRAYS)
-    if not complete or ("prior" in trees) != has_prior(config):
+    if trees["calibration"].keys() != set(GUIDE_ARRAYS):
         raise InputError(f"{path} was exported by an earlier version; export the run again")
     gan = make_gan_networks(exact)
     modules = {
@@ -144,7 +146,7 @@ def _load_exported(path: Path) -> FinishedRun:
         name: Model(module, parallel.replicate(trees[name])) if name in trees else None
         for name, module in modules.items()
     }
-    if has_prior(config):
+    if "prior" in trees:
         arrays = parallel.replicate(trees["prior"])
         models["prior"] = make_prior(exact, seed=0).with_arrays(arrays)
     segmenter, stored = models.pop("segmenter"), facts["calibration"]
