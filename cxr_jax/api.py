@@ -366,8 +366,8 @@ class FilmExplainer:
         """
         if self.functions.draw_latents is None:
             raise InputError(
-                "this run has no prior to draw films from: it was exported without, or of the paper's"
-                " objective"
+                "this run has no prior to draw films from: it was exported without one, or is of "
+                "the paper's objective"
             )
         wanted = float(self.run.models.scale.negative) if margin is None else margin
         patient = np.arange(first, first + count, dtype=np.int32)

@@ -248,7 +248,7 @@ def test_a_workdir_in_a_bucket(run):
     assert not (ROOT / "gs:").exists()
 
 
-@pytest.mark.parametrize("section", ["judge", "encoder", "evaluators.segmenter"])
+@pytest.mark.parametrize("section", ["judge", "encoder", "prior", "evaluators.segmenter"])
 def test_a_batch_that_cannot_be_split_over_the_devices(run, tmp_path, monkeypatch, section):
     monkeypatch.setattr("cxr_jax.runtime.parallel.num_devices", lambda: 5)
     size = f"--config.{section}.batch_size=42"
@@ -260,6 +260,7 @@ def test_a_batch_that_cannot_be_split_over_the_devices(run, tmp_path, monkeypatc
         "--config.classifier.batch_size=40",
         "--config.judge.batch_size=40",
         "--config.encoder.batch_size=40",
+        "--config.prior.batch_size=40",
         "--config.evaluators.names=('segmenter',)",
         size,
     )
