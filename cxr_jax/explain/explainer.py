@@ -16,7 +16,7 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import prior
 from cxr_jax.networks.restore import TrainedModels, make_margins
 from cxr_jax.runtime import parallel
-from cxr_jax.types import Image, Margin, Pixels
+from cxr_jax.types import Count, Image, Index, Margin, Pixels, ZClass, ZStructure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,17 @@ def bind_prior(models: TrainedModels, seed: int, batch_size: int) -> Callable | 
     """`draw_latents` of an explainer."""
     if models.prior is None:
         return None
-    drawn_by = models.prior, models.scale, np.int32(seed)
-    mapped = bind(prior.draw_latents, drawn_by, batch_size)
+    mapped = bind(_draw_latents, (models, np.int32(seed)), batch_size)
     return lambda *films: mapped(films)
+
+
+def _draw_latents(
+    frozen: tuple[TrainedModels, Count], films: tuple[Index, Index, Margin]
+) -> tuple[ZStructure, ZClass]:
+    models, seed = frozen
+    z_structure, z_class = prior.draw_latents((models.prior, models.scale, seed), films)
+    answer = lambda z_class: models.classify(models.generator(z_structure, z_class))
+    return z_structure, prior.as_answered(answer, z_class, films[2])
 
 
 def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Margin:

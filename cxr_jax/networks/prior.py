@@ -25,6 +25,8 @@ from cxr_jax.networks.grading import Scale
 from cxr_jax.runtime.streams import Stream, fold_keys
 from cxr_jax.types import AnyArray, Count, Index, Keys, Margin, Params, ZClass, ZStructure
 
+LONGEST = 2.0  # times its radius, a finding that f answers less than is wanted
+NUM_HALVINGS = 7  # of the way to it
 LEAST_SPREAD = 1e-4  # of the largest: an axis along which films vary less is none
 
 
@@ -230,6 +232,26 @@ def draw_latents(
     )
     z_structure = prior.draw_structure(lungs)
     return z_structure, prior.draw_class(lesions, z_structure, margin, scale=scale)
+
+
+def as_answered(answer: Callable[[ZClass], Margin], z_class: ZClass, margin: Margin) -> ZClass:
+    """Each finding as strong as makes f answer as wanted, by halving; at most LONGEST times.
+
+    A radius says what f answers on average; one patient's finding is answered otherwise.
+
+    Args:
+      answer: f on what is drawn with a z_class.
+    """
+
+    def halve(_: Count, ends: tuple[Margin, Margin]) -> tuple[Margin, Margin]:
+        low, high = ends
+        middle = (low + high) / 2
+        is_too_strong = answer(middle[:, None] * z_class) > margin
+        return jnp.where(is_too_strong, low, middle), jnp.where(is_too_strong, middle, high)
+
+    ends = jnp.zeros_like(margin), jnp.full_like(margin, LONGEST)
+    low, high = jax.lax.fori_loop(0, NUM_HALVINGS, halve, ends)
+    return (low + high)[:, None] / 2 * z_class
 
 
 def make_prior(config: ml_collections.ConfigDict, seed: int) -> LatentPrior:

@@ -17,7 +17,7 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
 from cxr_jax.networks.grading import Scale
-from cxr_jax.networks.prior import LatentPrior, draw_latents, fit_axes
+from cxr_jax.networks.prior import LatentPrior, as_answered, draw_latents, fit_axes
 from cxr_jax.runtime import parallel
 from cxr_jax.training.gan_state import FrozenInputs
 from cxr_jax.types import AnyArray, Image, Margin, Params, Pixels, ZClass, ZStructure
@@ -75,7 +75,9 @@ def draw_chests(
 
     def draw(frozen: tuple, films: tuple) -> tuple[Image, Margin]:
         drawn_by, generator, classifier = frozen
-        image = generator(*draw_latents(drawn_by, films))
+        z_structure, z_class = draw_latents(drawn_by, films)
+        answer = lambda z_class: classifier(generator(z_structure, z_class))[0]
+        image = generator(z_structure, as_answered(answer, z_class, films[2]))
         return image, classifier(image)[0]
 
     frozen = (prior, scale, np.int32(0)), generator, classifier

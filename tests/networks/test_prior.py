@@ -177,6 +177,14 @@ def test_lungs_and_finding_are_of_other_streams(drawn_by):
     assert not np.allclose(same.structure.draw(one, context), same.direction.draw(other, context))
 
 
+def test_a_finding_is_as_strong_as_is_wanted():
+    """f answers six times the length of each, which is halved, kept, and cut at its double."""
+    z_class = jnp.array([[1.0], [-1.0], [1.0], [0.0]])
+    answer = lambda z_class: 6 * jnp.abs(z_class[:, 0])
+    found = prior.as_answered(answer, z_class, jnp.array([3.0, 6.0, 60.0, 3.0]))
+    np.testing.assert_allclose(found[:, 0], [0.5, -1.0, 2.0, 0.0], atol=0.02)
+
+
 # Keeping.
 
 
