@@ -1,6 +1,6 @@
 """Phantom radiographs whose label is about a finding of another kind than soft opacities.
 
-python main.py --config=configs/findings.py:effusion --workdir=runs/findings/effusion
+python main.py --config=configs/findings.py:nodule --workdir=runs/findings/nodule
 """
 
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from ml_collections import ConfigDict
 from cxr_jax.configs import base, phantom
 
 # As cxr_jax/datasets/cxr_phantom/findings.py names them.
-FINDINGS = ("nodule", "effusion", "pneumothorax", "cardiomegaly", "reticular", "opacity")
+FINDINGS = ("effusion", "nodule", "pneumothorax", "cardiomegaly", "reticular", "opacity")
 DISTRACTORS = 0.3  # share of films, of either class, with one of the other findings
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""` is about nodules, each variant about the finding that it is called after.
+    """`""` is about effusions, each variant about the finding that it is called after.
 
     `opacity` differs from configs/phantom.py by the other findings alone. `tiny`: tests.
     """
     config = phantom.get_config()
-    label("nodule")(config)
-    variants = {finding: label(finding) for finding in FINDINGS}
+    label(FINDINGS[0])(config)
+    variants = {finding: label(finding) for finding in FINDINGS[1:]}
     return base.apply_variant(config, variant, variants | {"tiny": base.shrink})
 
 

@@ -254,6 +254,7 @@ def test_flags_named_in_prose_exist(path):
     scripts = "".join(file.read_text() for file in (ROOT / "scripts").iterdir())
     scripts += "".join(file.read_text() for file in (ROOT / "experiments").glob("*.py"))
     scripts += "".join(file.read_text() for file in (ROOT / "benchmarks").glob("*.py"))
+    scripts += (ROOT / "cxr_jax" / "cli.py").read_text()  # of its further commands
     for span in re.findall(r"`([^`]+)`", prose(path)):
         for name in re.findall(r"(?<!\w)--([a-z][\w-]*)", span):
             assert name in flags.FLAGS or f"--{name}" in scripts or f'"{name}"' in scripts, span

@@ -27,7 +27,7 @@ CONFIGS = (
     "covid:tiny",
     "paper:tiny",
     "half_blind:upper",
-    "findings:effusion",
+    "findings:nodule",
 )
 DEFAULTS = flatten(base.get_config().to_dict())
 # A module is imported, and what importing does is its own.
