@@ -151,7 +151,7 @@ def test_the_phantom_experiment(tmp_path):
     before = files(workdir)
     output = finish(start(tmp_path, "run"))
     assert files(workdir) == before
-    assert output.count("complete, skipped") == 5 and "step" not in output
+    assert output.count("complete, skipped") == 6 and "step" not in output
     # Explaining otherwise leaves the networks as they are, and what validation films decided. A
     # folder's films are explained beside those of the data set.
     with np.load(workdir / "explain" / "walks.npz") as walks:
@@ -183,7 +183,7 @@ def test_the_papers_experiment(tmp_path):
     for path in figures + samples:
         assert_picture(path)
     output = finish(start(tmp_path, "run", config="configs/paper.py:tiny"))
-    assert output.count("complete, skipped") == 4
+    assert output.count("complete, skipped") == 5
 
 
 def kill_when(process: subprocess.Popen, path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_finished_classifier_no_longer_needs_its_file(tmp_path):
 # GANs.
 
 
-CONFIGS = ("phantom", "shortcut", "half_blind", "findings", "covid", "paper")
+CONFIGS = ("phantom", "shortcut", "half_blind", "findings", "covid", "nih", "paper")
 
 
 def test_every_config_is_tried():
