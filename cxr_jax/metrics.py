@@ -149,6 +149,12 @@ def median_survival(time: np.ndarray, event: np.ndarray) -> float:
 # Sets of images.
 
 
+def squared_distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Between the rows of two sets [N, d], [M, d]: [N, M]."""
+    squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
+    return np.maximum(squares - 2 * one @ other.T, 0)
+
+
 def polynomial_kernel(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """KID's kernel of two sets of features [N, d], [M, d] (Binkowski et al., 2018)."""
     base = one @ other.T / one.shape[1] + 1

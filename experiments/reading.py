@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import ml_collections
@@ -14,6 +14,7 @@ from cxr_jax.metrics import Bootstrap
 from cxr_jax.networks import restore
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import check_same_experiment, is_done, read_json
+from experiments.study import Options
 
 BOOTSTRAP = Bootstrap(resamples=2000, seed=0)
 
@@ -48,10 +49,27 @@ def check_finished(
     check_same_experiment(workdir, stored, wanted)
 
 
+def finished_seeds(
+    options: Options, config: ml_collections.ConfigDict, task: str
+) -> Iterator[tuple[ml_collections.ConfigDict, Path]]:
+    """The config and the work directory of each GAN seed, `task` finished there."""
+    for seed, workdir in enumerate(options.seed_dirs):
+        own = config.copy_and_resolve_references()
+        own.gan.seed += seed
+        check_finished(own, workdir, task, sections=("seed", "data", "classifier", "gan"))
+        yield own, workdir
+
+
 def check_done(workdir: Path, task: str) -> None:
     """Raises `InputError` if `task` is not finished in `workdir`."""
     if not is_done(workdir / task):
         raise InputError(f"{workdir / task} is not complete; run main.py with this --workdir first")
+
+
+def walked_paths(arrays: Iterable[str], direction: str) -> list[str]:
+    """The paths that walks.npz, its names given, holds in a direction."""
+    keys = (key.split("/") for key in arrays)
+    return [key[1] for key in keys if key[0] == direction and key[-1] == "carried"]
 
 
 def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Callable:

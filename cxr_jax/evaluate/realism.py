@@ -55,19 +55,13 @@ def precision_recall(
     Returns:
       Shares in [0, 1].
     """
-    between = _distances(real, drawn)
+    between = metrics.squared_distances(real, drawn)
     reach, reach_of_drawn = (
-        np.partition(_distances(each, each), neighbours, axis=1)[:, neighbours]
+        np.partition(metrics.squared_distances(each, each), neighbours, axis=1)[:, neighbours]
         for each in (real, drawn)
     )
     precision = (between <= reach[:, None]).any(axis=0).mean()
     return float(precision), float((between <= reach_of_drawn).any(axis=1).mean())
-
-
-def _distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Squared, between the rows of two sets [N, M]."""
-    squares = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
-    return np.maximum(squares - 2 * one @ other.T, 0)
 
 
 def realism_draws(

@@ -29,7 +29,7 @@ class Explainer:
       invert: pixels to Films.
       draw: (z_structure, z_class) to images.
       draw_latents: (patients, findings, margins) to both latents of films that nobody has taken,
-        see `prior.draw_latents`; None where there is no prior.
+        see `prior.draw_answered`; None where there is no prior.
       walk: (films, guide, thresholds, towards=) to the stopped walks of every path.
       felt_share: (images, changes) to the share of each change that f feels [N].
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
@@ -86,9 +86,8 @@ def _draw_latents(
     frozen: tuple[TrainedModels, Count], films: tuple[Index, Index, Margin]
 ) -> tuple[ZStructure, ZClass]:
     models, seed = frozen
-    z_structure, z_class = prior.draw_latents((models.prior, models.scale, seed), films)
-    answer = lambda z_class: models.classify(models.generator(z_structure, z_class))
-    return z_structure, prior.as_answered(answer, z_class, films[2])
+    drawn_by = models.prior, models.scale, seed
+    return prior.draw_answered(drawn_by, (models.generator, models.classifier), films)
 
 
 def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Margin:

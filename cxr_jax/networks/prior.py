@@ -234,6 +234,22 @@ def draw_latents(
     return z_structure, prior.draw_class(lesions, z_structure, margin, scale=scale)
 
 
+def draw_answered(
+    drawn_by: tuple[LatentPrior, Scale, Count],
+    models: tuple[Model, Model],
+    films: tuple[Index, Index, Margin],
+) -> tuple[ZStructure, ZClass]:
+    """`draw_latents`, each finding as strong as makes f answer as wanted.
+
+    Args:
+      models: generator and classifier.
+    """
+    (generator, classifier), (_, _, margin) = models, films
+    z_structure, z_class = draw_latents(drawn_by, films)
+    answer = lambda z_class: classifier(generator(z_structure, z_class))[0]
+    return z_structure, as_answered(answer, z_class, margin)
+
+
 def as_answered(answer: Callable[[ZClass], Margin], z_class: ZClass, margin: Margin) -> ZClass:
     """Each finding as strong as makes f answer as wanted, by halving; at most LONGEST times.
 

@@ -74,20 +74,27 @@ def load_trained(
     Raises:
       InputError: if one of them was not trained.
     """
-    config = precision.in_float32(config)
-    networks, size = make_gan_networks(config), config.data.image_size
     for name in evaluators:
         reason = missing_reason(workdir, name)
         if reason:
             raise InputError(f"a path of config.explain.paths needs {name!r}, but {reason}")
+    models, config = load_without_prior(config, workdir), precision.in_float32(config)
+    return models.replace(
+        robust=load_robust(config, workdir) if "robust" in evaluators else None,
+        prior=load_prior(config, workdir),
+    )
+
+
+def load_without_prior(config: ml_collections.ConfigDict, workdir: Path) -> TrainedModels:
+    """What the prior is fitted by: every model but it and those that single paths need."""
+    config = precision.in_float32(config)
+    networks, size = make_gan_networks(config), config.data.image_size
     return TrainedModels(
         classifier=load_classifier(config.classifier, size, workdir / "classifier"),
         judge=load_classifier(config.judge, size, workdir / "classifier" / "judge"),
         generator=Model(networks.generator, load_gan(networks, workdir)["generator"]),
         encoder=load_encoder(networks, workdir),
         scale=load_scale(workdir),
-        robust=load_robust(config, workdir) if "robust" in evaluators else None,
-        prior=load_prior(config, workdir),
     )
 
 

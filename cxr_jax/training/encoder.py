@@ -31,7 +31,7 @@ from cxr_jax.training.gan import (
 )
 from cxr_jax.training.gan_objective import draw_noise, generator_loss
 from cxr_jax.training.gan_state import FrozenInputs, StepHParams
-from cxr_jax.training.loop import Plan, Snapshot, make_averages
+from cxr_jax.training.loop import Snapshot, make_averages
 from cxr_jax.types import Count, Params
 
 logger = logging.getLogger(__name__)
@@ -165,12 +165,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     )
     loop.train(
         directory,
-        Plan(
-            num_steps=section.num_steps,
-            batch_size=section.batch_size,
-            log_every=section.log_every,
-            save_every=section.save_every,
-        ),
+        loop.make_plan(section),
         init_state(gan["encoder"], optimizer),
         step=lambda number, state, batch: step(state, batch, frozen),
         batches=lambda start: train_batches(

@@ -34,7 +34,7 @@ from cxr_jax.training.gan_state import (
     update_discriminator,
     update_generator,
 )
-from cxr_jax.training.loop import Plan, Snapshot, make_averages
+from cxr_jax.training.loop import Snapshot, make_averages
 from cxr_jax.training.loss_terms import TERMS
 from cxr_jax.types import Image, Margin, Params
 
@@ -261,12 +261,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
 
     loop.train(
         directory,
-        Plan(
-            num_steps=gan.num_steps,
-            batch_size=gan.batch_size,
-            log_every=gan.log_every,
-            save_every=gan.save_every,
-        ),
+        loop.make_plan(gan),
         run_once(lambda: init_state(*init_gan_params(networks, seed), optimizers)),
         step=regularised_step,
         batches=lambda start: train_batches(

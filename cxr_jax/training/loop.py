@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import ml_collections
 from clu import metrics as clu_metrics
 
 from cxr_jax.data.arrays import Arrays
@@ -36,6 +37,12 @@ class Plan:
     batch_size: int
     log_every: int
     save_every: int
+
+
+def make_plan(section: ml_collections.ConfigDict) -> Plan:
+    """The plan of a section that has the fields of one."""
+    names = (field.name for field in dataclasses.fields(Plan))
+    return Plan(**{name: section[name] for name in names})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ finds nothing, and of the directions of z_class where it does, given z_structure
 `cxr_jax/networks/prior.py`.
 """
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,22 +17,13 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float
 
-from cxr_jax.data.arrays import Arrays, to_unit_range, train_batches
-from cxr_jax.models.model import Model
-from cxr_jax.networks.build import make_gan_networks
+from cxr_jax.data.arrays import Arrays, to_unit_range
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.prior import CodePrior, LatentPrior, fit_axes, make_prior
-from cxr_jax.networks.restore import (
-    has_prior,
-    load_classifier,
-    load_encoder,
-    load_gan,
-    load_scale,
-)
+from cxr_jax.networks.restore import TrainedModels, has_prior, load_without_prior
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, mark_done
-from cxr_jax.training import ema, loop, samples, supervised
-from cxr_jax.training.loop import Plan, Snapshot
+from cxr_jax.training import samples, supervised
 from cxr_jax.training.supervised import Loss
 from cxr_jax.types import AnyArray, Keys, Margin, Params, Pixels, ZClass, ZStructure
 
@@ -57,16 +47,15 @@ class Codes:
     margin: Margin
 
 
-def encode_films(classifier: Model, encoder: Model, pixels: Pixels) -> Codes:
+def encode_films(models: TrainedModels, pixels: Pixels) -> Codes:
     """The codes of stored images [N, h, w, 1] uint8, as arrays on the host."""
 
-    def encode(models: tuple[Model, Model], pixels: Pixels) -> Codes:
+    def encode(models: TrainedModels, pixels: Pixels) -> Codes:
         image = to_unit_range(pixels)
-        (z_structure, _), (direction, _) = models[1](image)
-        return Codes(z_structure=z_structure, direction=direction, margin=models[0](image)[0])
+        (z_structure, _), (direction, _) = models.encoder(image)
+        return Codes(z_structure=z_structure, direction=direction, margin=models.classify(image))
 
-    mapped = parallel.in_batches(encode, ENCODED_AT_ONCE, "encoding")
-    return mapped((classifier, encoder), pixels)
+    return parallel.in_batches(encode, ENCODED_AT_ONCE, "encoding")(models, pixels)
 
 
 def fit_gaussians(prior: LatentPrior, codes: Codes) -> LatentPrior:
@@ -150,30 +139,6 @@ def velocity_error(
     return error @ weights / len(weights)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PriorInputs:
-    """What a run's prior is fitted to, and drawn by."""
-
-    codes: Codes
-    scale: Scale
-    classifier: Model
-    generator: Model
-
-
-def load_inputs(config: ml_collections.ConfigDict, workdir: Path, pixels: Pixels) -> PriorInputs:
-    """The trained networks, asked about films."""
-    config = precision.in_float32(config)
-    networks = make_gan_networks(config)
-    classifier = load_classifier(config.classifier, config.data.image_size, workdir / "classifier")
-    encoder = load_encoder(networks, workdir)
-    return PriorInputs(
-        codes=encode_films(classifier, encoder, pixels),
-        scale=load_scale(workdir),
-        classifier=classifier,
-        generator=Model(networks.generator, load_gan(networks, workdir)["generator"]),
-    )
-
-
 def train_flows(
     section: ml_collections.ConfigDict,
     prior: LatentPrior,
@@ -188,30 +153,21 @@ def train_flows(
       section: `config.prior`.
       arrays: of `flow_arrays`.
     """
-    optimizer = supervised.make_optimizer(section)
-    step = supervised.map_train_step(section, flow_loss(prior), optimizer, seed=seed)
-    flows = lambda prior: {name: each["flow"] for name, each in prior.arrays.items()}
 
-    def with_flows(params: Params) -> LatentPrior:
-        arrays = {name: each | {"flow": params[name]} for name, each in prior.arrays.items()}
+    def with_flows(flows: Params) -> LatentPrior:
+        arrays = {name: each | {"flow": flows[name]} for name, each in prior.arrays.items()}
         return prior.with_arrays(arrays)
 
-    state = loop.train(
-        directory,
-        Plan(
-            num_steps=section.num_steps,
-            batch_size=section.batch_size,
-            log_every=section.log_every,
-            save_every=section.save_every,
-        ),
-        ema.init_state(flows(prior), optimizer),
-        step=lambda number, state, batch: step(state, batch, None),
-        batches=lambda start: train_batches(arrays, section.batch_size, seed, start_step=start),
-        snapshot=lambda state: Snapshot(
-            variables=with_flows(state.ema).arrays, score=int(state.step)
-        ),
+    flows = supervised.train_params(
+        section,
+        {name: each["flow"] for name, each in prior.arrays.items()},
+        flow_loss(prior),
+        arrays=arrays,
+        seed=seed,
+        directory=directory,
+        saved=lambda flows: with_flows(flows).arrays,
     )
-    return with_flows(state.ema)
+    return with_flows(flows)
 
 
 @precision.exactly
@@ -227,16 +183,11 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         mark_done(directory, steps=0)
         return
     seed = config.seed + SEED
-    inputs = load_inputs(config, workdir, splits["train"]["image"])
-    prior = fit_gaussians(make_prior(config, seed), inputs.codes)
-    arrays = flow_arrays(prior, inputs.codes, inputs.scale)
+    models = load_without_prior(config, workdir)
+    codes = encode_films(models, splits["train"]["image"])
+    prior = fit_gaussians(make_prior(config, seed), codes)
+    arrays = flow_arrays(prior, codes, models.scale)
     prior = train_flows(section, prior, arrays, seed=seed, directory=directory)
     if parallel.is_first():
-        samples.draw_chests(
-            directory / "samples.png",
-            prior,
-            inputs.generator,
-            classifier=inputs.classifier,
-            scale=inputs.scale,
-        )
+        samples.draw_chests(directory / "samples.png", models.replace(prior=prior))
     mark_done(directory, steps=section.num_steps)

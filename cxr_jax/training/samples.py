@@ -16,8 +16,8 @@ from cxr_jax.data.arrays import Arrays, to_unit_range
 from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.build import GanNetworks
-from cxr_jax.networks.grading import Scale
-from cxr_jax.networks.prior import LatentPrior, as_answered, draw_latents, fit_axes
+from cxr_jax.networks.prior import draw_answered, fit_axes
+from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.runtime import parallel
 from cxr_jax.training.gan_state import FrozenInputs
 from cxr_jax.types import AnyArray, Image, Margin, Params, Pixels, ZClass, ZStructure
@@ -65,23 +65,20 @@ def draw_prior(path: Path, networks: GanNetworks, params: Params) -> None:
     _draw(path, generator, z_structure, lent=z_class, title="draw")
 
 
-def draw_chests(
-    path: Path, prior: LatentPrior, generator: Model, *, classifier: Model, scale: Scale
-) -> None:
+def draw_chests(path: Path, models: TrainedModels) -> None:
     """Rows: chests from the prior; columns: without a finding, then one that f shall answer so."""
+    scale = models.scale
     wanted = np.append(scale.negative, scale.strong * np.array(SEVERITIES, np.float32))
     patient, finding = np.divmod(np.arange(NUM_CHESTS * len(wanted), dtype=np.int32), len(wanted))
     films = patient, finding, np.tile(wanted, NUM_CHESTS)
 
-    def draw(frozen: tuple, films: tuple) -> tuple[Image, Margin]:
-        drawn_by, generator, classifier = frozen
-        z_structure, z_class = draw_latents(drawn_by, films)
-        answer = lambda z_class: classifier(generator(z_structure, z_class))[0]
-        image = generator(z_structure, as_answered(answer, z_class, films[2]))
-        return image, classifier(image)[0]
+    def draw(models: TrainedModels, films: tuple) -> tuple[Image, Margin]:
+        drawn_by = models.prior, models.scale, np.int32(0)
+        latents = draw_answered(drawn_by, (models.generator, models.classifier), films)
+        image = models.generator(*latents)
+        return image, models.classify(image)
 
-    frozen = (prior, scale, np.int32(0)), generator, classifier
-    image, margin = parallel.in_batches(draw, len(finding))(frozen, films)
+    image, margin = parallel.in_batches(draw, len(finding))(models, films)
     titles = ["no finding", *(f"wanted p = {plots.probability(each):.2f}" for each in wanted[1:])]
     sheet = image.reshape(NUM_CHESTS, len(wanted), *image.shape[1:3])
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from cxr_jax.networks.build import fresh_params
 from cxr_jax.runtime import parallel
 from cxr_jax.training import ema, loop
 from cxr_jax.training.ema import EmaState
-from cxr_jax.training.loop import Plan, Snapshot, make_averages
+from cxr_jax.training.loop import Snapshot, make_averages
 from cxr_jax.types import Params
 
 # loss(params, batch, keys, step): a scalar, from a key an example and the number of steps taken.
@@ -89,23 +89,37 @@ def train(
     Returns:
       The network with its averaged parameters.
     """
+    params = fresh_params(network, arrays["image"].shape[1], seed)
+    found = train_params(config, params, loss, arrays=arrays, seed=seed, directory=directory)
+    return Model(network, found)
+
+
+def train_params(
+    config: ml_collections.ConfigDict,
+    params: Params,
+    loss: Loss,
+    *,
+    arrays: Arrays,
+    seed: int,
+    directory: Path,
+    saved: Callable[[Params], Params] = lambda params: params,
+) -> Params:
+    """`train` of any parameters, on any arrays; returns their average.
+
+    Args:
+      saved: from the average what other tasks load.
+    """
     optimizer = make_optimizer(config)
     step = map_train_step(config, loss, optimizer, seed=seed)
-    params = fresh_params(network, arrays["image"].shape[1], seed)
     state = loop.train(
         directory,
-        Plan(
-            num_steps=config.num_steps,
-            batch_size=config.batch_size,
-            log_every=config.log_every,
-            save_every=config.save_every,
-        ),
+        loop.make_plan(config),
         ema.init_state(params, optimizer),
         step=lambda number, state, batch: step(state, batch, None),
         batches=lambda start: train_batches(arrays, config.batch_size, seed, start_step=start),
-        snapshot=lambda state: Snapshot(variables=state.ema, score=int(state.step)),
+        snapshot=lambda state: Snapshot(variables=saved(state.ema), score=int(state.step)),
     )
-    return Model(network, state.ema)
+    return state.ema
 
 
 def finite_or_none(value: float) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import to_unit_range
 from experiments.markdown import entry_table
-from experiments.reading import check_done, load_group
+from experiments.reading import check_done, load_group, walked_paths
 from experiments.study import Options, Study
 
 DIRECTION = "neg_to_pos"
@@ -25,12 +25,10 @@ def changes(workdir: Path) -> dict[str, np.ndarray]:
     """By path what a run's walks changed where they stopped [N, h, w, 1]."""
     found = {}
     with np.load(workdir / "explain" / "walks.npz") as arrays:
-        for key in arrays:
-            if key.startswith(f"{DIRECTION}/") and key.endswith("/carried"):
-                path = key.split("/")[1]
-                carried, stop = arrays[key], arrays[f"{DIRECTION}/{path}/frame"]
-                last = to_unit_range(carried[np.arange(len(stop)), stop])
-                found[path] = last - to_unit_range(carried[:, 0])
+        for path in walked_paths(arrays, DIRECTION):
+            carried, stop = (arrays[f"{DIRECTION}/{path}/{name}"] for name in ("carried", "frame"))
+            last = to_unit_range(carried[np.arange(len(stop)), stop])
+            found[path] = last - to_unit_range(carried[:, 0])
     return found
 
 
@@ -46,17 +44,14 @@ def measure(workdirs: Sequence[Path]) -> dict:
     """By path, over runs."""
     each = [changes(workdir) for workdir in workdirs]
     flips = load_group(workdirs, DIRECTION)
-    return {
-        path: {
-            "variety": {
-                "mean": float(np.mean(found)),
-                "each_seed": found,
-            },
+    table = {}
+    for path in each[0]:
+        found = [mean_correlation(one[path]) for one in each]
+        table[path] = {
+            "variety": {"mean": float(np.mean(found)), "each_seed": found},
             "flip_rate": metrics.summarise_proportion(flips[path]["flip_rate"] > 0),
         }
-        for path in each[0]
-        for found in [[mean_correlation(one[path]) for one in each]]
-    }
+    return table
 
 
 def to_markdown(result: Mapping) -> str:

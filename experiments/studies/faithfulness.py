@@ -34,7 +34,7 @@ from cxr_jax.pipeline.select import accepted, lungs_of, truth_of
 from cxr_jax.runtime import precision
 from experiments import markdown
 from experiments.markdown import cell, entry_table
-from experiments.reading import BOOTSTRAP, check_finished
+from experiments.reading import BOOTSTRAP
 from experiments.study import Flag, Options, Study
 
 PATHS = ("linear", "aligned", "ray", "necessary")
@@ -299,10 +299,7 @@ def run(options: Options) -> Iterator[dict]:
     """Explains films of finished runs."""
     config, count = study_config(options), options.own["films"]
     best, test = {}, []
-    for seed, workdir in enumerate(options.seed_dirs):
-        own = config.copy_and_resolve_references()
-        own.gan.seed += seed
-        check_finished(own, workdir, "encoder", sections=("seed", "data", "classifier", "gan"))
+    for seed, (own, workdir) in enumerate(finished_seeds(options, config, "encoder")):
         splits, _ = load_splits(own.data, own.seed)
         explainer = load_explainer(own, workdir)  # which compiles for both splits
         calibration = calibrate_once(explainer, own, workdir, splits=splits)

@@ -14,7 +14,7 @@ themselves say how near films are to each other. Midpoints are of films that f c
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import ml_collections
 import numpy as np
@@ -31,7 +31,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.training.prior import Codes, encode_films
 from cxr_jax.training.regressor import REGRESSOR
 from experiments.markdown import entry_table
-from experiments.reading import check_finished
+from experiments.reading import finished_seeds
 from experiments.study import Flag, Options, Study
 
 COLUMNS = ("frechet", "ratio", "precision", "recall", "spread", "novelty")
@@ -52,10 +52,9 @@ class Half:
     image: np.ndarray
     codes: Codes
 
-    def z_class(self, models: TrainedModels) -> np.ndarray:
-        """At each film's own radius [n, c]."""
-        radius = np.asarray(film_radius(models.scale, self.codes.margin))
-        return radius[:, None] * self.codes.direction
+    def at_radius(self, models: TrainedModels, direction: np.ndarray) -> np.ndarray:
+        """z_class of directions [n, c], each at a film's own radius."""
+        return np.asarray(film_radius(models.scale, self.codes.margin))[:, None] * direction
 
 
 def halves(models: TrainedModels, train: Arrays, count: int) -> list[Half]:
@@ -64,7 +63,7 @@ def halves(models: TrainedModels, train: Arrays, count: int) -> list[Half]:
     found = []
     for rows in (order[:count], order[count : 2 * count]):
         pixels = train["image"][rows]
-        codes = encode_films(models.classifier, models.encoder, pixels)
+        codes = encode_films(models, pixels)
         found.append(Half(image=to_unit_range(pixels), codes=codes))
     return found
 
@@ -80,28 +79,25 @@ def without_flow(config: ml_collections.ConfigDict, models: TrainedModels) -> Tr
 
 
 def draw_kinds(
-    config: ml_collections.ConfigDict, models: TrainedModels, half: Half
+    config: ml_collections.ConfigDict, models: TrainedModels, explainer: Explainer, *, half: Half
 ) -> dict[str, np.ndarray]:
     """Images by kind, as many as a half has, f's answers wanted as it gives them to its films."""
-    explainer = make_explainer(models, config.explain, config.seed)
     gaussian = make_explainer(without_flow(config, models), config.explain, config.seed)
-    lungs, finding = half.codes.z_structure, half.z_class(models)
+    lungs, direction = half.codes.z_structure, half.codes.direction
     rng = np.random.Generator(np.random.Philox(1))
-    noise = [rng.standard_normal(each.shape, np.float32) for each in (lungs, finding)]
-    radius = np.asarray(film_radius(models.scale, half.codes.margin))
+    noise = [rng.standard_normal(each.shape, np.float32) for each in (lungs, direction)]
     return {
-        "reconstructions": explainer.draw(lungs, finding),
-        "n_0_1": explainer.draw(noise[0], radius[:, None] * noise[1]),
+        "reconstructions": explainer.draw(lungs, half.at_radius(models, direction)),
+        "n_0_1": explainer.draw(noise[0], half.at_radius(models, noise[1])),
         "gaussian": explainer.draw(*draw_like(gaussian, half)),
         "prior": explainer.draw(*draw_like(explainer, half)),
     }
 
 
 def draw_midpoints(
-    config: ml_collections.ConfigDict, models: TrainedModels, half: Half
+    config: ml_collections.ConfigDict, models: TrainedModels, explainer: Explainer, *, half: Half
 ) -> dict[str, np.ndarray]:
     """Images halfway between two films that f calls negative, by the way that is halved."""
-    explainer = make_explainer(models, config.explain, config.seed)
     lungs = half.codes.z_structure[half.codes.margin <= 0]
     other, nothing = np.roll(lungs, 1, axis=0), np.zeros_like(half.codes.direction[: len(lungs)])
     halve = lambda prior, ends: prior.midpoints(*ends)
@@ -124,9 +120,7 @@ def draw_like(explainer: Explainer, half: Half) -> tuple[np.ndarray, np.ndarray]
 def nearest(images: np.ndarray, films: np.ndarray) -> np.ndarray:
     """Of each image the distance to the nearest film, in pixels RMS [n]."""
     one, other = (each.reshape(len(each), -1) for each in (images, films))
-    square = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)
-    square -= 2 * one @ other.T
-    return np.sqrt(np.maximum(square.min(axis=1), 0) / one.shape[1])
+    return np.sqrt(metrics.squared_distances(one, other).min(axis=1) / one.shape[1])
 
 
 def measure(
@@ -134,20 +128,21 @@ def measure(
     models: TrainedModels,
     splits: Mapping[str, Arrays],
     *,
-    features,
+    features: Callable,
     count: int,
 ) -> dict:
     """One run: a row a kind of image, and f's answers."""
     one, other = halves(models, splits["train"], count)
+    explainer = make_explainer(models, config.explain, config.seed)
     train = to_unit_range(splits["train"]["image"])
     known = np.median(nearest(to_unit_range(splits["test"]["image"]), train))
     negative = [half.codes.margin <= 0 for half in (one, other)]
     seen = [np.float64(features(half.image)) for half in (one, other)]
     kinds = (
-        (seen, draw_kinds(config, models, other)),
+        (seen, draw_kinds(config, models, explainer, half=other)),
         (
             [each[picked] for each, picked in zip(seen, negative, strict=True)],
-            draw_midpoints(config, models, other),
+            draw_midpoints(config, models, explainer, half=other),
         ),
     )
     rows: dict[str, dict] = {}
@@ -158,7 +153,7 @@ def measure(
             rows[name] = compare(np.float64(features(image)), reference, between)
             rows[name]["spread"] = float(image.std(axis=0).mean())
             rows[name]["novelty"] = float(np.median(nearest(image, train)) / known)
-    return {"images": rows, "answers": answers(config, models, one)}
+    return {"images": rows, "answers": answers(explainer, one)}
 
 
 def compare(seen: np.ndarray, reference: np.ndarray, between: float) -> dict:
@@ -178,9 +173,8 @@ def of_films(image: np.ndarray) -> dict:
     return {"spread": float(image.std(axis=0).mean()), "novelty": None}
 
 
-def answers(config: ml_collections.ConfigDict, models: TrainedModels, half: Half) -> dict:
+def answers(explainer: Explainer, half: Half) -> dict:
     """f on drawn patients, against what was wanted of it."""
-    explainer = make_explainer(models, config.explain, config.seed)
     drawn = explainer.classify(explainer.draw(*draw_like(explainer, half)))
     wanted = half.codes.margin
     positive = wanted > 0
@@ -215,23 +209,16 @@ def summarise(found: list[dict]) -> dict:
 
 def to_markdown(result: Mapping) -> str:
     """The tables for people."""
-    lines = ["## The prior", "", entry_table(result["images"], COLUMNS, "images"), ""]
-    return (
-        "\n".join(
-            [*lines, entry_table({"prior": result["answers"]}, list(result["answers"]), "answers")]
-        )
-        + "\n"
-    )
+    images = entry_table(result["images"], COLUMNS, "images")
+    answers = entry_table({"prior": result["answers"]}, list(result["answers"]), "answers")
+    return f"## The prior\n\n{images}\n\n{answers}\n"
 
 
 @precision.exactly
 def run(options: Options) -> Iterator[dict]:
     """Draws from finished runs; the regressor is taught once, beside them."""
-    config, found, features = options.config, [], None
-    for seed, workdir in enumerate(options.seed_dirs):
-        own = config.copy_and_resolve_references()
-        own.gan.seed += seed
-        check_finished(own, workdir, "prior", sections=("seed", "data", "classifier", "gan"))
+    found, features = [], None
+    for own, workdir in finished_seeds(options, options.config, "prior"):
         splits, _ = load_splits(own.data, own.seed, REGRESSOR.truths)
         if features is None:
             REGRESSOR.run(own, options.workdir, splits)

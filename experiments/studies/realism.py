@@ -39,12 +39,10 @@ def load_frames(workdir: Path, direction: str) -> dict[str, np.ndarray]:
     thresholds = Thresholds(**reading.read_report(workdir)["thresholds"])
     towards, frames = DIRECTIONS[direction], {}
     with np.load(workdir / "explain" / "walks.npz") as arrays:
-        for key in arrays:
-            if key.startswith(f"{direction}/") and key.endswith("/carried"):
-                path = key.split("/")[1]
-                margin = arrays[f"{direction}/{path}/margin"]
-                last, _ = first_reached(margin, thresholds.target(towards), towards)
-                frames[path] = frames_of(to_unit_range(arrays[key]), last)
+        for path in reading.walked_paths(arrays, direction):
+            margin = arrays[f"{direction}/{path}/margin"]
+            last, _ = first_reached(margin, thresholds.target(towards), towards)
+            frames[path] = frames_of(to_unit_range(arrays[f"{direction}/{path}/carried"]), last)
     return frames
 
 
