@@ -80,7 +80,7 @@ def classifier_step(config: ml_collections.ConfigDict) -> Contender:
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
     return _advance(
         parallel.replicate(ema.init_state(params, optimizer)),
-        lambda state: step(state, batch, None)[0],
+        lambda state: step(state, batch, {})[0],
         section.batch_size,
     )
 

@@ -105,7 +105,7 @@ def _classifier_step(
         images=section.batch_size,
         before=(state,),
         rows=_film(config),
-        after=(None,),
+        after=({},),
     )
 
 

@@ -51,7 +51,10 @@ def get_classifier() -> ConfigDict:
             patients="all",  # of the training films; or "one half", "other half"
             # of compact and plain: channels at 1/2, 1/4, 1/8, 1/16 of the image size
             widths=(16, 32, 64, 96),
-            visible="",  # of the same: the half it is shown, left, right, upper, lower; "": all
+            # Of the same: what it is shown, the half left, right, upper, lower, or lungs; "": all.
+            visible="",
+            # Of visible="lungs": as those of evaluators.segmenter, which is trained to find them.
+            segmenter_widths=(16, 24, 32, 48),
             convention=get_convention(),  # of all others
             # "package.module:function", images [b, h, w, 1] in [-1, 1] to margins [b] or logits:
             # a classifier of your own, in place of any that is trained here

@@ -3,6 +3,8 @@
 CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
 """
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base
@@ -11,7 +13,8 @@ from cxr_jax.configs import base
 def get_config(variant: str = "") -> ConfigDict:
     """`""`: 128 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests.
 
-    `cpu128`: 128 px on two cores, by the objective of configs/phantom.py, from a table.
+    `cpu128`: 128 px on two cores, by the objective of configs/phantom.py, from a table. `lungs128`,
+    `left128`: the same, but f and h are shown the lungs alone, or the left half of the picture.
     """
     config = base.get_config()
     config.data.name = "cxr_folder"
@@ -37,7 +40,9 @@ def get_config(variant: str = "") -> ConfigDict:
     config.evaluators.segmenter.only_label = 0
     # The other class is exposed otherwise: on the palest of its films lungs must be found too.
     config.evaluators.segmenter.augmentation.update(dict(brightness=0.3, contrast=0.7))
-    return base.apply_variant(config, variant, {"cpu": small, "cpu128": cpu128, "tiny": tiny})
+    variants = {"cpu": small, "cpu128": cpu128, "tiny": tiny}
+    variants |= {f"{part}128": show(part) for part in ("lungs", "left")}
+    return base.apply_variant(config, variant, variants)
 
 
 def small(config: ConfigDict) -> None:
@@ -62,6 +67,16 @@ def cpu128(config: ConfigDict) -> None:
     on_two_cores(config)
     config.gan.weights.update(base.get_gan().weights)
     config.gan.z_class_channels = base.get_gan().z_class_channels
+
+
+def show(part: str) -> Callable[[ConfigDict], None]:
+    """`cpu128`, with f and h blind to the rest of a film: what is drawn there is wrong."""
+
+    def change(config: ConfigDict) -> None:
+        cpu128(config)
+        config.classifier.visible = config.judge.visible = part
+
+    return change
 
 
 def tabled(config: ConfigDict, table: str) -> None:

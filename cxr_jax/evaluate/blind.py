@@ -1,54 +1,77 @@
 """How much of a change lies where the classifier cannot look, or does not.
 
-A classifier that is shown one half of the picture makes every change in the other half false, and
-no annotator is needed to say so; nor where the label depends on one half alone. It is the test of
-what a class latent holds: what f reacts to, or what merely goes with it.
+A classifier that is shown one half of the picture, or the lungs, makes every change elsewhere
+false, and no annotator is needed to say so; nor where the label depends on one half alone. It is
+the test of what a class latent holds: what f reacts to, or what merely goes with it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import ml_collections
 import numpy as np
+from jaxtyping import Bool
 
 from cxr_jax import metrics
+from cxr_jax.evaluate.audit import grow
 from cxr_jax.explain.explained import Group
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.models.half_view import blind_half
+from cxr_jax.models.lung_view import margin_pixels
+from cxr_jax.networks.build import LUNGS
 
 LEAST_CHANGE = 0.1  # of a walk's largest: the frames that change by less are left out
 
 
-def used_half(config: ml_collections.ConfigDict) -> str:
-    """The half of the picture that f uses by construction; "" for all of it."""
+def used_part(config: ml_collections.ConfigDict) -> str:
+    """The part of the picture that f uses by construction, a half or LUNGS; "" for all of it."""
     return config.classifier.visible or config.data.finding_half
 
 
-def blind_shares(saliency: np.ndarray, half: str) -> np.ndarray:
-    """Of each map [N, h, w, 1], never negative, the share where f is blind [N].
+def blind_pixels(
+    part: str, film: np.ndarray, find_lungs: Callable[[np.ndarray], np.ndarray] | None
+) -> Bool[np.ndarray, "n h w 1"]:
+    """Where f is blind on each film [n, h, w, 1].
 
     Args:
-      half: what f uses.
+      part: what f uses.
+      find_lungs: the segmenter that f has too, images to masks; of LUNGS alone.
     """
-    blind = blind_half(saliency.shape[1], half)
-    return np.array([metrics.share_on(one, blind) for one in saliency])
+    if part != LUNGS:
+        return np.broadcast_to(blind_half(film.shape[1], part), film.shape)
+    return ~grow(find_lungs(film), margin_pixels(film.shape[1]))
+
+
+def blind_shares(saliency: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    """Of each map [N, h, w, 1], never negative, the share on its mask [N, h, w, 1] -> [N]."""
+    return np.array([metrics.share_on(*pair) for pair in zip(saliency, blind, strict=True)])
 
 
 def score_blind(
-    maps: Mapping[str, np.ndarray], groups: Mapping[str, Group], half: str
+    maps: Mapping[str, np.ndarray],
+    groups: Mapping[str, Group],
+    blind: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     """By maps or direction, and by name, `blind_shares` of each film.
 
     Of a walk the largest share of any frame up to its stop: what a reader may look at.
+
+    Args:
+      maps: of the positives.
+      blind: films to where f is blind on them, see `blind_pixels`.
     """
+    masks = {direction: blind(group.films.image) for direction, group in groups.items()}
+    mapped = {name: np.abs(saliency) for name, saliency in maps.items()}
     shares = {
-        "maps": {name: blind_shares(np.abs(saliency), half) for name, saliency in maps.items()}
+        "maps": {name: blind_shares(one, masks["pos_to_neg"]) for name, one in mapped.items()}
     }
     for direction, group in groups.items():
         shares[direction] = {
             name: np.array(
                 [
-                    worst_frame(*pair, half)
-                    for pair in zip(stopped.walk.carried, stopped.frame, strict=True)
+                    worst_frame(carried, stop, mask)
+                    for carried, stop, mask in zip(
+                        stopped.walk.carried, stopped.frame, masks[direction], strict=True
+                    )
                 ]
             )
             for name, stopped in group.walks.items()
@@ -56,23 +79,24 @@ def score_blind(
     return shares
 
 
-def worst_frame(carried: np.ndarray, stop: int, half: str) -> float:
-    """The largest share of the change of any frame [k, h, w, 1] up to `stop`.
+def worst_frame(carried: np.ndarray, stop: int, blind: np.ndarray) -> float:
+    """The largest share on the mask [h, w, 1] of any frame's change [k, h, w, 1] up to `stop`.
 
     Frames that hardly differ from the first are left out: their shares are those of rounding.
     """
     change = np.abs(carried[1 : stop + 1] - carried[0])
     size = change.mean(axis=(1, 2, 3))
     told = change[size > LEAST_CHANGE * size.max(initial=0.0)]
-    return float(np.nanmax(blind_shares(told, half))) if len(told) else float("nan")
+    shares = [metrics.share_on(one, blind) for one in told]
+    return float(np.nanmax(shares)) if shares else float("nan")
 
 
 def summarise(
-    shares: Mapping[str, Mapping[str, np.ndarray]], half: str, bootstrap: Bootstrap
+    shares: Mapping[str, Mapping[str, np.ndarray]], part: str, bootstrap: Bootstrap
 ) -> dict:
     """The `blind` of metrics.json."""
     return {
-        "used": half,
+        "used": part,
         **{
             group: {name: metrics.summarise(values, bootstrap) for name, values in each.items()}
             for group, each in shares.items()

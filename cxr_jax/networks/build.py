@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -14,6 +15,7 @@ from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.external import External
 from cxr_jax.models.gan import Discriminator, Generator, LatentCritic
+from cxr_jax.models.lung_view import LungView
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.models.plain import PlainClassifier
 from cxr_jax.models.published.adapter import Adapted
@@ -47,6 +49,7 @@ BACKBONES = {
 }
 OWN = {"compact": Classifier, "plain": PlainClassifier}  # taught here, from scratch
 ARCHITECTURES = (*OWN, *BACKBONES)
+LUNGS = "lungs"  # what such a network may be shown, beside halves of the picture
 NETWORKS = OBJECTIVES = ("ours", "paper")
 
 
@@ -59,8 +62,7 @@ def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
     if config.module:
         return make_external(load_function(config.module), config.convention)
     if config.architecture in OWN:
-        widths, visible = tuple(config.widths), config.visible
-        return OWN[config.architecture](widths=widths, visible=visible, dtype=config.dtype)
+        return _make_own(config)
     convention = config.convention
     return Adapted(
         BACKBONES[config.architecture](outputs=convention.outputs, dtype=config.dtype),
@@ -72,6 +74,15 @@ def make_classifier(config: ml_collections.ConfigDict) -> nn.Module:
         negative_output=convention.negative_output,
         threshold=convention.threshold,
     )
+
+
+def _make_own(config: ml_collections.ConfigDict) -> nn.Module:
+    """A network that is trained here, behind what it is shown of a film."""
+    own = partial(OWN[config.architecture], widths=tuple(config.widths), dtype=config.dtype)
+    if config.visible != LUNGS:
+        return own(visible=config.visible)
+    segmenter = Segmenter(widths=tuple(config.segmenter_widths), dtype=config.dtype)
+    return LungView(classifier=own(), segmenter=segmenter)
 
 
 def make_external(function: Callable, convention: ml_collections.ConfigDict) -> External:

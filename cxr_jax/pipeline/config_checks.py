@@ -19,6 +19,7 @@ from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
 from cxr_jax.models.paper import grown_size
 from cxr_jax.networks.build import (
+    LUNGS,
     OWN,
     fill_weights,
     make_classifier,
@@ -182,7 +183,7 @@ def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: i
     if config.visible and config.architecture not in OWN:
         raise InputError(
             f"{section}.visible is {config.visible!r}, but only a network that is trained here can "
-            "be shown one half; leave it empty"
+            "be shown a part of a film; leave it empty"
         )
     if config.architecture not in OWN:
         _check_convention(f"{section}.convention", config.convention)
@@ -246,6 +247,27 @@ def check_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> None:
     for name, section in (("classifier", config.classifier), ("judge", config.judge)):
         if section.module or not trained:
             check_classifier(name, section, config.data.image_size)
+            check_lung_view(name, section, config.evaluators)
+
+
+def check_lung_view(
+    name: str, config: ml_collections.ConfigDict, evaluators: ml_collections.ConfigDict
+) -> None:
+    """Raises `InputError` if `config.<name>` is shown lungs, but nothing finds them for it."""
+    if config.module or config.visible != LUNGS:
+        return
+    if "segmenter" not in evaluators.names:
+        raise InputError(
+            f"config.{name}.visible is {LUNGS!r}, which a segmenter finds; add 'segmenter' to "
+            "config.evaluators.names"
+        )
+    wanted = tuple(evaluators.segmenter.widths)
+    if tuple(config.segmenter_widths) != wanted:
+        raise InputError(
+            f"config.{name}.segmenter_widths is {tuple(config.segmenter_widths)}, but the "
+            f"segmenter that is trained has config.evaluators.segmenter.widths {wanted}; set both "
+            "alike"
+        )
 
 
 def check_layer_cam(config: ml_collections.ConfigDict) -> None:

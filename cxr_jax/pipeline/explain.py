@@ -263,8 +263,9 @@ def measure(
     deletion_scores, deletion_table = tables.score_deletion(
         explainer, positives, made, thresholds=calibration.thresholds, bootstrap=bootstrap
     )
-    half = blind.used_half(config)
-    blind_shares = blind.score_blind(made, explained.groups, half) if half else {}
+    part, find_lungs = blind.used_part(config), explainer.find_lungs
+    is_blind = lambda film: blind.blind_pixels(part, film, find_lungs)
+    blind_shares = blind.score_blind(made, explained.groups, is_blind) if part else {}
     for name in section.maps:
         if name not in map_table:
             reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
@@ -289,7 +290,7 @@ def measure(
         "maps": map_table,
         "faithfulness": faithful_table,
         "deletion": deletion_table,
-        "blind": blind.summarise(blind_shares, half, bootstrap) if half else {"used": ""},
+        "blind": blind.summarise(blind_shares, part, bootstrap) if part else {"used": ""},
         "disentanglement": tables.disentangle(explainer, explained),
         "audit": audited.table,
         "audit_true_masks": audited_by_truth.table,

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import flax.linen as nn
 import jax
@@ -13,16 +14,24 @@ from clu import metrics as clu_metrics
 from cxr_jax import losses, metrics
 from cxr_jax.data.arrays import Arrays, pick_patients, to_unit_range, train_batches
 from cxr_jax.data.augment import Augmentation, augment
+from cxr_jax.errors import InputError
 from cxr_jax.models.model import Model
-from cxr_jax.networks.build import first_params, make_classifier
-from cxr_jax.networks.restore import load_classifier, make_margins, margins
+from cxr_jax.networks.build import LUNGS, first_params, make_classifier
+from cxr_jax.networks.restore import (
+    load_classifier,
+    load_segmenter,
+    make_margins,
+    margins,
+    missing_reason,
+)
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.streams import Stream, fold_keys
 from cxr_jax.runtime.workdir import is_done, mark_done, read_json
 from cxr_jax.training import ema, loop
 from cxr_jax.training.ema import EmaState
 from cxr_jax.training.loop import Plan, Snapshot, make_averages
-from cxr_jax.training.supervised import make_optimizer
+from cxr_jax.training.segmenter import run_segmenter
+from cxr_jax.training.supervised import Untaught, make_optimizer
 from cxr_jax.types import Params
 
 logger = logging.getLogger(__name__)
@@ -37,18 +46,20 @@ def make_train_step(
     ema_decay: float,
     seed: int,
 ) -> Callable:
-    """Builds the pure step (state, batch, None) -> (state, metrics)."""
+    """Builds the pure step (state, batch, frozen) -> (state, metrics).
+
+    `frozen` are the parameters of the network that are not trained, beside those of the state.
+    """
     averages = make_averages("loss", "accuracy")
 
     def step(
-        state: EmaState, batch: Arrays, frozen: None
+        state: EmaState, batch: Arrays, frozen: Params
     ) -> tuple[EmaState, clu_metrics.Collection]:
-        del frozen  # there is nothing beside the batch
         keys = parallel.example_keys(seed, state.step, batch["index"])
         image = augment(to_unit_range(batch["image"]), keys, augmentation)
 
         def loss_fn(params: Params):
-            (margin, _), changed = Model(network, params)(
+            (margin, _), changed = Model(network, {**params, **frozen})(
                 image, fold_keys(keys, Stream.NETWORK), mutable=["statistics"]
             )
             loss = losses.classification(margin, batch["label"], smoothing)
@@ -92,20 +103,27 @@ def train(
     *,
     directory: Path,
     splits: dict[str, Arrays],
+    frozen: Params = MappingProxyType({}),
 ) -> None:
-    """Trains one classifier to its end, resuming where a killed run was."""
+    """Trains one classifier to its end, resuming where a killed run was.
+
+    Args:
+      frozen: parameters of the network that are trained already, and stay as they are.
+    """
     network = make_classifier(config)
     optimizer = make_optimizer(config)
     films = pick_patients(splits["train"], config.patients)
     step = map_train_step(config, network, optimizer, seed=seed)
-    params = first_params(config, network, image_size=image_size, seed=seed)
+    params, frozen = first_params(config, network, image_size=image_size, seed=seed), dict(frozen)
+    params = {name: value for name, value in params.items() if name not in frozen}
     validation, ask = splits["validation"], make_margins(network)
 
     def snapshot(state: EmaState) -> Snapshot:
+        variables = {**state.ema, **frozen}
         if config.num_steps == 0:  # `weights` as they are: nothing to choose between
-            return Snapshot(variables=state.ema, score=0.0)
-        auroc = metrics.auroc(ask(state.ema, validation["image"]), validation["label"])
-        return Snapshot(variables=state.ema, score=auroc, figures={"validation_auroc": auroc})
+            return Snapshot(variables=variables, score=0.0)
+        auroc = metrics.auroc(ask(variables, validation["image"]), validation["label"])
+        return Snapshot(variables=variables, score=auroc, figures={"validation_auroc": auroc})
 
     loop.train(
         directory,
@@ -116,7 +134,7 @@ def train(
             save_every=config.eval_every,
         ),
         ema.init_state(params, optimizer),
-        step=lambda number, state, batch: step(state, batch, None),
+        step=lambda number, state, batch: step(state, batch, frozen),
         batches=lambda start: train_batches(films, config.batch_size, seed, start_step=start),
         snapshot=snapshot,
     )
@@ -134,7 +152,15 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         ("judge", config.judge, config.seed + 1, directory / "judge"),
     ]:
         if not section.module:
-            train(section, config.data.image_size, seed, directory=place, splits=splits)
+            frozen = find_frozen(config, section, workdir, splits=splits)
+            train(
+                section,
+                config.data.image_size,
+                seed,
+                directory=place,
+                splits=splits,
+                frozen=frozen,
+            )
         model = load_classifier(section, config.data.image_size, place)
         margin = margins(model, splits["test"]["image"])
         figures[name] = metrics.classification(margin, splits["test"]["label"])
@@ -145,6 +171,30 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         "both": int((wrong["classifier"] & wrong["judge"]).sum()),
     }
     mark_done(directory, **figures)
+
+
+def find_frozen(
+    config: ml_collections.ConfigDict,
+    section: ml_collections.ConfigDict,
+    workdir: Path,
+    *,
+    splits: dict[str, Arrays],
+) -> Params:
+    """What a section's classifier has of other networks: the segmenter, if it sees lungs alone.
+
+    Raises:
+      InputError: if there is none and the data set cannot teach it.
+    """
+    if section.visible != LUNGS:
+        return {}
+    if missing_reason(workdir, "segmenter"):
+        try:
+            run_segmenter(config, workdir, splits)
+        except Untaught as reason:
+            raise InputError(
+                f"a classifier of visible={LUNGS!r} needs a segmenter, but {reason}"
+            ) from reason
+    return {"segmenter": load_segmenter(config, workdir).params}
 
 
 def test_figures(workdir: Path) -> dict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cxr_jax.configs import base, half_blind
+from cxr_jax.configs import base, covid, half_blind
 from cxr_jax.evaluate import blind
 
 SIDE = 4
@@ -17,9 +17,21 @@ def change(left: float, right: float) -> np.ndarray:
 
 def test_the_half_that_is_not_used_is_counted():
     maps = np.stack([change(3.0, 1.0), change(0.0, 1.0)])
-    np.testing.assert_allclose(blind.blind_shares(maps, "left"), [0.25, 1.0])
-    np.testing.assert_allclose(blind.blind_shares(maps, "right"), [0.75, 0.0])
-    np.testing.assert_allclose(blind.blind_shares(maps, "upper"), [0.5, 0.5])
+    for half, wanted in {"left": [0.25, 1.0], "right": [0.75, 0.0], "upper": [0.5, 0.5]}.items():
+        masks = blind.blind_pixels(half, maps, None)
+        np.testing.assert_allclose(blind.blind_shares(maps, masks), wanted)
+
+
+def test_beyond_the_lungs_and_their_margin_a_classifier_of_lungs_is_blind():
+    films = np.zeros((2, 32, 32, 1))
+    films[0, 10:20, 10:20], films[1, 4:8, 4:8] = 1.0, 1.0
+    masks = blind.blind_pixels("lungs", films, lambda image: image > 0)
+    np.testing.assert_array_equal(masks.sum(axis=(1, 2, 3)), [32**2 - 12**2, 32**2 - 6**2])
+    assert not masks[0, 9, 9] and masks[0, 8, 9]
+    # Film by film: what is lung on one of them is not on the other.
+    maps = np.zeros_like(films)
+    maps[:, 12, 12], maps[:, 5, 5] = 3.0, 1.0
+    np.testing.assert_allclose(blind.blind_shares(maps, masks), [0.25, 0.75])
 
 
 def test_the_worst_frame_up_to_the_stop_counts():
@@ -27,12 +39,14 @@ def test_the_worst_frame_up_to_the_stop_counts():
         [change(0, 0), change(0.01, 0.02), change(0.5, 0.5), change(1.0, 0.0), change(0, 9.0)]
     )
     # The first change is a rounding of the third, and the last lies beyond the stop.
-    assert blind.worst_frame(frames, 3, "left") == pytest.approx(0.5)
-    assert np.isnan(blind.worst_frame(frames, 0, "left"))
+    (right,) = blind.blind_pixels("left", frames[:1], None)
+    assert blind.worst_frame(frames, 3, right) == pytest.approx(0.5)
+    assert np.isnan(blind.worst_frame(frames, 0, right))
 
 
 def test_what_is_used_is_read_off_the_config():
-    assert blind.used_half(half_blind.get_config("upper")) == "upper"
-    assert blind.used_half(half_blind.get_config("right_alone")) == "right"
-    assert blind.used_half(half_blind.get_config()) == "left"
-    assert blind.used_half(base.get_config()) == ""
+    assert blind.used_part(half_blind.get_config("upper")) == "upper"
+    assert blind.used_part(half_blind.get_config("right_alone")) == "right"
+    assert blind.used_part(half_blind.get_config()) == "left"
+    assert blind.used_part(base.get_config()) == ""
+    assert blind.used_part(covid.get_config("lungs128")) == "lungs"

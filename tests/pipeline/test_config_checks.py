@@ -305,3 +305,15 @@ def test_no_check_asks_for_a_device(tmp_path):
         "assert not xla_bridge.backends_are_initialized()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_a_classifier_of_lungs_needs_a_segmenter_of_its_widths(config, tmp_path):
+    config.classifier.visible, config.evaluators.names = "lungs", ()
+    text = refused(config_checks.check_config, config, tmp_path)
+    assert "config.classifier.visible is 'lungs'" in text and "evaluators.names" in text
+    config.evaluators.names = ("segmenter",)
+    config.classifier.segmenter_widths = config.evaluators.segmenter.widths = (4, 4)
+    config_checks.check_config(config, tmp_path)
+    config.evaluators.segmenter.widths = (4, 8)
+    text = refused(config_checks.check_config, config, tmp_path)
+    assert "segmenter_widths is (4, 4)" in text and "(4, 8)" in text

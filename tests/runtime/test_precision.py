@@ -144,7 +144,7 @@ def classifier_step(config, random_like) -> tuple:
     network = make_classifier(config.classifier)
     params = random_like(lambda: init_params(network, SIZE, 0))
     step = classifier.make_train_step(network, sgd(), STILL, smoothing=0.05, ema_decay=0.9, seed=0)
-    return step, ema.init_state(params, sgd()), None, lambda state: state.params
+    return step, ema.init_state(params, sgd()), {}, lambda state: state.params
 
 
 def gan_parts(config, random_like, objective: str = "ours") -> tuple:
