@@ -192,6 +192,18 @@ def test_an_effusion_hides_the_diaphragm():
         assert abs(edge["image"]) < 0.3 * edge["twin"]
 
 
+def test_fluid_hides_vessels_and_all_else_of_the_lung():
+    for index in range(3):
+        scene, _, _ = places(spec_of("effusion"), index)
+        ill, healthy = scene.body(scene.own).chest.lungs, scene.chest.lungs
+        left = 1 - scene.findings["effusion"].fluid(scene.chest, 0)
+        in_fluid = (left < 0.1) & (healthy.markings > 0.5)
+        assert in_fluid.any()
+        for name in ("air", "edge", "interior", "markings"):
+            faded, clear = getattr(ill, name)[in_fluid], getattr(healthy, name)[in_fluid]
+            assert (faded <= 0.1 * clear + 1e-6).all(), name
+
+
 def sample(film: dict, points: np.ndarray) -> dict[str, np.ndarray]:
     """Grey levels at film points [n, 2], by picture."""
     size = film["image"].shape[0]

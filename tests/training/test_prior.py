@@ -73,6 +73,25 @@ def test_each_film_teaches_its_own_coordinates():
 # Its loss.
 
 
+@pytest.mark.parametrize(("part", "teaches"), [("structure", 0.0), ("direction", 1.0)])
+def test_each_field_is_taught_by_the_films_of_its_decision_alone(part, teaches):
+    codes = make_ring(8)
+    fitted = prior.fit_gaussians(make_empty(), codes)
+    arrays = prior.flow_arrays(fitted, codes, SCALE)
+    flows = {name: each["flow"] for name, each in fitted.arrays.items()}
+    keys = jax.random.split(jax.random.key(1), 8)
+    loss = jax.pmap(
+        lambda batch: prior.flow_loss(fitted)(flows, batch, keys, jnp.int32(0)),
+        axis_name=parallel.AXIS,
+    )
+    value = loss({name: array[None] for name, array in arrays.items()})
+    for decision in (0.0, 1.0):
+        is_other = (arrays["positive"] == decision)[:, None]
+        moved = arrays | {part: np.where(is_other, 7.0, arrays[part])}
+        changed = loss({name: array[None] for name, array in moved.items()}) != value
+        assert changed == (decision == teaches)
+
+
 def test_the_error_of_a_field_at_rest_is_the_velocity():
     """Of noise 1 and coordinates (3, 1) it is (2, 0): squares 4 and 0, weighed 1.5 and .5."""
     at_rest = lambda x, time, context: 0 * x
