@@ -52,7 +52,8 @@ class Explained:
       looked_at: the share of each that the gate looked at: the lungs that it found, 1 for all.
       groups: explainable films and their walks, by direction.
       shares: which part of each direction's films passed the gate.
-      rmse: of each film's reconstruction, covered or not.
+      rmse, lung_rmse: of each film's reconstruction, covered or not; over the whole film, and where
+        the gate looked.
       margin: f on every film of the split, explained or not.
     """
 
@@ -62,4 +63,5 @@ class Explained:
     groups: Mapping[str, Group]
     shares: Mapping[str, float]
     rmse: np.ndarray
+    lung_rmse: np.ndarray
     margin: np.ndarray

@@ -110,6 +110,7 @@ def explain_test(
     reasons = films.reasons_to_reject(inverted, thresholds, section.gate_margin, lungs=lungs)
     covered = accepted(reasons)
     logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
+    rmse = films.rms(inverted.drawn - inverted.image)
     groups, shares = {}, {}
     for direction, towards in DIRECTIONS.items():
         member = (inverted.margin > 0) == (towards < 0)
@@ -128,7 +129,8 @@ def explain_test(
         looked_at=looked_at(lungs, len(rows)),
         groups=groups,
         shares=shares,
-        rmse=films.rms(inverted.drawn - inverted.image),
+        rmse=rmse,
+        lung_rmse=rmse if lungs is None else films.lung_error(inverted, lungs),
         margin=margin,
     )
 
@@ -286,6 +288,7 @@ def measure(
         "thresholds": dataclasses.asdict(calibration.thresholds),
         "latent_path": calibration.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, bootstrap),
+        "reconstruction_rmse_lungs": metrics.summarise(explained.lung_rmse, bootstrap),
         "paths": path_table,
         "maps": map_table,
         "faithfulness": faithful_table,

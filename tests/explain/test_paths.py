@@ -432,6 +432,7 @@ def test_a_new_path_is_walked_and_scored(half_path, world):
         groups=groups,
         shares=dict.fromkeys(DIRECTIONS, 1.0),
         rmse=np.zeros(2 * N),
+        lung_rmse=np.zeros(2 * N),
         margin=np.zeros(2 * N),
     )
     each, table = tables.score_paths(

@@ -25,6 +25,7 @@ from builders import (
 from cxr_jax.configs import base, phantom
 from cxr_jax.explain import maps
 from cxr_jax.explain.explained import Calibration, Explained
+from cxr_jax.explain.films import Films
 from cxr_jax.networks import restore
 from cxr_jax.pipeline import explain
 from cxr_jax.report.page.content import Page
@@ -89,6 +90,25 @@ def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, secti
         end = group.walks["aligned"].walk.margin[:, -1]
         assert (end > 0).all() if direction == "neg_to_pos" else (end < 0).all()
     assert done.rmse[[0, 3]].min() > 5 and done.rmse[[1, 2, 4, 5, 6, 7]].max() == 0
+
+
+def test_errors_are_told_of_films_and_of_where_the_gate_looked(splits, section):
+    def invert(pixels) -> Films:
+        films = invert_squares(pixels)
+        drawn = films.drawn.copy()
+        drawn[:, : drawn.shape[1] // 2] += 0.5
+        return films.replace(drawn=drawn)
+
+    def upper_half(image) -> np.ndarray:
+        lungs = np.zeros(image.shape, bool)
+        lungs[:, : image.shape[1] // 2] = True
+        return lungs
+
+    done = explain_test(splits, section, invert=invert, find_lungs=upper_half)
+    np.testing.assert_allclose(done.lung_rmse, 0.5, rtol=1e-5)
+    np.testing.assert_allclose(done.rmse, 0.5 / 2**0.5, rtol=1e-5)
+    done = explain_test(splits, section, invert=invert)
+    np.testing.assert_array_equal(done.lung_rmse, done.rmse)
 
 
 def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, section):

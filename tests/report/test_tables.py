@@ -89,6 +89,7 @@ def make_explained(groups: dict[str, Group], **shares: float) -> Explained:
         groups=groups,
         shares={"pos_to_neg": 0.5, "neg_to_pos": 1.0} | shares,
         rmse=np.zeros(rows),
+        lung_rmse=np.zeros(rows),
         margin=np.zeros(rows),
     )
 
