@@ -1,13 +1,17 @@
-"""python -m experiments STUDY [flags], or claims, or findings, or tables."""
+"""python -m experiments STUDY [flags], or claims, or finding_pictures, or tables."""
 
 import sys
 
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
-from experiments import claims, findings, tables
+from experiments import claims, finding_pictures, tables
 from experiments.command import main
 from experiments.studies import STUDIES
 
-COMMANDS = {"claims": claims.run, "findings": findings.run, "tables": tables.run}
+COMMANDS = {
+    "claims": claims.run,
+    "finding_pictures": finding_pictures.run,
+    "tables": tables.run,
+}
 
 if __name__ == "__main__":
     keep_programs()

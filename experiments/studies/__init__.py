@@ -8,12 +8,14 @@ from experiments.studies import (
     faithfulness,
     faults,
     fidelity,
+    findings,
     half_blind,
     intervention,
     inversion,
     lookalikes,
     paper_vs_ours,
     prior,
+    real_films,
     real_truth,
     time_to_quality,
     validation,
@@ -22,6 +24,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(prior, ends, real_truth),
+    *(prior, ends, findings, real_truth, real_films),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

@@ -16,9 +16,14 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.errors import InputError
-from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, check_done, load_group, read_report
+from experiments.reading import (
+    BOOTSTRAP,
+    configs_below,
+    load_group,
+    read_report,
+    runs_below,
+)
 from experiments.study import Options, Study
 
 
@@ -96,34 +101,10 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     return "\n".join([*lines, f"Map `latent` is the change along: {chosen}."]) + "\n"
 
 
-def variants(options: Options) -> dict[str, list[Path]]:
-    """The runs of each variant that there are: of every seed, or the one.
-
-    Raises:
-      InputError: if one is not finished.
-    """
-    found = {}
-    for folder in sorted(path for path in options.workdir.iterdir() if path.is_dir()):
-        runs = [folder / f"seed{seed}" for seed in range(options.seeds or 0)] or [folder]
-        for each in runs:
-            check_done(each, "explain")
-        found[folder.name] = runs
-    return found
-
-
-def configs(options: Options) -> dict[str, dict]:
-    """Of every run that is read."""
-    return {
-        str(run.relative_to(options.workdir)): read_json(run / "config.json")
-        for runs in variants(options).values()
-        for run in runs
-    }
-
-
 def run(options: Options) -> Iterator[dict]:
     """Reads every variant's runs."""
     found = {name: one for name, one in options.known.items() if name != "all"}
-    for name, runs in variants(options).items():
+    for name, runs in runs_below(options).items():
         found[name] = measure(runs)
     yield found | {"all": overall(found)}
 
@@ -141,5 +122,5 @@ STUDY = Study(
     to_markdown=to_markdown,
     workdir="runs/half_blind",
     seeds=0,
-    configs=configs,
+    configs=configs_below,
 )

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from cxr_jax.errors import InputError
+from experiments import reading
 from experiments.command import parse
 from experiments.studies import half_blind
 
@@ -22,18 +23,18 @@ def options(tmp_path):
 
 
 def test_every_finished_run_is_read_with_its_own_config(options):
-    assert half_blind.variants(options) == {
+    assert reading.runs_below(options) == {
         name: [options.workdir / name] for name in ("left", "left_alone")
     }
-    assert half_blind.configs(options) == {
+    assert reading.configs_below(options) == {
         "left": {"visible": "left"},
         "left_alone": {"visible": "left_alone"},
     }
     with pytest.raises(InputError, match="seed0"):
-        half_blind.variants(dataclasses.replace(options, seeds=1))
+        reading.runs_below(dataclasses.replace(options, seeds=1))
     (options.workdir / "right").mkdir()
     with pytest.raises(InputError, match="right"):
-        half_blind.variants(options)
+        reading.runs_below(options)
 
 
 def test_the_worst_variant_is_told_of_all(options, monkeypatch):

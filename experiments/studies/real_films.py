@@ -1,0 +1,96 @@
+"""What does the method do on real films: does it flip, reconstruct, and leave alone what f ignores?
+
+Reads finished runs on real films, a folder each. No annotator is needed for any of it: a classifier
+that is shown lungs alone, or half of the picture, makes every change elsewhere false.
+
+  flips     f, and f and h, by the walk of map `latent`
+  blind     share of the change where f is blind; of a walk the largest of any frame to its stop
+  rmse      of reconstructions in the lungs, films in [-1, 1]
+  outside   share of f's evidence that lies outside the lungs, by the audit
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.runtime.workdir import read_json
+from experiments.markdown import cell, table
+from experiments.reading import configs_below, read_report, runs_below
+from experiments.study import Options, Study
+
+FLIPS = {"f": "flip_rate_f", "f and h": "flip_rate"}
+NO_PART = {"mean": None, "reason": "f is shown whole films"}
+
+
+def measure(workdir: Path) -> dict:
+    """One run."""
+    report, config = read_report(workdir), read_json(workdir / "config.json")
+    path, blind = report["latent_path"], report["blind"]
+    is_blind = bool(blind["used"])
+    return {
+        "image_size": config["data"]["image_size"],
+        "visible": blind["used"] or "all",
+        "latent_path": path,
+        "auroc": {name: report[name]["auroc"] for name in ("classifier", "judge")},
+        "coverage": report["coverage"],
+        "rmse": report["reconstruction_rmse_lungs"],
+        "outside": report["audit"].get("outside_share", {"mean": None}),
+        "verdict": report["audit"]["verdict"],
+        "flips": {
+            direction: {
+                name: report["paths"][path][direction][metric] for name, metric in FLIPS.items()
+            }
+            for direction in DIRECTIONS
+        },
+        "blind": {
+            "map": blind["maps"]["latent"] if is_blind else NO_PART,
+            "linear": blind["pos_to_neg"]["linear"] if is_blind else NO_PART,
+            **{name: blind[name][path] if is_blind else NO_PART for name in DIRECTIONS},
+        },
+    }
+
+
+def rows_of(result: Mapping) -> dict[str, str]:
+    """The cells of a run, by what they say."""
+    auroc = result["auroc"]
+    rows = {
+        "pixels a side": str(result["image_size"]),
+        "f is shown": result["visible"],
+        "AUROC of f, h": f"{auroc['classifier']:.3f}, {auroc['judge']:.3f}",
+        "coverage": f"{result['coverage']:.2f}",
+        "RMSE in the lungs": cell(result["rmse"]),
+        "evidence outside the lungs": cell(result["outside"]),
+    }
+    for direction, flips in result["flips"].items():
+        rows |= {f"flips of {name}, {direction}": cell(entry) for name, entry in flips.items()}
+    names = {"map": "map `latent`", "linear": "worst frame of `linear`, pos_to_neg"}
+    names |= {name: f"worst frame of `{result['latent_path']}`, {name}" for name in DIRECTIONS}
+    return rows | {
+        f"blind share, {names[name]}": cell(entry) for name, entry in result["blind"].items()
+    }
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """A table of the runs side by side, and what each audit says."""
+    columns = {name: rows_of(result) for name, result in results.items()}
+    said = dict.fromkeys(row for rows in columns.values() for row in rows)
+    lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
+    head = ["", *(f"`{name}`" for name in columns)]
+    audits = [f"Audit of `{name}`. {result['verdict']}" for name, result in results.items()]
+    return "\n".join(["## Runs on real films", "", *table(head, lines), "", *audits]) + "\n"
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Reads every run, beside those that an earlier call read."""
+    found = {name: measure(workdir) for name, (workdir,) in runs_below(options).items()}
+    yield dict(options.known) | found
+
+
+STUDY = Study(
+    name="real_films",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    workdir="runs/real_films",
+    configs=configs_below,
+)

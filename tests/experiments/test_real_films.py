@@ -1,0 +1,69 @@
+"""What is told of runs on real films, with and without a part where f is blind."""
+
+import json
+
+import pytest
+
+from cxr_jax.errors import InputError
+from experiments.command import parse
+from experiments.studies import real_films
+
+
+def entry(mean) -> dict:
+    return {"mean": mean, "ci95": [mean / 2, 2 * mean], "images": 30}
+
+
+def write_run(folder, name: str, used: str) -> None:
+    flips = {"flip_rate_f": entry(0.5), "flip_rate": entry(0.4)}
+    paths = {"necessary": flips, "linear": {"flip_rate_f": entry(0.9), "flip_rate": entry(0.9)}}
+    blind = {"used": ""}
+    if used:
+        blind = {
+            "used": used,
+            "maps": {"latent": entry(0.01), "gradient": entry(0.3)},
+            "pos_to_neg": {"necessary": entry(0.02), "linear": entry(0.2)},
+            "neg_to_pos": {"necessary": entry(0.03), "linear": entry(0.4)},
+        }
+    report = {
+        "latent_path": "necessary",
+        "classifier": {"auroc": 0.99},
+        "judge": {"auroc": 0.98},
+        "coverage": 0.9,
+        "reconstruction_rmse": entry(0.07),
+        "reconstruction_rmse_lungs": entry(0.05),
+        "audit": {"outside_share": entry(0.25), "verdict": "Shortcut: much."},
+        "paths": {
+            name: dict.fromkeys(("pos_to_neg", "neg_to_pos"), f) for name, f in paths.items()
+        },
+        "blind": blind,
+    }
+    explain = folder / name / "explain"
+    explain.mkdir(parents=True)
+    (explain / "done.json").write_text("{}")
+    (explain / "metrics.json").write_text(json.dumps(report))
+    (folder / name / "config.json").write_text(json.dumps({"data": {"image_size": 64}}))
+
+
+def test_runs_stand_side_by_side(tmp_path):
+    write_run(tmp_path, "all", "")
+    write_run(tmp_path, "lungs", "lungs")
+    (found,) = real_films.run(parse(real_films.STUDY, [f"--workdir={tmp_path}", "--out="]))
+    whole, lungs = found["all"], found["lungs"]
+    assert whole["visible"] == "all" and lungs["visible"] == "lungs"
+    assert {each["mean"] for each in whole["blind"].values()} == {None}
+    assert [each["mean"] for each in lungs["blind"].values()] == [0.01, 0.2, 0.02, 0.03]
+    assert lungs["rmse"] == entry(0.05) and lungs["outside"] == entry(0.25)
+    assert lungs["flips"]["neg_to_pos"] == {"f": entry(0.5), "f and h": entry(0.4)}
+    page = real_films.to_markdown(found)
+    assert "| f is shown | all | lungs |" in page
+    assert "| blind share, worst frame of `linear`, pos_to_neg | – | 0.200 [0.100, 0.400] |" in page
+    assert "Audit of `lungs`. Shortcut: much." in page
+
+
+def test_a_folder_without_runs_is_named(tmp_path):
+    options = parse(real_films.STUDY, [f"--workdir={tmp_path / 'no'}", "--out="])
+    with pytest.raises(InputError, match="no does not exist"):
+        next(real_films.run(options))
+    options = parse(real_films.STUDY, [f"--workdir={tmp_path}", "--out="])
+    with pytest.raises(InputError, match="no folders"):
+        next(real_films.run(options))
