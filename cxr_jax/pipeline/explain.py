@@ -238,16 +238,7 @@ def measure(
     positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
     inputs = map_inputs(explainer, positives, calibration, train=splits["train"], seed=config.seed)
     made = maps.make_maps(inputs, section.maps, explainer.traced_maps)
-    real = ()
-    if explainer.features:
-        real = other_films(splits["test"], explained.margin, explained.rows)
-    path_scores, path_table = tables.score_paths(
-        explainer, explained, calibration, real=real, bootstrap=bootstrap
-    )
-    map_scores, map_table = tables.score_maps(
-        made, positives, calibration, share_covered=share, bootstrap=bootstrap
-    )
-    audited, audited_by_truth = (
+    by_segmenter, by_truth = (
         tables.audit_films(
             explainer,
             positives,
@@ -255,25 +246,41 @@ def measure(
             maps=made,
             share_covered=share,
             bootstrap=bootstrap,
-            by_truth=by_truth,
+            by_truth=whose,
         )
-        for by_truth in (False, True)
+        for whose in (False, True)
     )
-    faithful_scores, faithful_table = tables.score_faithfulness(
-        explainer, positives, made, spec=phantom_spec(config.data), bootstrap=bootstrap
+    films_of_test = {
+        **describe(splits["test"], explained, calibration, bootstrap=bootstrap),
+        **{name: classifier_figures[name] for name in ("classifier", "judge", "errors")},
+    }
+    scored, tabled = score(
+        config, explainer, explained, calibration=calibration, test=splits["test"], made=made
     )
-    deletion_scores, deletion_table = tables.score_deletion(
-        explainer, positives, made, thresholds=calibration.thresholds, bootstrap=bootstrap
+    return Report(
+        metrics={
+            "config": config.to_dict(),
+            **films_of_test,
+            **tabled,
+            "audit": by_segmenter.table,
+            "audit_true_masks": by_truth.table,
+        },
+        scores=scored | {"audit": by_segmenter.each, "audit_true_masks": by_truth.each},
+        maps=made,
+        audited=by_segmenter if by_segmenter.regions is not None else by_truth,
+        interpolated=interpolate(
+            explainer,
+            positives.films.rows(slice(section.num_figure_rows)),
+            calibration.thresholds.positive,
+        ),
     )
-    part, find_lungs = blind.used_part(config), explainer.find_lungs
-    is_blind = lambda film: blind.blind_pixels(part, film, find_lungs)
-    blind_shares = blind.score_blind(made, explained.groups, is_blind) if part else {}
-    for name in section.maps:
-        if name not in map_table:
-            reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
-            map_table |= scores.undefined_maps([name], reason)
-    report = {
-        "config": config.to_dict(),
+
+
+def describe(
+    test: Arrays, explained: Explained, calibration: Calibration, *, bootstrap: Bootstrap
+) -> dict:
+    """Of metrics.json what is said of the films themselves, and by what they are explained."""
+    return {
         "images": len(explained.rows),
         "coverage": float(accepted(explained.reasons).mean()),
         "coverage_by_direction": explained.shares,
@@ -281,45 +288,78 @@ def measure(
             **metrics.summarise(explained.looked_at, bootstrap),
             "whole_films": int((explained.looked_at == 1).sum()),
         },
-        "rejected": list_rejected(splits["test"], explained.rows, explained.reasons),
-        "classifier": classifier_figures["classifier"],
-        "judge": classifier_figures["judge"],
-        "errors": classifier_figures["errors"],
+        "rejected": list_rejected(test, explained.rows, explained.reasons),
         "thresholds": dataclasses.asdict(calibration.thresholds),
         "latent_path": calibration.path,
         "reconstruction_rmse": metrics.summarise(explained.rmse, bootstrap),
         "reconstruction_rmse_lungs": metrics.summarise(explained.lung_rmse, bootstrap),
-        "paths": path_table,
-        "maps": map_table,
-        "faithfulness": faithful_table,
-        "deletion": deletion_table,
-        "blind": blind.summarise(blind_shares, part, bootstrap) if part else {"used": ""},
-        "disentanglement": tables.disentangle(explainer, explained),
-        "audit": audited.table,
-        "audit_true_masks": audited_by_truth.table,
     }
-    return Report(
-        metrics=report,
-        scores={
-            **path_scores,
-            "maps": map_scores,
-            "audit": audited.each,
-            "audit_true_masks": audited_by_truth.each,
-            "faithfulness": faithful_scores,
-            "deletion": deletion_scores,
-            **{
-                f"blind_{group}": {name: {"share": values} for name, values in each.items()}
-                for group, each in blind_shares.items()
-            },
-        },
-        maps=made,
-        audited=audited if audited.regions is not None else audited_by_truth,
-        interpolated=interpolate(
-            explainer,
-            positives.films.rows(slice(section.num_figure_rows)),
-            calibration.thresholds.positive,
-        ),
+
+
+def score(
+    config: ml_collections.ConfigDict,
+    explainer: Explainer,
+    explained: Explained,
+    *,
+    calibration: Calibration,
+    test: Arrays,
+    made: dict[str, np.ndarray],
+) -> tuple[dict, dict]:
+    """Paths and maps by every measure: film by film, see `save_scores`, and as tables.
+
+    Args:
+      made: the maps of the positives, by name.
+    """
+    bootstrap = Bootstrap(resamples=config.explain.bootstrap, seed=config.seed)
+    positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
+    real = other_films(test, explained.margin, explained.rows) if explainer.features else ()
+    walked, of_paths = tables.score_paths(
+        explainer, explained, calibration, real=real, bootstrap=bootstrap
     )
+    of_maps = {
+        "maps": tables.score_maps(
+            made, positives, calibration, share_covered=share, bootstrap=bootstrap
+        ),
+        "faithfulness": tables.score_faithfulness(
+            explainer, positives, made, spec=phantom_spec(config.data), bootstrap=bootstrap
+        ),
+        "deletion": tables.score_deletion(
+            explainer, positives, made, thresholds=calibration.thresholds, bootstrap=bootstrap
+        ),
+    }
+    each = walked | {name: scored for name, (scored, _) in of_maps.items()}
+    told = {"paths": of_paths} | {name: table for name, (_, table) in of_maps.items()}
+    for name in config.explain.maps:
+        if name not in told["maps"]:
+            reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
+            told["maps"] |= scores.undefined_maps([name], reason)
+    blind_shares, told["blind"] = score_blind(
+        config, explainer, explained, made=made, bootstrap=bootstrap
+    )
+    told["disentanglement"] = tables.disentangle(explainer, explained)
+    return each | blind_shares, told
+
+
+def score_blind(
+    config: ml_collections.ConfigDict,
+    explainer: Explainer,
+    explained: Explained,
+    *,
+    made: dict[str, np.ndarray],
+    bootstrap: Bootstrap,
+) -> tuple[dict, dict]:
+    """How much of maps and walks lies where f is blind, if it is anywhere: by film, and a table."""
+    part, find_lungs = blind.used_part(config), explainer.find_lungs
+    if not part:
+        return {}, {"used": ""}
+    shares = blind.score_blind(
+        made, explained.groups, lambda film: blind.blind_pixels(part, film, find_lungs)
+    )
+    by_film = {
+        f"blind_{group}": {name: {"share": values} for name, values in each.items()}
+        for group, each in shares.items()
+    }
+    return by_film, blind.summarise(shares, part, bootstrap)
 
 
 def write(
