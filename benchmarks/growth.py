@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.interleave import Entrant, Timed, race
 from benchmarks.make_run import Side
 from benchmarks.throughput import Ours, cells, describe
+from cxr_jax.cli import TASKS
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.user_path import user_path
 from experiments import runs
@@ -24,7 +25,7 @@ from experiments.study import Flag, Options, Study
 
 SIZES, BATCHES, DEVICES, FILMS = (64, 128, 256), (8, 16, 32, 64), (1, 2, 4), (16, 64, 256)
 GROUPS = ("gan_size", "gan_batch", "gan_devices", "inversion_batch")
-TRAINED = ("classifier", "gan", "encoder", "evaluators")  # tasks that explaining stands on
+TRAINED = tuple(task for task in TASKS if task != "explain")  # which explaining stands on
 FILM_COUNT = "config.explain.num_images"
 
 

@@ -1,19 +1,20 @@
 """How long is each task of a run, from data to figures, here and in another checkout?
 
 Each task is a process of its own, as `main.py --task=TASK` starts it; with `--against` both
-checkouts take it, one after the other, in turns as to who is first. Both begin without compiled
-programs. The runs are whole, so that their figures can be compared too.
+checkouts take it, one after the other, in turns as to who is first; one that a checkout does not
+have yet is the other's alone, and counts in all. Both begin without compiled programs. The runs are
+whole, so that their figures can be compared too.
 """
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cxr_jax.cli import TASKS
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.user_path import user_path
 from experiments.markdown import entry_table, table
@@ -35,6 +36,23 @@ class Side:
 
     checkout: Path
     workdir: Path
+
+    def tasks(self) -> list[str]:
+        """Those that its `main.py` says it has, in their order.
+
+        Raises:
+          InputError: if it says nothing of them.
+        """
+        help_text = subprocess.run(
+            [sys.executable, "main.py", "--helpfull"],
+            cwd=self.checkout,
+            capture_output=True,
+            text=True,
+        ).stdout
+        named = re.search(r"--task: <all\|([^>]+)>", help_text)
+        if not named:
+            raise InputError(f"main.py --helpfull of {self.checkout} names no tasks")
+        return re.sub(r"\s", "", named[1]).split("|")
 
     def take(self, task: str, config: str, overrides: tuple[str, ...]) -> dict[str, float]:
         """Runs a task to its end.
@@ -71,8 +89,10 @@ def run(options: Options) -> Iterator[dict]:
         if side.workdir.exists():
             raise InputError(f"{side.workdir} is there already; a run is timed from its beginning")
     taken = {name: {} for name in sides}
-    for number, task in enumerate(TASKS):
-        for name in list(sides)[:: -1 if number % 2 else 1]:
+    tasks = {name: side.tasks() for name, side in sides.items()}
+    for number, task in enumerate(tasks["ours"]):
+        having = [name for name in sides if task in tasks[name]]
+        for name in having[:: -1 if number % 2 else 1]:
             taken[name][task] = sides[name].take(task, options.config_file, options.overrides)
         yield {"checkouts": taken, "ratio": ratios(taken)}
     figures = {name: read_figures(side.workdir) for name, side in sides.items()}
@@ -94,7 +114,10 @@ def read_figures(workdir: Path) -> dict[str, dict]:
 
 
 def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """Our seconds over the other's, by task, of the GAN with its encoder, and in all; or {}."""
+    """Our seconds over the other's: by task of both, of the GAN with its encoder, in all; or {}.
+
+    In the middle of a run `all` is over the tasks that were taken.
+    """
     if "other" not in taken:
         return {}
     ours, other = (
@@ -105,7 +128,7 @@ def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, 
         if "encoder" in seconds:  # not yet in the middle of a run
             seconds[GAN_AND_ENCODER] = seconds["gan"] + seconds["encoder"]
         seconds["all"] = whole
-    return {task: round(ours[task] / other[task], 3) for task in ours}
+    return {task: round(ours[task] / other[task], 3) for task in ours if task in other}
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:

@@ -32,6 +32,15 @@ def test_a_task_is_run_as_a_user_would(tmp_path):
     ]
 
 
+def test_a_checkout_says_which_tasks_it_has(tmp_path):
+    wrapped = "print('  --task: <all|classifier|\\n    gan|explain>: What to run')"
+    side = Side(checkout=checkout(tmp_path / "there", wrapped), workdir=tmp_path / "run")
+    assert side.tasks() == ["classifier", "gan", "explain"]
+    silent = Side(checkout=checkout(tmp_path / "silent", ""), workdir=tmp_path / "run")
+    with pytest.raises(InputError, match="silent names no tasks"):
+        silent.tasks()
+
+
 def test_a_task_that_fails_is_named(tmp_path):
     side = Side(checkout=checkout(tmp_path / "there", "sys.exit(3)"), workdir=tmp_path / "run")
     with pytest.raises(InputError, match="task gan of .*there failed"):
@@ -58,13 +67,18 @@ def test_both_checkouts_take_each_task_in_turns_as_to_who_is_first(tmp_path, mon
         },
         "maps": {"latent": {"on_target": {"mean": 0.25}, "pixel_auroc_lung": {"mean": 0.875}}},
     }
+    older = [task for task in TASKS if task != "prior"]
+    tasks = lambda side: list(TASKS) if side.workdir.name == "ours" else older
     monkeypatch.setattr(Side, "take", take)
+    monkeypatch.setattr(Side, "tasks", tasks)
     monkeypatch.setattr(make_run, "read_report", lambda workdir: report)
     argv = [f"--workdir={tmp_path}", "--against=elsewhere", "--out="]
     *_, found = make_run.run(parse(make_run.STUDY, argv))
     first, second, *_ = TASKS
     assert order[:4] == [(first, "ours"), (first, "other"), (second, "other"), (second, "ours")]
-    assert found["ratio"] == dict.fromkeys([*TASKS, "gan_and_encoder", "all"], 0.25)
+    ratios = dict.fromkeys([*older, "gan_and_encoder"], 0.25)
+    assert found["ratio"] == ratios | {"all": round(len(TASKS) / (4 * len(older)), 3)}
+    assert order.count(("prior", "ours")) == 1 and ("prior", "other") not in order
     rows = make_run.to_markdown(found).splitlines()
     assert "| ours | gan | 1 | 1 | 1 |" in rows
     assert "| `other` | 0.500 | 0.750 | 0.625 | 0.250 | 0.875 |" in rows
