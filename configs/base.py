@@ -444,6 +444,25 @@ def shrink(config: ConfigDict) -> None:
     config.explain.inversion.num_steps = 4
 
 
+def show(part: str) -> Callable[[ConfigDict], None]:
+    """Shows f and h a part of a film alone: what is drawn elsewhere is wrong."""
+
+    def change(config: ConfigDict) -> None:
+        config.classifier.visible = config.judge.visible = part
+
+    return change
+
+
+def in_order(*changes: Callable[[ConfigDict], None]) -> Callable[[ConfigDict], None]:
+    """One change after the other."""
+
+    def change(config: ConfigDict) -> None:
+        for each in changes:
+            each(config)
+
+    return change
+
+
 def apply_variant(
     config: ConfigDict, name: str, variants: Mapping[str, Callable[[ConfigDict], None]]
 ) -> ConfigDict:

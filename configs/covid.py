@@ -3,8 +3,6 @@
 CXR_DATA=path/to/folder python main.py --config=configs/covid.py:cpu --workdir=runs/covid
 """
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
 
 from cxr_jax.configs import base
@@ -41,7 +39,8 @@ def get_config(variant: str = "") -> ConfigDict:
     # The other class is exposed otherwise: on the palest of its films lungs must be found too.
     config.evaluators.segmenter.augmentation.update(dict(brightness=0.3, contrast=0.7))
     variants = {"cpu": small, "cpu128": cpu128, "tiny": tiny}
-    variants |= {f"{part}128": show(part) for part in ("lungs", "left")}
+    for part in ("lungs", "left"):
+        variants[f"{part}128"] = base.in_order(cpu128, base.show(part))
     return base.apply_variant(config, variant, variants)
 
 
@@ -67,16 +66,6 @@ def cpu128(config: ConfigDict) -> None:
     on_two_cores(config)
     config.gan.weights.update(base.get_gan().weights)
     config.gan.z_class_channels = base.get_gan().z_class_channels
-
-
-def show(part: str) -> Callable[[ConfigDict], None]:
-    """`cpu128`, with f and h blind to the rest of a film: what is drawn there is wrong."""
-
-    def change(config: ConfigDict) -> None:
-        cpu128(config)
-        config.classifier.visible = config.judge.visible = part
-
-    return change
 
 
 def tabled(config: ConfigDict, table: str) -> None:

@@ -18,26 +18,17 @@ def get_config(variant: str = "") -> ConfigDict:
     `left_alone`, ...: they see all of it, but lesions in the other half say nothing of the label.
     """
     config = phantom.get_config()
-    show("left")(config)
-    variants = {half: show(half) for half in HALVES[1:]}
+    base.show("left")(config)
+    variants = {half: base.show(half) for half in HALVES[1:]}
     variants |= {f"{half}_alone": label(half) for half in HALVES}
     return base.apply_variant(config, variant, variants | {"tiny": base.shrink})
-
-
-def show(half: str) -> Callable[[ConfigDict], None]:
-    """Shows f and h one half alone."""
-
-    def change(config: ConfigDict) -> None:
-        config.classifier.visible = config.judge.visible = half
-
-    return change
 
 
 def label(half: str) -> Callable[[ConfigDict], None]:
     """Shows them everything, and makes the label be about one half alone."""
 
     def change(config: ConfigDict) -> None:
-        config.classifier.visible = config.judge.visible = ""
+        base.show("")(config)
         config.data.finding_half = half
 
     return change

@@ -12,6 +12,7 @@ from builders import write_safetensors
 from cxr_jax.configs import base
 from cxr_jax.errors import InputError
 from cxr_jax.models.classifier import Classifier
+from cxr_jax.models.lung_view import LungView
 from cxr_jax.networks import build
 from cxr_jax.networks.restore import load_classifier, margins
 from cxr_jax.pipeline.config_checks import check_classifier, check_classifiers
@@ -179,6 +180,17 @@ def test_every_config_builds_networks_that_fit_together(name):
     num_structure, num_class = networks.generator.latent_sizes
     assert num_structure > num_class
     assert num_class >= 32 or config.gan.networks == "paper"
+
+
+@pytest.mark.parametrize(("name", "variant"), [("covid", "lungs128"), ("nih", "lungs")])
+def test_f_and_h_may_both_be_shown_lungs_alone(name, variant, tmp_path):
+    config = importlib.import_module(f"cxr_jax.configs.{name}").get_config(variant)
+    check_classifiers(config, tmp_path)
+    for section in (config.classifier, config.judge):
+        network = build.make_classifier(section)
+        assert isinstance(network, LungView)
+        assert network.segmenter == build.make_segmenter(config.evaluators.segmenter)
+        assert isinstance(network.classifier, build.OWN[section.architecture])
 
 
 # Training them.
