@@ -90,7 +90,7 @@ def run(options: Options) -> Iterator[dict]:
             raise InputError(f"{side.workdir} is there already; a run is timed from its beginning")
     taken = {name: {} for name in sides}
     tasks = {name: side.tasks() for name, side in sides.items()}
-    for number, task in enumerate(tasks["ours"]):
+    for number, task in enumerate(dict.fromkeys(sum(tasks.values(), []))):
         having = [name for name in sides if task in tasks[name]]
         for name in having[:: -1 if number % 2 else 1]:
             taken[name][task] = sides[name].take(task, options.config_file, options.overrides)
@@ -128,7 +128,8 @@ def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, 
         if "encoder" in seconds:  # not yet in the middle of a run
             seconds[GAN_AND_ENCODER] = seconds["gan"] + seconds["encoder"]
         seconds["all"] = whole
-    return {task: round(ours[task] / other[task], 3) for task in ours if task in other}
+    both = [task for task in ours if task in other]
+    return {task: round(ours[task] / other[task], 3) for task in both}
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:

@@ -390,6 +390,7 @@ def make_square_explainer(**fields) -> Explainer:
         felt_share=share_on_square,
         unit_gradient=lambda films: np.ones_like(films.z_class),
         traced_maps={"gradient": lambda image: 0 * image + 1.0},
+        seen=None,
         find_lungs=None,
         features=None,
         reasons={"segmenter": "none", "regressor": "none"},

@@ -1,8 +1,9 @@
 """How much of a change lies where the classifier cannot look, or does not.
 
-A classifier that is shown one half of the picture, or the lungs, makes every change elsewhere
-false, and no annotator is needed to say so; nor where the label depends on one half alone. It is
-the test of what a class latent holds: what f reacts to, or what merely goes with it.
+A classifier that is shown one half of the picture makes every change elsewhere false, and no
+annotator is needed to say so; nor where the label depends on one half alone. One that is shown
+lungs does too, but for changes that move their outline. It is the test of what a class latent
+holds: what f reacts to, or what merely goes with it.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,33 +13,31 @@ import numpy as np
 from jaxtyping import Bool
 
 from cxr_jax import metrics
-from cxr_jax.evaluate.audit import grow
 from cxr_jax.explain.explained import Group
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.models.half_view import blind_half
-from cxr_jax.models.lung_view import margin_pixels
 from cxr_jax.networks.build import LUNGS
 
 LEAST_CHANGE = 0.1  # of a walk's largest: the frames that change by less are left out
 
 
 def used_part(config: ml_collections.ConfigDict) -> str:
-    """The part of the picture that f uses by construction, a half or LUNGS; "" for all of it."""
+    """What f is shown, or was taught alone matters: a half or LUNGS; "" for whole films."""
     return config.classifier.visible or config.data.finding_half
 
 
 def blind_pixels(
-    part: str, film: np.ndarray, find_lungs: Callable[[np.ndarray], np.ndarray] | None
+    part: str, film: np.ndarray, seen: Callable[[np.ndarray], np.ndarray] | None
 ) -> Bool[np.ndarray, "n h w 1"]:
     """Where f is blind on each film [n, h, w, 1].
 
     Args:
       part: what f uses.
-      find_lungs: the segmenter that f has too, images to masks; of LUNGS alone.
+      seen: films to what f is shown of them, where it finds that itself; see `Explainer`.
     """
     if part != LUNGS:
         return np.broadcast_to(blind_half(film.shape[1], part), film.shape)
-    return ~grow(find_lungs(film), margin_pixels(film.shape[1]))
+    return ~seen(film)
 
 
 def blind_shares(saliency: np.ndarray, blind: np.ndarray) -> np.ndarray:
@@ -79,7 +78,7 @@ def score_blind(
     return shares
 
 
-def worst_frame(carried: np.ndarray, stop: int, blind: np.ndarray) -> float:
+def worst_frame(carried: np.ndarray, stop: int | np.integer, blind: np.ndarray) -> float:
     """The largest share on the mask [h, w, 1] of any frame's change [k, h, w, 1] up to `stop`.
 
     Frames that hardly differ from the first are left out: their shares are those of rounding.

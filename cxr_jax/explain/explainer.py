@@ -12,6 +12,7 @@ from cxr_jax import necessity
 from cxr_jax.explain import films, inversion, maps, paths
 from cxr_jax.explain.films import Films
 from cxr_jax.explain.paths import Walker
+from cxr_jax.models.lung_view import LungView
 from cxr_jax.models.model import Model
 from cxr_jax.networks import prior
 from cxr_jax.networks.restore import TrainedModels, make_margins
@@ -34,6 +35,7 @@ class Explainer:
       felt_share: (images, changes) to the share of each change that f feels [N].
       unit_gradient: films to the unit gradients of f(G(z)) [N, n].
       traced_maps: of `maps.compile_maps`.
+      seen: images to masks of what f is shown; None where that is not found film by film.
       find_lungs, features: images to lung masks, and to the regressor's features; None where the
         evaluator was not trained.
       reasons: by name of the evaluator, why it was not; "" where it was.
@@ -50,6 +52,7 @@ class Explainer:
     felt_share: Callable[[Image, Image], np.ndarray]
     unit_gradient: Callable[[Films], np.ndarray]
     traced_maps: Mapping[str, Callable[[Any], np.ndarray]]
+    seen: Callable[[Image], np.ndarray] | None
     find_lungs: Callable[[Image], np.ndarray] | None
     features: Callable[[Image], np.ndarray] | None
     reasons: Mapping[str, str]
@@ -72,6 +75,13 @@ def bind_evaluators(
         "find_lungs": bind(find, segmenter, batch_size) if segmenter else None,
         "features": bind(see, regressor, batch_size) if regressor else None,
     }
+
+
+def bind_view(classifier: Model, batch_size: int) -> Callable | None:
+    """`seen` of an explainer."""
+    if not isinstance(classifier.network, LungView):
+        return None
+    return bind(lambda model, image: model(image, method="seen"), classifier, batch_size)
 
 
 def bind_prior(models: TrainedModels, seed: int, batch_size: int) -> Callable | None:
@@ -131,5 +141,6 @@ def make_explainer(
         traced_maps=maps.compile_maps(models, section, seed),
         reasons={"segmenter": "", "regressor": ""} | dict(reasons),
         missing_maps=maps.reasons(models, section.maps),
+        seen=bind_view(models.classifier, size),
         **bind_evaluators(segmenter, regressor, size),
     )

@@ -13,8 +13,8 @@ class LungView(nn.Module):
     """A classifier that is shown a film's lungs and a margin around them, and grey elsewhere.
 
     The mask is a threshold, so f has no gradient by way of it, and none outside it: an explanation
-    that shows evidence there is wrong, on any film. But its outline is seen, and where a film's
-    change moves it f may answer otherwise.
+    that shows evidence there is wrong, on any film, but for one thing: a change that moves the
+    outline is felt, and no gradient tells it.
 
     Attributes:
       classifier: its parameters stand beside those of `segmenter`, as if there were no view.
@@ -35,8 +35,11 @@ class LungView(nn.Module):
 
     def __call__(self, image: Image, keys: Keys | None = None) -> tuple[Margin, FeatureMaps]:
         """Returns the classifier's margin and feature maps of what it is shown."""
-        lungs = widen(self.segmenter(image) > 0, margin_pixels(image.shape[1]))
-        return self.classifier(jnp.where(lungs, image, HIDDEN), keys)
+        return self.classifier(jnp.where(self.seen(image), image, HIDDEN), keys)
+
+    def seen(self, image: Image) -> Mask:
+        """The pixels that the classifier is shown."""
+        return widen(self.segmenter(image) > 0, margin_pixels(image.shape[1]))
 
 
 def margin_pixels(size: int) -> int:

@@ -166,6 +166,11 @@ def check_size(data: str, size: int, networks: str) -> None:
 def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: int) -> None:
     """Raises `InputError` if the section `config.<name>` cannot be what it says."""
     section = f"config.{name}"
+    if config.visible and (config.module or config.architecture not in OWN):
+        raise InputError(
+            f"{section}.visible is {config.visible!r}, but only a network that is trained here can "
+            "be shown a part of a film; leave it empty"
+        )
     if config.module:
         _check_convention(f"{section}.convention", config.convention)
         _check_function(section, config, image_size)
@@ -179,11 +184,6 @@ def check_classifier(name: str, config: ml_collections.ConfigDict, image_size: i
         raise InputError(
             f"{section}.num_steps is 0, but without {section}.weights for every layer the network "
             "must be trained"
-        )
-    if config.visible and config.architecture not in OWN:
-        raise InputError(
-            f"{section}.visible is {config.visible!r}, but only a network that is trained here can "
-            "be shown a part of a film; leave it empty"
         )
     if config.architecture not in OWN:
         _check_convention(f"{section}.convention", config.convention)

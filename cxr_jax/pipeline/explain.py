@@ -349,11 +349,11 @@ def score_blind(
     bootstrap: Bootstrap,
 ) -> tuple[dict, dict]:
     """How much of maps and walks lies where f is blind, if it is anywhere: by film, and a table."""
-    part, find_lungs = blind.used_part(config), explainer.find_lungs
+    part, seen = blind.used_part(config), explainer.seen
     if not part:
         return {}, {"used": ""}
     shares = blind.score_blind(
-        made, explained.groups, lambda film: blind.blind_pixels(part, film, find_lungs)
+        made, explained.groups, lambda film: blind.blind_pixels(part, film, seen)
     )
     by_film = {
         f"blind_{group}": {name: {"share": values} for name, values in each.items()}

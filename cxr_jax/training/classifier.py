@@ -15,6 +15,7 @@ from cxr_jax import losses, metrics
 from cxr_jax.data.arrays import Arrays, pick_patients, to_unit_range, train_batches
 from cxr_jax.data.augment import Augmentation, augment
 from cxr_jax.errors import InputError
+from cxr_jax.models.lung_view import LungView
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import LUNGS, first_params, make_classifier
 from cxr_jax.networks.restore import (
@@ -109,8 +110,16 @@ def train(
 
     Args:
       frozen: parameters of the network that are trained already, and stay as they are.
+
+    Raises:
+      InputError: if those of the segmenter are not there for a network that needs them.
     """
     network = make_classifier(config)
+    if isinstance(network, LungView) and not frozen:
+        raise InputError(
+            f"a classifier of visible={LUNGS!r} is trained by main.py alone, which brings its "
+            "segmenter"
+        )
     optimizer = make_optimizer(config)
     films = pick_patients(splits["train"], config.patients)
     step = map_train_step(config, network, optimizer, seed=seed)
@@ -152,7 +161,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         ("judge", config.judge, config.seed + 1, directory / "judge"),
     ]:
         if not section.module:
-            frozen = find_frozen(config, section, workdir, splits=splits)
+            frozen = make_frozen(config, section, workdir, splits=splits)
             train(
                 section,
                 config.data.image_size,
@@ -173,7 +182,7 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     mark_done(directory, **figures)
 
 
-def find_frozen(
+def make_frozen(
     config: ml_collections.ConfigDict,
     section: ml_collections.ConfigDict,
     workdir: Path,
@@ -181,6 +190,8 @@ def find_frozen(
     splits: dict[str, Arrays],
 ) -> Params:
     """What a section's classifier has of other networks: the segmenter, if it sees lungs alone.
+
+    It is trained where no run of the task `evaluators` has left one.
 
     Raises:
       InputError: if there is none and the data set cannot teach it.
@@ -192,7 +203,8 @@ def find_frozen(
             run_segmenter(config, workdir, splits)
         except Untaught as reason:
             raise InputError(
-                f"a classifier of visible={LUNGS!r} needs a segmenter, but {reason}"
+                f"a classifier of visible={LUNGS!r} needs a segmenter, but {reason}; or copy the "
+                f"folder evaluators of a run of films of the same size into {workdir} first"
             ) from reason
     return {"segmenter": load_segmenter(config, workdir).params}
 

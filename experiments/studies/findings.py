@@ -9,9 +9,10 @@ values, given visibility. All others are told with what they miss.
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from cxr_jax.errors import InputError
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
-from experiments.reading import average, configs_below, read_report, runs_below
+from experiments.reading import average, configs_below, entry_of, read_report, runs_below
 from experiments.study import Options, Study
 
 FLIPS = ("flip_rate_f", "flip_rate")
@@ -23,15 +24,18 @@ def one_or_average(reports: Sequence[Mapping], *keys: str) -> dict:
     """An entry of one run with its interval, or the mean over several."""
     if len(reports) > 1:
         return average(reports, *keys)
-    (entry,) = reports
-    for key in keys:
-        entry = entry[key]
-    return entry
+    return entry_of(reports[0], keys)
 
 
 def measure(workdirs: Sequence[Path]) -> dict:
-    """One finding, over its runs."""
+    """One finding, over its runs.
+
+    Raises:
+      InputError: if films cannot be rendered again, as those of a phantom.
+    """
     reports = [read_report(workdir) for workdir in workdirs]
+    if not all(report["faithfulness"]["maps"] for report in reports):
+        raise InputError(f"{workdirs[0]} is no run of configs/findings.py")
     path = reports[0]["latent_path"]
     found = {
         "finding": read_json(workdirs[0] / "config.json")["data"]["finding"],
@@ -73,20 +77,20 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a finding."""
     found = {name: one for name, one in results.items() if name != "all"}
     rows = {
-        one["finding"]: {
+        name: {
             **one["pos_to_neg"],
             **{f"{name}, from negative": entry for name, entry in one["neg_to_pos"].items()},
             **{f"faithfulness, {name}": entry for name, entry in one["faithfulness"].items()},
         }
-        for one in found.values()
+        for name, one in found.items()
     }
     columns = list(dict.fromkeys(column for entries in rows.values() for column in entries))
     lines = ["## Findings of every kind", "", entry_table(rows, columns, "finding"), ""]
-    for one in found.values():
+    for name, one in found.items():
         pairs = "; ".join(f"{f:.3f}, {h:.3f}" for f, h in one["auroc"])
         coverage = ", ".join(f"{share:.2f}" for share in one["coverage"])
         lines.append(
-            f"- `{one['finding']}`: AUROC of f and h {pairs}; coverage {coverage}; path "
+            f"- `{name}`, {one['finding']}: AUROC of f and h {pairs}; coverage {coverage}; path "
             f"`{one['latent_path']}`; "
             + (f"misses {', '.join(one['missed'])}." if one["missed"] else "shown faithfully.")
         )

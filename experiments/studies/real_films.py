@@ -5,13 +5,16 @@ that is shown lungs alone, or half of the picture, makes every change elsewhere 
 
   flips     f, and f and h, by the walk of map `latent`
   blind     share of the change where f is blind; of a walk the largest of any frame to its stop
-  rmse      of reconstructions in the lungs, films in [-1, 1]
-  outside   share of f's evidence that lies outside the lungs, by the audit
+  rmse      of reconstructions where the gate looks, the lungs if there is a segmenter; films in
+            [-1, 1]
+  outside   share of f's evidence that lies outside the lungs, by the audit: the segmenter's two
+            largest parts, so that of an f that is shown lungs the margin around them is outside
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, table
@@ -23,8 +26,17 @@ NO_PART = {"mean": None, "reason": "f is shown whole films"}
 
 
 def measure(workdir: Path) -> dict:
-    """One run."""
+    """One run.
+
+    Raises:
+      InputError: if it was explained by a version that does not say all of it.
+    """
     report, config = read_report(workdir), read_json(workdir / "config.json")
+    if "reconstruction_rmse_lungs" not in report:
+        raise InputError(
+            f"{workdir / 'explain'} is of an earlier version; remove it and run main.py "
+            "--task=explain with this --workdir again"
+        )
     path, blind = report["latent_path"], report["blind"]
     is_blind = bool(blind["used"])
     return {
@@ -58,7 +70,7 @@ def rows_of(result: Mapping) -> dict[str, str]:
         "f is shown": result["visible"],
         "AUROC of f, h": f"{auroc['classifier']:.3f}, {auroc['judge']:.3f}",
         "coverage": f"{result['coverage']:.2f}",
-        "RMSE in the lungs": cell(result["rmse"]),
+        "RMSE where the gate looks": cell(result["rmse"]),
         "evidence outside the lungs": cell(result["outside"]),
     }
     for direction, flips in result["flips"].items():

@@ -22,12 +22,11 @@ def test_the_half_that_is_not_used_is_counted():
         np.testing.assert_allclose(blind.blind_shares(maps, masks), wanted)
 
 
-def test_beyond_the_lungs_and_their_margin_a_classifier_of_lungs_is_blind():
+def test_a_classifier_of_lungs_is_blind_beyond_what_it_sees_of_each_film():
     films = np.zeros((2, 32, 32, 1))
     films[0, 10:20, 10:20], films[1, 4:8, 4:8] = 1.0, 1.0
     masks = blind.blind_pixels("lungs", films, lambda image: image > 0)
-    np.testing.assert_array_equal(masks.sum(axis=(1, 2, 3)), [32**2 - 12**2, 32**2 - 6**2])
-    assert not masks[0, 9, 9] and masks[0, 8, 9]
+    np.testing.assert_array_equal(masks.sum(axis=(1, 2, 3)), [32**2 - 10**2, 32**2 - 4**2])
     # Film by film: what is lung on one of them is not on the other.
     maps = np.zeros_like(films)
     maps[:, 12, 12], maps[:, 5, 5] = 3.0, 1.0

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from cxr_jax.errors import InputError
 from experiments.command import parse
 from experiments.studies import findings
 
@@ -48,7 +49,9 @@ def test_a_finding_must_reach_all_three(weak, tmp_path):
     assert found["effusion"]["missed"] == [weak]
     assert found["all"] == {"faithful": 1, "measured": 2}
     page = findings.to_markdown(found)
-    assert "`nodule`: AUROC of f and h 0.900, 0.800; coverage 0.97; path `necessary`" in page
+    assert (
+        "`nodule`, nodule: AUROC of f and h 0.900, 0.800; coverage 0.97; path `necessary`" in page
+    )
     assert f"misses {weak}." in page and "1 of 2 are shown faithfully" in page
 
 
@@ -59,6 +62,14 @@ def test_what_is_undefined_is_missed(tmp_path):
     report["faithfulness"]["maps"]["latent"]["partial"] = {"mean": None, "reason": "one part"}
     path.write_text(json.dumps(report))
     assert findings.measure([tmp_path / "nodule"])["missed"] == ["faithfulness"]
+
+
+def test_a_run_without_components_is_refused(tmp_path):
+    write_run(tmp_path, "films")
+    path = tmp_path / "films" / "explain" / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"faithfulness": {"maps": {}}}))
+    with pytest.raises(InputError, match=r"films is no run of configs/findings\.py"):
+        findings.measure([tmp_path / "films"])
 
 
 def test_seeds_are_averaged(tmp_path):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from cxr_jax.evaluate.audit import grow
+from cxr_jax.explain.explainer import bind_view
 from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.lung_view import LungView, margin_pixels, widen
+from cxr_jax.models.model import Model
 from cxr_jax.models.plain import PlainClassifier
 from cxr_jax.models.segmenter import Segmenter
 
@@ -44,6 +46,8 @@ def test_what_lies_beyond_the_lungs_and_their_margin_is_not_seen(
     params = random_params(view, image)
     answer = lambda x: view.apply({"params": params}, x)[0]
     seen = grow(lungs[..., None], margin_pixels(SIDE))
+    asked = bind_view(Model(view, params), batch_size=2)
+    np.testing.assert_array_equal(asked(np.asarray(image)), seen)
     gradient = np.asarray(jax.grad(lambda x: answer(x).sum())(image))
     assert not gradient[~seen].any()
     assert (gradient[seen] != 0).mean() > 0.9
@@ -70,6 +74,7 @@ def test_parameters_stand_where_those_of_a_classifier_do(key, random_params):
     np.testing.assert_array_equal(margin, wanted)
     assert features.keys() == wanted_features.keys()
     assert view.last_stage == classifier.last_stage == [*features][-1]
+    assert bind_view(Model(classifier, params), batch_size=2) is None
 
 
 def test_masks_are_widened_by_so_many_pixels():

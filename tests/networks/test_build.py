@@ -109,6 +109,8 @@ def test_a_published_trunk_under_another_head(dense, tmp_path):
 
 REFUSED = {
     "compact weights": (dict(architecture="compact", weights="w.pth"), "weights is for a publish"),
+    "half of a film": (dict(visible="left"), "visible is 'left', but only"),
+    "a function's lungs": (dict(visible="lungs", module="m:f"), "visible is 'lungs', but only"),
     "no file": (dict(weights="nowhere.pth"), "nowhere.pth cannot be read: No such file"),
     "untrained": (dict(num_steps=0), "num_steps is 0"),
     "half trained": (dict(num_steps=0, weights="w.pth", new_head=True), "num_steps is 0"),

@@ -26,6 +26,7 @@ from cxr_jax.configs import base, phantom
 from cxr_jax.explain import maps
 from cxr_jax.explain.explained import Calibration, Explained
 from cxr_jax.explain.films import Films
+from cxr_jax.metrics import Bootstrap
 from cxr_jax.networks import restore
 from cxr_jax.pipeline import explain
 from cxr_jax.report.page.content import Page
@@ -92,6 +93,13 @@ def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, secti
     assert done.rmse[[0, 3]].min() > 5 and done.rmse[[1, 2, 4, 5, 6, 7]].max() == 0
 
 
+def upper_half(image) -> np.ndarray:
+    """The lungs that a segmenter finds, or what a classifier is shown."""
+    mask = np.zeros(image.shape, bool)
+    mask[:, : image.shape[1] // 2] = True
+    return mask
+
+
 def test_errors_are_told_of_films_and_of_where_the_gate_looked(splits, section):
     def invert(pixels) -> Films:
         films = invert_squares(pixels)
@@ -99,16 +107,34 @@ def test_errors_are_told_of_films_and_of_where_the_gate_looked(splits, section):
         drawn[:, : drawn.shape[1] // 2] += 0.5
         return films.replace(drawn=drawn)
 
-    def upper_half(image) -> np.ndarray:
-        lungs = np.zeros(image.shape, bool)
-        lungs[:, : image.shape[1] // 2] = True
-        return lungs
-
     done = explain_test(splits, section, invert=invert, find_lungs=upper_half)
     np.testing.assert_allclose(done.lung_rmse, 0.5, rtol=1e-5)
     np.testing.assert_allclose(done.rmse, 0.5 / 2**0.5, rtol=1e-5)
     done = explain_test(splits, section, invert=invert)
     np.testing.assert_array_equal(done.lung_rmse, done.rmse)
+
+
+def test_what_lies_beyond_what_f_is_shown_of_a_film_is_told(splits, section):
+    config = base.get_config()
+    config.classifier.visible = "lungs"
+    done = explain_test(splits, section)
+    rows = len(done.groups["pos_to_neg"].films.image)
+    made = {"latent": np.ones((rows, *splits["test"]["image"].shape[1:]), np.float32)}
+    each, table = explain.score_blind(
+        config,
+        make_square_explainer(seen=upper_half),
+        done,
+        made=made,
+        bootstrap=Bootstrap(resamples=100, seed=0),
+    )
+    np.testing.assert_allclose(each["blind_maps"]["latent"]["share"], 0.5)
+    assert table["used"] == "lungs" and table["maps"]["latent"]["mean"] == 0.5
+    assert each["blind_neg_to_pos"].keys() == done.groups["neg_to_pos"].walks.keys()
+    explainer = make_square_explainer()
+    nothing = explain.score_blind(
+        base.get_config(), explainer, done, made=made, bootstrap=Bootstrap(resamples=9, seed=0)
+    )
+    assert nothing == ({}, {"used": ""})
 
 
 def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, section):

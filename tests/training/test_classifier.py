@@ -55,3 +55,5 @@ def test_a_classifier_of_lungs_needs_masks(lungs_config, tmp_path):
     }
     with pytest.raises(InputError, match="visible='lungs' needs a segmenter, but .* no lung masks"):
         classifier.run(lungs_config, tmp_path, splits)
+    with pytest.raises(InputError, match="by main.py alone"):
+        classifier.train(lungs_config.classifier, SIZE, SEED, directory=tmp_path, splits=splits)
