@@ -237,7 +237,7 @@ def get_robust() -> ConfigDict:
 
 
 def get_evaluators() -> ConfigDict:
-    """Networks that judge explanations, trained apart from all that they judge."""
+    """Networks that judge explanations, trained apart; the segmenter may be part of f as well."""
     return ConfigDict(
         dict(
             names=(),  # of those to train: segmenter, regressor, robust

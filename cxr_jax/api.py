@@ -40,7 +40,7 @@ from cxr_jax.explain.films import Films, Thresholds, reasons_to_reject
 from cxr_jax.explain.paths import DIRECTIONS, PATHS
 from cxr_jax.explain.traversal import StoppedWalk
 from cxr_jax.pipeline.finished import FinishedRun, load_run
-from cxr_jax.pipeline.select import find_lungs, looked_at
+from cxr_jax.pipeline.select import gate_region, looked_at
 from cxr_jax.report.animation import save_animation
 from cxr_jax.report.arrays import to_pixels
 from cxr_jax.report.dicom_objects import write_objects
@@ -331,7 +331,7 @@ class FilmExplainer:
         inverted = self.functions.invert(pixels)
         if (inverted.margin <= 0).any() and "neg_to_pos" not in PATHS[path].directions:
             raise InputError(f"path {path!r} is walked from positive films alone")
-        lungs = find_lungs(self.functions, inverted.image)
+        lungs = gate_region(self.functions, inverted.image)
         gated = zip(
             names, self._reasons(inverted, lungs), looked_at(lungs, len(names)), strict=True
         )

@@ -2,7 +2,7 @@
 
 
 class InputError(ValueError):
-    """A file or folder the user gave cannot be used; the message names it and the remedy.
+    """Something the user can mend: a file, a flag, a field; the message names it and the remedy.
 
     It is one line, whatever the file is called.
     """

@@ -110,7 +110,7 @@ def latent_integrated_gradients(
 # 2. Undoing a change.
 
 
-def occlusion(
+def occluded_change(
     classify: Classify, image: Image, counterfactual: Image, *, num_windows: int
 ) -> Image:
     """|change| * sqrt(what f owes to a unit of it there); never negative.
@@ -140,7 +140,7 @@ def occlusion(
     return size * jnp.sqrt(rate)
 
 
-def occlude(classify: Classify, image: Image, healthy: Image, *, num_windows: int) -> Image:
+def occlusion(classify: Classify, image: Image, healthy: Image, *, num_windows: int) -> Image:
     """What f falls by where a window is given a healthy film's pixels (Zeiler & Fergus, 2014).
 
     The mean over the windows that hold a pixel; never negative.

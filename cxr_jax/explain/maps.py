@@ -1,7 +1,7 @@
 """The maps by name, each a small record in one registry: where the evidence for a positive lies.
 
-Every map is [N, h, w, 1]; signed attributions enter by their size, so none is negative. A new map
-is one `register(Map(...))`: the checks of a config, the tables and the figures go by this registry.
+Every map is [N, h, w, 1], signed where the method is; tables take its size. A new map is one
+`register(Map(...))`: the checks of a config, the tables and the figures go by this registry.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class MapInputs:
 
     Attributes:
       truth: what the data set knows, by name.
-      walks: of every path, the first of each.
+      walks: of every path.
       stopped: the walk of the path that map `latent` is read from.
       train_lesions: masks of the training films [M, h, w, 1] uint8; None where nobody knows them.
       healthy: training films that f calls negative [H, h, w, 1] in [-1, 1].
@@ -140,7 +140,11 @@ def _left_over(inputs: MapInputs) -> np.ndarray:
 
 register(Map(name="latent", of=lambda inputs: inputs.stopped.change))
 register(
-    Map(name="latent_occlusion", of=_occluded_change, traced=_by_windows(attribution.occlusion))
+    Map(
+        name="latent_occlusion",
+        of=_occluded_change,
+        traced=_by_windows(attribution.occluded_change),
+    )
 )
 register(Map(name="residual", of=_left_over))
 register(
@@ -303,7 +307,7 @@ register(
     Map(
         name="occlusion",
         of=_cover_with_mean,
-        traced=_by_windows(attribution.occlude),
+        traced=_by_windows(attribution.occlusion),
         is_published=True,
     )
 )

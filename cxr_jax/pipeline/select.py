@@ -65,11 +65,11 @@ def choose(
 
 
 def lungs_of(explainer: Explainer, arrays: Arrays, rows: np.ndarray) -> np.ndarray | None:
-    """`find_lungs` of some films; those that a data set knows explain nothing, as of a user's."""
-    return find_lungs(explainer, to_unit_range(arrays["image"][rows]))
+    """`gate_region` of some films; those that a data set knows explain nothing, as of a user's."""
+    return gate_region(explainer, to_unit_range(arrays["image"][rows]))
 
 
-def find_lungs(explainer: Explainer, image: np.ndarray) -> np.ndarray | None:
+def gate_region(explainer: Explainer, image: np.ndarray) -> np.ndarray | None:
     """What the gate takes for lungs [N, h, w, 1] bool; None where nobody looks. It is logged.
 
     A whole film where the segmenter finds none, or a speck.
@@ -104,7 +104,7 @@ def looked_at(lungs: np.ndarray | None, count: int) -> np.ndarray:
     """The share of each film [count] that the gate looked at; 1 where it was all of it.
 
     Args:
-      lungs: of `find_lungs`.
+      lungs: of `gate_region`.
     """
     return np.ones(count) if lungs is None else lungs.mean(axis=(1, 2, 3))
 

@@ -1,4 +1,4 @@
-"""Task `evaluators`: trains the networks that judge explanations, apart from all that they judge.
+"""Task `evaluators`: trains the networks that judge explanations, apart from the GAN.
 
 The config names those to be trained; one that the data set cannot teach is skipped with a reason.
 """

@@ -35,7 +35,7 @@ from cxr_jax.explain.explainer import Explainer, make_explainer
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.pipeline.explain import map_inputs
 from cxr_jax.pipeline.finished import FinishedRun, load_run
-from cxr_jax.pipeline.select import find_lungs
+from cxr_jax.pipeline.select import gate_region
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_contents, read_json
@@ -189,7 +189,7 @@ def _explain(
     """Maps, reasons of the gate, and flips, of a few films that f calls positive."""
     config, calibration, towards = run.config, run.calibration, DIRECTIONS["pos_to_neg"]
     inverted = explainer.invert(pixels)
-    lungs, thresholds = find_lungs(explainer, inverted.image), calibration.thresholds
+    lungs, thresholds = gate_region(explainer, inverted.image), calibration.thresholds
     margin = config.explain.gate_margin
     reasons = films.reasons_to_reject(inverted, thresholds, margin, lungs=lungs)
     walks = explainer.walk(inverted, calibration.guide, thresholds, towards=towards)

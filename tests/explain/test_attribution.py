@@ -310,7 +310,7 @@ def window_sums(classify, image, other, count) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("count", [2, 4])
 def test_occlusion_is_the_change_by_the_root_of_its_rate(classify, image, key, count):
     other = image + 0.5 * jax.random.normal(jax.random.fold_in(key, 3), image.shape)
-    found = attribution.occlusion(classify, image, other, num_windows=count)
+    found = attribution.occluded_change(classify, image, other, num_windows=count)
     rise, held = window_sums(classify, image, other, count)
     assert (rise == 0).any() and (rise > 0).any()  # some windows are worth nothing
     assert_close(found, np.abs(other - image) * np.sqrt(rise / (held + attribution.LEAST_CHANGE)))
@@ -319,16 +319,16 @@ def test_occlusion_is_the_change_by_the_root_of_its_rate(classify, image, key, c
 def test_occlusion_of_what_f_adds_up_is_the_change(image):
     # f owes the same to every unit of a fall, 0.5: the map is the change, by the root of that.
     classify = lambda x: 0.5 * x.sum(axis=(1, 2, 3))
-    found = attribution.occlusion(classify, image, image - jnp.abs(image), num_windows=4)
+    found = attribution.occluded_change(classify, image, image - jnp.abs(image), num_windows=4)
     np.testing.assert_allclose(found, np.sqrt(0.5) * np.abs(image), rtol=1e-3, atol=1e-6)
-    risen = attribution.occlusion(classify, image, image + jnp.abs(image), num_windows=4)
+    risen = attribution.occluded_change(classify, image, image + jnp.abs(image), num_windows=4)
     np.testing.assert_array_equal(risen, 0)  # it speaks for the other side
 
 
 def test_occlusion_sees_nothing_where_f_does_not_look_or_nothing_changed(image):
     classify = lambda x: x[:, :, : SIDE // 2].sum(axis=(1, 2, 3))
     other = image.at[:, : SIDE // 2].add(-0.3)
-    found = np.asarray(attribution.occlusion(classify, image, other, num_windows=4))
+    found = np.asarray(attribution.occluded_change(classify, image, other, num_windows=4))
     assert (found[:, : SIDE // 2, : SIDE // 2] > 0).all()
     assert (found[:, SIDE // 2 :] == 0).all()  # nothing changed there
     assert (found[:, :, SIDE // 2 + 2 :] < 1e-3).all()  # a window reaches half of itself beyond
@@ -358,7 +358,9 @@ def test_everything_can_be_compiled(network, params, classify, image, frames, ke
         frames,
         jnp.array([K, 2, 0]),
     )
-    assert_jits(lambda x, o: attribution.occlusion(classify, x, o, num_windows=4), image, -image)
+    assert_jits(
+        lambda x, o: attribution.occluded_change(classify, x, o, num_windows=4), image, -image
+    )
     assert_jits(lambda m, x: attribution.grad_cam(m, x, "stage_2"), Model(network, params), image)
 
 
@@ -392,11 +394,11 @@ def test_occlusion_is_what_f_falls_by_without_a_window(image, weights):
     # f counts one pixel alone; a healthy film is darker there, in the windows that hold it.
     classify = lambda x: 3.0 * x[:, 5, 6, 0]
     healthy = image - 0.5
-    found = np.asarray(attribution.occlude(classify, image, healthy, num_windows=4))
+    found = np.asarray(attribution.occlusion(classify, image, healthy, num_windows=4))
     assert found[:, 5, 6, 0] == pytest.approx(1.5, rel=1e-4)
     assert (found >= 0).all() and not found[:, 12:].any()
     # Where a film is darker than the healthy one nothing speaks for a positive.
-    assert not np.asarray(attribution.occlude(classify, image, image + 0.5, num_windows=4)).any()
+    assert not np.asarray(attribution.occlusion(classify, image, image + 0.5, num_windows=4)).any()
 
 
 def test_layer_cam_weighs_each_place_by_its_own_gradient(network, params, image):

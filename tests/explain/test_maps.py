@@ -178,7 +178,7 @@ def test_undoing_asks_this_classifier_about_this_film(gan, films, section):
     other = films.image * np.float32(0.5)
     undo = jax.jit(MAPS["latent_occlusion"].traced(section, 0))
     found = np.asarray(undo(gan.models, (films.image, other)))
-    expected = attribution.occlusion(gan.models.classify, films.image, other, num_windows=4)
+    expected = attribution.occluded_change(gan.models.classify, films.image, other, num_windows=4)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert (found > 0).any() and (found >= 0).all()
 
