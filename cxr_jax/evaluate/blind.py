@@ -49,28 +49,30 @@ def score_blind(
     maps: Mapping[str, np.ndarray],
     groups: Mapping[str, Group],
     blind: Callable[[np.ndarray], np.ndarray],
+    *,
+    path: str,
 ) -> dict[str, dict[str, np.ndarray]]:
     """By maps or direction, and by name, `blind_shares` of each film.
 
-    Of a walk the largest share of any frame up to its stop: what a reader may look at.
+    Of a walk the largest share of any frame up to its stop: what a reader may look at. What f sees
+    may change with the film, as lungs do that clear: blind it is where it sees neither the film
+    nor what the film has become.
 
     Args:
       maps: of the positives.
-      blind: films to where f is blind on them, see `blind_pixels`.
+      blind: images to where f is blind on them, see `blind_pixels`.
+      path: of the counterfactuals that maps explain the film by.
     """
-    masks = {direction: blind(group.films.image) for direction, group in groups.items()}
-    mapped = {name: np.abs(saliency) for name, saliency in maps.items()}
-    shares = {
-        "maps": {name: blind_shares(one, masks["pos_to_neg"]) for name, one in mapped.items()}
-    }
+    positives = groups["pos_to_neg"]
+    image = positives.films.image
+    on_both = blind(image) & blind(image + positives.walks[path].change)
+    shares = {"maps": {name: blind_shares(np.abs(each), on_both) for name, each in maps.items()}}
     for direction, group in groups.items():
         shares[direction] = {
             name: np.array(
                 [
-                    worst_frame(carried, stop, mask)
-                    for carried, stop, mask in zip(
-                        stopped.walk.carried, stopped.frame, masks[direction], strict=True
-                    )
+                    worst_frame(carried[: stop + 1], blind(carried[: stop + 1]))
+                    for carried, stop in zip(stopped.walk.carried, stopped.frame, strict=True)
                 ]
             )
             for name, stopped in group.walks.items()
@@ -78,16 +80,19 @@ def score_blind(
     return shares
 
 
-def worst_frame(carried: np.ndarray, stop: int | np.integer, blind: np.ndarray) -> float:
-    """The largest share on the mask [h, w, 1] of any frame's change [k, h, w, 1] up to `stop`.
+def worst_frame(carried: np.ndarray, blind: np.ndarray) -> float:
+    """Of frames [k, h, w, 1], film first, the largest share of a change where f is blind.
+
+    Args:
+      blind: where, on each frame.
 
     Frames that hardly differ from the first are left out: their shares are those of rounding.
     """
-    change = np.abs(carried[1 : stop + 1] - carried[0])
+    change = np.abs(carried[1:] - carried[0])
     size = change.mean(axis=(1, 2, 3))
-    told = change[size > LEAST_CHANGE * size.max(initial=0.0)]
-    shares = [metrics.share_on(one, blind) for one in told]
-    return float(np.nanmax(shares)) if shares else float("nan")
+    told = size > LEAST_CHANGE * size.max(initial=0.0)
+    shares = blind_shares(change[told], (blind[1:] & blind[0])[told])
+    return float(np.nanmax(shares)) if told.any() else float("nan")
 
 
 def summarise(

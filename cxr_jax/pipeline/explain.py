@@ -334,7 +334,7 @@ def score(
             reason = explainer.missing_maps.get(name, maps.NOT_POSSIBLE)
             told["maps"] |= scores.undefined_maps([name], reason)
     blind_shares, told["blind"] = score_blind(
-        config, explainer, explained, made=made, bootstrap=bootstrap
+        config, explainer, explained, made=made, path=calibration.path, bootstrap=bootstrap
     )
     told["disentanglement"] = tables.disentangle(explainer, explained)
     return each | blind_shares, told
@@ -346,15 +346,15 @@ def score_blind(
     explained: Explained,
     *,
     made: dict[str, np.ndarray],
+    path: str,
     bootstrap: Bootstrap,
 ) -> tuple[dict, dict]:
     """How much of maps and walks lies where f is blind, if it is anywhere: by film, and a table."""
     part, seen = blind.used_part(config), explainer.seen
     if not part:
         return {}, {"used": ""}
-    shares = blind.score_blind(
-        made, explained.groups, lambda film: blind.blind_pixels(part, film, seen)
-    )
+    is_blind = lambda image: blind.blind_pixels(part, image, seen)
+    shares = blind.score_blind(made, explained.groups, is_blind, path=path)
     by_film = {
         f"blind_{group}": {name: {"share": values} for name, values in each.items()}
         for group, each in shares.items()

@@ -38,9 +38,20 @@ def test_the_worst_frame_up_to_the_stop_counts():
         [change(0, 0), change(0.01, 0.02), change(0.5, 0.5), change(1.0, 0.0), change(0, 9.0)]
     )
     # The first change is a rounding of the third, and the last lies beyond the stop.
-    (right,) = blind.blind_pixels("left", frames[:1], None)
-    assert blind.worst_frame(frames, 3, right) == pytest.approx(0.5)
-    assert np.isnan(blind.worst_frame(frames, 0, right))
+    right = blind.blind_pixels("left", frames, None)
+    assert blind.worst_frame(frames[:4], right[:4]) == pytest.approx(0.5)
+    assert blind.worst_frame(frames, right) == 1.0
+    assert np.isnan(blind.worst_frame(frames[:1], right[:1]))
+
+
+def test_what_comes_to_be_seen_is_no_longer_blind():
+    """Both frames change both halves; of the second f sees the right one too."""
+    frames = np.stack([change(0, 0), change(0.5, 0.5), change(1.0, 1.0)])
+    right = blind.blind_pixels("left", frames, None).copy()
+    right[2] = False
+    assert blind.worst_frame(frames, right) == pytest.approx(0.5)
+    right[1] = False
+    assert blind.worst_frame(frames, right) == 0.0
 
 
 def test_what_is_used_is_read_off_the_config():

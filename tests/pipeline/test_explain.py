@@ -125,15 +125,15 @@ def test_what_lies_beyond_what_f_is_shown_of_a_film_is_told(splits, section):
         make_square_explainer(seen=upper_half),
         done,
         made=made,
+        path="linear",
         bootstrap=Bootstrap(resamples=100, seed=0),
     )
     np.testing.assert_allclose(each["blind_maps"]["latent"]["share"], 0.5)
     assert table["used"] == "lungs" and table["maps"]["latent"]["mean"] == 0.5
     assert each["blind_neg_to_pos"].keys() == done.groups["neg_to_pos"].walks.keys()
     explainer = make_square_explainer()
-    nothing = explain.score_blind(
-        base.get_config(), explainer, done, made=made, bootstrap=Bootstrap(resamples=9, seed=0)
-    )
+    some = dict(made=made, path="linear", bootstrap=Bootstrap(resamples=9, seed=0))
+    nothing = explain.score_blind(base.get_config(), explainer, done, **some)
     assert nothing == ({}, {"used": ""})
 
 
