@@ -139,8 +139,7 @@ def summarise(values: np.ndarray, patients: np.ndarray, bootstrap: Bootstrap) ->
     known = np.isfinite(values)
     if not known.any():
         return {"mean": None, "reason": "undefined for every film"}
-    _, first, of = np.unique(patients[known], return_index=True, return_inverse=True)
-    of = np.argsort(np.argsort(first))[of]  # patients in the order in which they come
+    of = _number(patients[known])
     total, count = np.bincount(of, weights=values[known]), np.bincount(of)
     picks = bootstrap.rows(len(count))
     means = total[picks].sum(axis=1) / count[picks].sum(axis=1)
@@ -150,3 +149,31 @@ def summarise(values: np.ndarray, patients: np.ndarray, bootstrap: Bootstrap) ->
         "images": int(known.sum()),
         "patients": len(count),
     }
+
+
+def correlate(
+    values: np.ndarray, others: np.ndarray, patients: np.ndarray, *, bootstrap: Bootstrap
+) -> dict:
+    """Spearman's correlation over films [N], its 95% interval as `summarise` has it."""
+    values, others = np.asarray(values, float), np.asarray(others, float)
+    known = np.isfinite(values) & np.isfinite(others)
+    values, others = values[known], others[known]
+    whole = metrics.spearman(values, others)
+    if whole is None:
+        return {"mean": None, "reason": "too few films, or all alike"}
+    of = _number(patients[known])
+    films = [np.flatnonzero(of == number) for number in range(of.max() + 1)]
+    resampled = [np.concatenate([films[n] for n in pick]) for pick in bootstrap.rows(len(films))]
+    found = [metrics.spearman(values[rows], others[rows]) for rows in resampled]
+    return {
+        "mean": whole,
+        "ci95": metrics.interval(np.array([np.nan if each is None else each for each in found])),
+        "images": int(known.sum()),
+        "patients": len(films),
+    }
+
+
+def _number(patients: np.ndarray) -> np.ndarray:
+    """Patients as numbers [N], in the order in which they come."""
+    _, first, of = np.unique(patients, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[of]

@@ -12,6 +12,8 @@ film. This is how plausible a map is; which regions f uses the run's audit says,
             else's mean outline, `lungs` lights them evenly
   boxes     whether the map's maximum lies in a box, AUROC and IoU of pixels over the film
   minus     our best map less this one, paired over films; resampled are patients
+  severity  no map: over films, Spearman's correlation of f's margin, and of the junior's total,
+            with the senior's total; an f that calls films by where they come from has none
 """
 
 import dataclasses
@@ -28,7 +30,7 @@ from cxr_jax import metrics
 from cxr_jax.api import read_films
 from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate.radiologists import find_zones
+from cxr_jax.evaluate.radiologists import correlate, find_zones
 from cxr_jax.explain import films, maps
 from cxr_jax.explain.explained import Group
 from cxr_jax.explain.explainer import Explainer, make_explainer
@@ -40,7 +42,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_contents, read_json
 from experiments.markdown import cell, entry_table
-from experiments.reading import check_done, read_report
+from experiments.reading import BOOTSTRAP, check_done, read_report
 from experiments.study import Flag, Options, Study
 from experiments.truth import Marked, check_excluded, find_taught, read_truth
 from experiments.truth_figures import (
@@ -86,6 +88,8 @@ class Seen:
       reasons: why the gate rejects each; "" where it does not.
       flips: along the path of map `latent`: whether f, and f and h, have changed their decision.
       counted: which films of the set were left out before, and why.
+      severity: how f and a reader follow the other reader's totals, over all films but those that
+        f has learned from; {} where nobody gives scores.
     """
 
     truth: Marked
@@ -94,6 +98,7 @@ class Seen:
     reasons: list[str]
     flips: Mapping[str, np.ndarray]
     counted: Mapping[str, object]
+    severity: Mapping[str, dict]
 
     @property
     def groups(self) -> dict[str, np.ndarray]:
@@ -163,7 +168,20 @@ def see(
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
         },
+        severity=severity(margin[~taught], truth.rows(~taught)),
     )
+
+
+def severity(margin: np.ndarray, truth: Marked) -> dict[str, dict]:
+    """How f's margins [N], and the junior's total scores, go with the senior's; {} without any."""
+    if not truth.is_scored.any():
+        return {}
+    totals = np.where(truth.is_scored[:, None], truth.scores.sum(axis=2), np.nan)
+    senior, junior = totals.T
+    return {
+        name: correlate(values, senior, truth.patients, bootstrap=BOOTSTRAP)
+        for name, values in (("f", margin), ("reader", junior))
+    }
 
 
 def _has_zones(truth: Marked) -> np.ndarray:
@@ -223,7 +241,10 @@ def measure(seen: Seen, chosen: str = "") -> dict:
       chosen: see `tabulate`.
     """
     rejected = {film: r for film, r in zip(seen.truth.films, seen.reasons, strict=True) if r}
-    found: dict = {"films": {**seen.counted, "rejected": rejected}}
+    found: dict = {
+        "films": {**seen.counted, "rejected": rejected},
+        "severity": dict(seen.severity),
+    }
     for group, picked in seen.groups.items():
         some = seen.rows(picked)
         found[group] = {
@@ -297,6 +318,10 @@ def to_markdown(result: Mapping) -> str:
         lines += ["", f"### {name}", "", *_told(found["films"])]
         lines += ["", "Over all films with truth:", ""]
         lines += [f"- `{key}`: {cell(entry)}" for key, entry in found["alone"].items()]
+        lines += [
+            f"- severity, `{who}`: {cell(entry)}"
+            for who, entry in found.get("severity", {}).items()  # not of earlier results
+        ]
         for group in ("accepted", "positive"):
             for kind in (kind for kind in FIGURES if kind in found[group]):
                 lines += ["", *_shown(found[group], group, kind)]

@@ -166,3 +166,27 @@ def test_films_of_one_patient_tell_less_than_films_of_many():
 def test_nothing_known_has_a_reason():
     found = radiologists.summarise(np.full(3, np.nan), np.arange(3), BOOTSTRAP)
     assert found["mean"] is None and found["reason"]
+
+
+def test_a_correlation_over_films_is_spearmans_and_its_interval_that_of_patients():
+    rng = np.random.default_rng(3)
+    score = np.repeat(rng.normal(size=30), 4)
+    margin = score + np.repeat(rng.normal(size=30), 4)
+    few, many = (
+        radiologists.correlate(margin, score, of, bootstrap=BOOTSTRAP)
+        for of in (np.repeat(np.arange(30), 4), np.arange(120))
+    )
+    wanted = stats.spearmanr(margin, score).statistic
+    assert few["mean"] == many["mean"] == pytest.approx(wanted)
+    assert (few["images"], few["patients"], many["patients"]) == (120, 30, 120)
+    width = lambda found: found["ci95"][1] - found["ci95"][0]
+    assert few["ci95"][0] < wanted < few["ci95"][1]
+    assert width(few) > 1.5 * width(many)  # the square root of 4, but for chance
+
+
+def test_films_without_a_score_are_in_no_correlation():
+    margin, score = np.array([1.0, 2, 3, 9, -9]), np.array([10.0, 20, 30, np.nan, np.nan])
+    found = radiologists.correlate(margin, score, np.arange(5), bootstrap=BOOTSTRAP)
+    assert found["mean"] == 1.0 and found["images"] == 3
+    alike = radiologists.correlate(margin, np.ones(5), np.arange(5), bootstrap=BOOTSTRAP)
+    assert alike["mean"] is None and alike["reason"]

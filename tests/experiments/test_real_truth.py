@@ -102,6 +102,21 @@ def test_maps_lie_where_the_marked_film_has_what_they_show(folder, run):
     assert opacity["prior"]["lung_auroc"]["mean"] == 1  # the others' outlines are the same
 
 
+def test_f_is_held_against_scores_over_all_films_whatever_it_calls_them(folder, run):
+    truth = read_truth(folder)["covid"]
+    scores = np.random.default_rng(0).integers(4, size=(4, 2, 6)).astype(float)
+    scores[3, 1, 0] = np.nan  # in no figure
+    truth = dataclasses.replace(truth, scores=scores)
+    totals = np.array([1.0, 1, 1, -100]) * scores[:, 0].sum(axis=1)
+    one, other = (real_truth.severity(sign * totals, truth) for sign in (1, -1))
+    assert one["f"]["mean"] == 1.0 and other["f"]["mean"] == -1.0
+    assert one["f"]["images"] == one["reader"]["images"] == 3
+    assert one["reader"] == other["reader"]
+    seen = look(folder, run)
+    assert seen.severity.keys() == {"f", "reader"}
+    assert real_truth.severity(totals, truth.rows(~truth.is_scored)) == {}
+
+
 def test_the_profile_is_of_all_films_whatever_f_calls_them(folder, run):
     rows = [zone_row(f"{name}.png") for name in ("a1", "a2", "b1")]
     rows.append(zone_row("c1.png", senior_A="3", junior_A="3"))  # called negative
@@ -163,6 +178,7 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
     }
     text = real_truth.to_markdown(json.loads(json.dumps(result, allow_nan=False)))
     assert "No shortcut found: so much." in text and "not what f uses" in text
+    assert "- severity, `f`: " in text and "- severity, `reader`: " in text
     assert "Called negative by f: 1." in text and "| `profile` |" in text
     assert "#### faint, positive" in text and "`latent (ours)`" in text
     headline = result["headline"]
