@@ -301,11 +301,16 @@ def headline(found: Mapping[str, Mapping]) -> dict:
     }
 
 
-def to_markdown(result: Mapping) -> str:
-    """The tables for people."""
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """The tables for people, run by run."""
+    return "\n".join(tell_run(name, result) for name, result in results.items())
+
+
+def tell_run(name: str, result: Mapping) -> str:
+    """Those of one run."""
     audit = result["audit"]
     lines = [
-        "## Against radiologists",
+        f"## Run `{name}` against radiologists",
         "",
         f"Map `latent` is path `{result['latent_path']}`; maps are blurred by {result['blur']:.3f} "
         "of the image's side.",
@@ -376,7 +381,7 @@ def configs(options: Options) -> dict:
 
 @precision.exactly
 def run(options: Options) -> Iterator[dict]:
-    """Explains the films of a folder by a finished run."""
+    """Explains the films of a folder by a finished run, beside those that an earlier call told."""
     if not options.own["truth"]:
         raise InputError("--truth is missing: give the folder of marked films (docs/data.md)")
     folder, workdir = user_path(options.own["truth"]), options.workdir
@@ -406,7 +411,7 @@ def run(options: Options) -> Iterator[dict]:
             "alone": measure_alone(sets[name]),
             **measure(seen, options.own["ours"]),
         }
-        yield {
+        told = {
             "latent_path": found.calibration.path,
             "blur": options.own["blur"],
             "classifier": report["classifier"],
@@ -414,6 +419,7 @@ def run(options: Options) -> Iterator[dict]:
             "headline": headline(tables),
             "sets": dict(tables),
         }
+        yield dict(options.known) | {workdir.name: told}
 
 
 STUDY = Study(

@@ -176,7 +176,7 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
         "headline": real_truth.headline(sets),
         "sets": sets,
     }
-    text = real_truth.to_markdown(json.loads(json.dumps(result, allow_nan=False)))
+    text = real_truth.to_markdown({"lungs": json.loads(json.dumps(result, allow_nan=False))})
     assert "No shortcut found: so much." in text and "not what f uses" in text
     assert "- severity, `f`: " in text and "- severity, `reader`: " in text
     assert "Called negative by f: 1." in text and "| `profile` |" in text
@@ -229,9 +229,15 @@ def finished(folder, run, tmp_path, monkeypatch):
     return [f"--truth={folder}", f"--workdir={workdir}", "--out="]
 
 
+EARLIER = {"headline": {}}
+
+
 def run_study(arguments) -> dict:
-    (found,) = real_truth.run(parse(real_truth.STUDY, arguments))
-    return found
+    options = parse(real_truth.STUDY, arguments)
+    options = dataclasses.replace(options, earlier={"results": {"another": EARLIER}})
+    (found,) = real_truth.run(options)
+    assert found.pop("another") is EARLIER
+    return found[options.workdir.name]
 
 
 def test_the_study_tells_the_audit_beside_its_figures(finished):
