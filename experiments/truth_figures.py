@@ -12,6 +12,7 @@ from experiments.reading import BOOTSTRAP
 from experiments.truth import READERS, Marked
 
 OURS = ("latent", "latent_occlusion", "latent_integrated_gradients", "residual")
+DARKENED = "latent, darkened"  # of map latent what the walk takes away: opacities are bright
 RIVALS = (
     *("integrated_gradients", "expected_gradients", "grad_cam", "layer_cam", "latent_shift"),
     *("healthy_subspace", "gradient", "smoothgrad"),
@@ -34,7 +35,7 @@ def is_ours(name: str) -> bool:
     """Whether a map is read from a walk of ours."""
     path = name.removeprefix("path ")
     walked = name != path and PATHS[path].is_latent and path not in RIVAL_PATHS
-    return name in OURS or walked
+    return name in (*OURS, DARKENED) or walked
 
 
 # 1. Controls that know no film.

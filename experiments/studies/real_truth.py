@@ -4,6 +4,8 @@ Explains marked films (`--truth`, of the form of docs/data.md) by the classifier
 finished run, and holds every map against what is marked, on the films that f calls positive, with
 (`accepted`) and without (`positive`) the gate. A map is |map|, blurred and enlarged to the marked
 film. This is how plausible a map is; which regions f uses the run's audit says, told beside it.
+Radiologists mark what is too bright: `latent, darkened` is the part of map `latent` that the walk
+makes darker.
 
   zones     within a film, Spearman's correlation of a map's mass in six zones of the lungs with the
             readers' scores; `profile` is everybody else's mean score, the same map for all films
@@ -46,6 +48,7 @@ from experiments.reading import BOOTSTRAP, check_done, read_report
 from experiments.study import Flag, Options, Study
 from experiments.truth import Marked, check_excluded, find_taught, read_truth
 from experiments.truth_figures import (
+    DARKENED,
     FIGURES,
     OURS,
     RIVALS,
@@ -219,6 +222,7 @@ def _explain(
     if lungs is not None:
         made["lungs found"] = lungs.astype(np.float32)
     latent = walks[calibration.path]
+    made[DARKENED] = np.maximum(-latent.change, 0.0)
     flips = {"flip_rate_f": latent.flip_f >= 0, "flip_rate": latent.flip >= 0}
     return {name: enlarge(found, side, blur) for name, found in made.items()}, reasons, flips
 

@@ -117,6 +117,19 @@ def test_f_is_held_against_scores_over_all_films_whatever_it_calls_them(folder, 
     assert real_truth.severity(totals, truth.rows(~truth.is_scored)) == {}
 
 
+def test_what_the_walk_makes_darker_is_told_apart(folder, run):
+    """The squares of positives are bright; a corner far from them is made brighter as well."""
+    seen = look(folder, run)
+    darkened, latent, square = (
+        *(seen.maps[name] for name in ("latent, darkened", "latent")),
+        seen.truth.marked,
+    )
+    assert darkened[square].min() > 0
+    np.testing.assert_allclose(darkened[square], latent[square], atol=1e-6)
+    corner = np.s_[:, LARGE // 2 :, LARGE // 2 :]
+    assert latent[corner].any() and not darkened[corner].any()
+
+
 def test_the_profile_is_of_all_films_whatever_f_calls_them(folder, run):
     rows = [zone_row(f"{name}.png") for name in ("a1", "a2", "b1")]
     rows.append(zone_row("c1.png", senior_A="3", junior_A="3"))  # called negative

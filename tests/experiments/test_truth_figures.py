@@ -146,7 +146,12 @@ def test_no_films_give_no_figures(covid):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *(("latent", True), ("path necessary", True), ("path linear", True)),
+        *(
+            ("latent, darkened", True),
+            ("latent", True),
+            ("path necessary", True),
+            ("path linear", True),
+        ),
         *(("path ray", False), ("path pixel", False), ("latent_shift", False), ("prior", False)),
     ],
 )
