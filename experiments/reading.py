@@ -94,11 +94,11 @@ def overlap(one: Mapping, other: Mapping) -> bool:
     return max(low for low, _ in pair) <= min(high for _, high in pair)
 
 
-def runs_below(options: Options) -> dict[str, list[Path]]:
-    """By folder of the work directory, its finished run, or one of each seed.
+def runs_below(options: Options, task: str = "explain") -> dict[str, list[Path]]:
+    """By folder of the work directory, its run, or one of each seed.
 
     Raises:
-      InputError: if there is none, or one is not finished.
+      InputError: if there is none, or `task` of one is not finished.
     """
     if not options.workdir.is_dir():
         raise InputError(f"{options.workdir} does not exist; --workdir names a folder of runs")
@@ -106,18 +106,18 @@ def runs_below(options: Options) -> dict[str, list[Path]]:
     for folder in sorted(path for path in options.workdir.iterdir() if path.is_dir()):
         runs = [folder / f"seed{seed}" for seed in range(options.seeds or 0)] or [folder]
         for each in runs:
-            check_done(each, "explain")
+            check_done(each, task)
         found[folder.name] = runs
     if not found:
         raise InputError(f"{options.workdir} has no folders; each is to hold a run of main.py")
     return found
 
 
-def configs_below(options: Options) -> dict[str, dict]:
+def configs_below(options: Options, task: str = "explain") -> dict[str, dict]:
     """Of every run that is read."""
     return {
         str(run.relative_to(options.workdir)): read_json(run / "config.json")
-        for runs in runs_below(options).values()
+        for runs in runs_below(options, task).values()
         for run in runs
     }
 

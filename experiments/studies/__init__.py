@@ -17,6 +17,7 @@ from experiments.studies import (
     prior,
     real_films,
     real_truth,
+    severity,
     time_to_quality,
     validation,
 )
@@ -24,6 +25,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(prior, ends, findings, real_truth, real_films),
+    *(prior, ends, findings, real_truth, real_films, severity),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

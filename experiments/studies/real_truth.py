@@ -32,7 +32,7 @@ from cxr_jax import metrics
 from cxr_jax.api import read_films
 from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate.radiologists import correlate, find_zones
+from cxr_jax.evaluate.radiologists import find_zones
 from cxr_jax.explain import films, maps
 from cxr_jax.explain.explained import Group
 from cxr_jax.explain.explainer import Explainer, make_explainer
@@ -44,7 +44,8 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_contents, read_json
 from experiments.markdown import cell, entry_table
-from experiments.reading import BOOTSTRAP, check_done, read_report
+from experiments.reading import check_done, read_report
+from experiments.studies.severity import follow
 from experiments.study import Flag, Options, Study
 from experiments.truth import Marked, check_excluded, find_taught, read_truth
 from experiments.truth_figures import (
@@ -171,20 +172,8 @@ def see(
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
         },
-        severity=severity(margin[~taught], truth.rows(~taught)),
+        severity=follow({"f": margin[~taught]}, truth.rows(~taught)),
     )
-
-
-def severity(margin: np.ndarray, truth: Marked) -> dict[str, dict]:
-    """How f's margins [N], and the junior's total scores, go with the senior's; {} without any."""
-    if not truth.is_scored.any():
-        return {}
-    totals = np.where(truth.is_scored[:, None], truth.scores.sum(axis=2), np.nan)
-    senior, junior = totals.T
-    return {
-        name: correlate(values, senior, truth.patients, bootstrap=BOOTSTRAP)
-        for name, values in (("f", margin), ("reader", junior))
-    }
 
 
 def _has_zones(truth: Marked) -> np.ndarray:

@@ -102,21 +102,6 @@ def test_maps_lie_where_the_marked_film_has_what_they_show(folder, run):
     assert opacity["prior"]["lung_auroc"]["mean"] == 1  # the others' outlines are the same
 
 
-def test_f_is_held_against_scores_over_all_films_whatever_it_calls_them(folder, run):
-    truth = read_truth(folder)["covid"]
-    scores = np.random.default_rng(0).integers(4, size=(4, 2, 6)).astype(float)
-    scores[3, 1, 0] = np.nan  # in no figure
-    truth = dataclasses.replace(truth, scores=scores)
-    totals = np.array([1.0, 1, 1, -100]) * scores[:, 0].sum(axis=1)
-    one, other = (real_truth.severity(sign * totals, truth) for sign in (1, -1))
-    assert one["f"]["mean"] == 1.0 and other["f"]["mean"] == -1.0
-    assert one["f"]["images"] == one["reader"]["images"] == 3
-    assert one["reader"] == other["reader"]
-    seen = look(folder, run)
-    assert seen.severity.keys() == {"f", "reader"}
-    assert real_truth.severity(totals, truth.rows(~truth.is_scored)) == {}
-
-
 def test_what_the_walk_makes_darker_is_told_apart(folder, run):
     """The squares of positives are bright, and the walk makes a corner brighter."""
     seen = look(folder, run)

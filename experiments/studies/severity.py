@@ -1,0 +1,113 @@
+"""Does a classifier follow radiologists' scores over films? That one does not, no map need say.
+
+Reads the classifiers f and h of runs on real films, a folder each, of which no more need be
+finished than task `classifier`. A classifier that calls films by where they come from has margins
+that do not go with how ill the patients are.
+
+  f, h     over films, Spearman's correlation of their margins with the senior reader's totals
+  reader   the same of the junior's totals: what a person reaches
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from cxr_jax.api import read_films
+from cxr_jax.errors import InputError
+from cxr_jax.evaluate.radiologists import correlate
+from cxr_jax.networks.restore import load_classifier, margins
+from cxr_jax.runtime import precision
+from cxr_jax.runtime.user_path import user_path
+from cxr_jax.runtime.workdir import read_json
+from experiments.markdown import entry_table
+from experiments.reading import BOOTSTRAP, configs_below, runs_below
+from experiments.study import Flag, Options, Study
+from experiments.truth import Marked, read_truth
+
+CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
+
+
+def follow(margin: Mapping[str, np.ndarray], truth: Marked) -> dict[str, dict]:
+    """How margins [N], by whose they are, and the junior's totals go with the senior's.
+
+    {} where nobody has scored a film; of other films those that both have scored count.
+    """
+    if not truth.is_scored.any():
+        return {}
+    totals = np.where(truth.is_scored[:, None], truth.scores.sum(axis=2), np.nan)
+    senior, junior = totals.T
+    return {
+        who: correlate(values, senior, truth.patients, bootstrap=BOOTSTRAP)
+        for who, values in {**margin, "reader": junior}.items()
+    }
+
+
+def measure(workdir: Path, truth: Marked) -> dict:
+    """The classifiers of one run, whatever of it is finished beyond them."""
+    config = precision.in_float32(ml_collections.ConfigDict(read_json(workdir / "config.json")))
+    data = config.data
+    pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
+    margin = {
+        who: margins(load_classifier(config[section], data.image_size, workdir / folder), pixels)
+        for who, (section, folder) in CLASSIFIERS.items()
+    }
+    auroc = read_json(workdir / "classifier" / "done.json")
+    return {
+        "visible": config.classifier.visible or "all",
+        "image_size": data.image_size,
+        "auroc": {who: auroc[section]["auroc"] for who, (section, _) in CLASSIFIERS.items()},
+        "called_positive": {who: int((values > 0).sum()) for who, values in margin.items()},
+        "films": len(truth.films),
+        **follow(margin, truth),
+    }
+
+
+@precision.exactly
+def run(options: Options) -> Iterator[dict]:
+    """Asks every run's classifiers, beside those that an earlier call asked."""
+    if not options.own["truth"]:
+        raise InputError("--truth is missing: give the folder of marked films (docs/data.md)")
+    sets = read_truth(user_path(options.own["truth"]))
+    if "covid" not in sets:
+        raise InputError(f"{options.own['truth']} has no readers' scores (covid/zones.csv)")
+    found = dict(options.known)
+    for name, (workdir,) in runs_below(options, task="classifier").items():
+        found[name] = measure(workdir, sets["covid"])
+        yield dict(found)
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """One row a run."""
+    columns = (*CLASSIFIERS, "reader")
+    rows = {name: {who: result[who] for who in columns} for name, result in results.items()}
+    lines = ["## Readers' totals and classifiers' margins", "", entry_table(rows, columns, "run")]
+    lines += [""]
+    for name, result in results.items():
+        auroc, positive = result["auroc"], result["called_positive"]
+        lines.append(
+            f"- `{name}`: {result['image_size']} pixels a side, f and h are shown "
+            f"{result['visible']}; AUROC on their own test films {auroc['f']:.3f} and "
+            f"{auroc['h']:.3f}; of {result['films']} marked films they call {positive['f']} and "
+            f"{positive['h']} positive."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def configs(options: Options) -> dict[str, dict]:
+    """Of every run that is read."""
+    return configs_below(options, task="classifier")
+
+
+STUDY = Study(
+    name="severity",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    workdir="runs/real_films",
+    flags=(
+        Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md."),
+    ),
+    configs=configs,
+)

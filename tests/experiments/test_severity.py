@@ -1,0 +1,67 @@
+"""Whether classifiers follow readers: over which films, and of which runs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from truth_films import make_truth
+
+from cxr_jax.errors import InputError
+from experiments.command import parse
+from experiments.studies import severity
+from experiments.truth import read_truth
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Four films, one of which one reader has not scored."""
+    scores = np.random.default_rng(0).integers(4, size=(4, 2, 6)).astype(float)
+    scores[3, 1, 0] = np.nan
+    return dataclasses.replace(read_truth(make_truth(tmp_path))["covid"], scores=scores)
+
+
+def test_margins_are_held_against_the_seniors_totals_on_films_of_both_readers(truth):
+    totals = np.array([1.0, 1, 1, -100]) * truth.scores[:, 0].sum(axis=1)
+    found = severity.follow({"f": totals, "h": -totals}, truth)
+    assert found["f"]["mean"] == 1.0 and found["h"]["mean"] == -1.0
+    assert {each["images"] for each in found.values()} == {3}
+    assert severity.follow({"f": totals}, truth.rows(~truth.is_scored)) == {}
+
+
+def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path, monkeypatch):
+    workdir = tmp_path / "runs" / "lungs"
+    (workdir / "classifier").mkdir(parents=True)
+    figures = {"classifier": {"auroc": 0.9}, "judge": {"auroc": 0.8}}
+    (workdir / "classifier" / "done.json").write_text(json.dumps(figures))
+    section = {"visible": "lungs", "dtype": "bfloat16"}
+    data = {"image_size": 8, "square": "crop", "bits": 0}
+    config = {"classifier": section, "judge": section | {"visible": ""}, "data": data}
+    (workdir / "config.json").write_text(json.dumps(config))
+    totals = truth.scores[:, 0].sum(axis=1)
+    monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
+    monkeypatch.setattr(severity, "read_truth", lambda folder: {"covid": truth})
+    monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
+    monkeypatch.setattr(
+        severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
+    )
+    arguments = [f"--truth={tmp_path}", f"--workdir={workdir.parent}", "--out="]
+    (found,) = severity.run(parse(severity.STUDY, arguments))
+    assert found["lungs"]["visible"] == "lungs"
+    assert found["lungs"]["auroc"] == {"f": 0.9, "h": 0.8}
+    assert found["lungs"]["f"]["mean"] == 1.0 and found["lungs"]["h"]["mean"] == -1.0
+    assert found["lungs"]["called_positive"] == {
+        "f": (totals > 0).sum(),
+        "h": (totals < 5).sum(),
+    }
+    page = severity.to_markdown(json.loads(json.dumps(found)))
+    assert "| `lungs` | 1.000" in page and "are shown lungs; AUROC" in page
+
+
+def test_films_with_scores_must_be_given(tmp_path, monkeypatch):
+    arguments = [f"--workdir={tmp_path}", "--out="]
+    with pytest.raises(InputError, match="--truth is missing"):
+        next(severity.run(parse(severity.STUDY, arguments)))
+    monkeypatch.setattr(severity, "read_truth", lambda folder: {"nih": None})
+    with pytest.raises(InputError, match="no readers' scores"):
+        next(severity.run(parse(severity.STUDY, [f"--truth={tmp_path}", *arguments])))
