@@ -5,12 +5,12 @@ import jax.numpy as jnp
 
 from cxr_jax.types import FeatureMaps, Image, Keys, Margin, Mask
 
-MARGIN = 1 / 32  # of an image's side: what is seen around lungs, whose edge is part of a finding
+RIM = 1 / 32  # of an image's side: what is seen around lungs, whose edge is part of a finding
 HIDDEN = 0.0  # what every other pixel becomes: a grey between black and white
 
 
 class LungView(nn.Module):
-    """A classifier that is shown a film's lungs and a margin around them, and grey elsewhere.
+    """A classifier that is shown a film's lungs and a rim around them, and grey elsewhere.
 
     The mask is a threshold, so f has no gradient by way of it, and none outside it: an explanation
     that shows evidence there is wrong, on any film, but for one thing: a change that moves the
@@ -39,12 +39,12 @@ class LungView(nn.Module):
 
     def seen(self, image: Image) -> Mask:
         """The pixels that the classifier is shown."""
-        return widen(self.segmenter(image) > 0, margin_pixels(image.shape[1]))
+        return widen(self.segmenter(image) > 0, rim_pixels(image.shape[1]))
 
 
-def margin_pixels(size: int) -> int:
-    """`MARGIN` of an image of so many pixels a side."""
-    return max(round(MARGIN * size), 1)
+def rim_pixels(size: int) -> int:
+    """`RIM` of an image of so many pixels a side."""
+    return max(round(RIM * size), 1)
 
 
 def widen(mask: Mask, pixels: int) -> Mask:

@@ -9,7 +9,7 @@ import pytest
 from cxr_jax.evaluate.audit import grow
 from cxr_jax.explain.explainer import bind_view
 from cxr_jax.models.classifier import Classifier
-from cxr_jax.models.lung_view import LungView, margin_pixels, widen
+from cxr_jax.models.lung_view import LungView, rim_pixels, widen
 from cxr_jax.models.model import Model
 from cxr_jax.models.plain import PlainClassifier
 from cxr_jax.models.segmenter import Segmenter
@@ -45,7 +45,7 @@ def test_what_lies_beyond_the_lungs_and_their_margin_is_not_seen(
     view = LungView(classifier=network(widths=(4, 4, 4)), segmenter=Dark())
     params = random_params(view, image)
     answer = lambda x: view.apply({"params": params}, x)[0]
-    seen = grow(lungs[..., None], margin_pixels(SIDE))
+    seen = grow(lungs[..., None], rim_pixels(SIDE))
     asked = bind_view(Model(view, params), batch_size=2)
     np.testing.assert_array_equal(asked(np.asarray(image)), seen)
     gradient = np.asarray(jax.grad(lambda x: answer(x).sum())(image))
@@ -85,4 +85,4 @@ def test_masks_are_widened_by_so_many_pixels():
     wanted[0, 1:6, 0:4] = True
     np.testing.assert_array_equal(wide, wanted)
     np.testing.assert_array_equal(grow(mask, 2), wanted)
-    assert [margin_pixels(size) for size in (16, 64, 128)] == [1, 2, 4]
+    assert [rim_pixels(size) for size in (16, 64, 128)] == [1, 2, 4]
