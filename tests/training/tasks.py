@@ -159,7 +159,7 @@ def classifier_step_of(network: nn.Module, params) -> Task:
     step = classifier.make_train_step(
         network, optimizer, AUGMENTATION, smoothing=0.05, ema_decay=0.9, seed=SEED
     )
-    return Task(step=step, state=start_of(params, optimizer))
+    return Task(step=step, state=start_of(params, optimizer), frozen={})
 
 
 def classifier_task(config, networks: Networks, random_like) -> Task:
