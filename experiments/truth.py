@@ -17,12 +17,16 @@ from PIL import Image, UnidentifiedImageError
 
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import ZONES, fill_boxes
+from cxr_jax.runtime.user_path import user_path
+from experiments.study import Flag, Options
 
 READERS = ("senior", "junior")
 MOST = 3  # of a zone's score
 BOX_SIDE = 1024  # pixels of the film in which boxes are given
 EXCLUDED = "exclude_from_training.txt"
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # patient and number of the film
+
+FLAG = Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md.")
 
 Row = Mapping[str, str]
 
@@ -76,6 +80,13 @@ class Marked:
 
 
 # 1. Sets.
+
+
+def truth_folder(options: Options) -> Path:
+    """The folder that `FLAG` names; an `InputError` if it names none."""
+    if not options.own["truth"]:
+        raise InputError("--truth is missing: give the folder of marked films (docs/data.md)")
+    return user_path(options.own["truth"])
 
 
 def read_truth(folder: Path) -> dict[str, Marked]:

@@ -16,7 +16,7 @@ from cxr_jax import metrics
 from cxr_jax.explain.explained import Group
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.models.half_view import blind_half
-from cxr_jax.networks.build import LUNGS
+from cxr_jax.models.lung_view import LUNGS
 
 LEAST_CHANGE = 0.1  # of a walk's largest: the frames that change by less are left out
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from cxr_jax.types import FeatureMaps, Image, Keys, Margin, Mask
 
+LUNGS = "lungs"  # as `visible` of a classifier, beside `half_view.HALVES`
 RIM = 1 / 32  # of an image's side: what is seen around lungs, whose edge is part of a finding
 HIDDEN = 0.0  # what every other pixel becomes: a grey between black and white
 

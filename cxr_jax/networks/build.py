@@ -15,7 +15,7 @@ from cxr_jax.models.classifier import Classifier
 from cxr_jax.models.encoder import Encoder
 from cxr_jax.models.external import External
 from cxr_jax.models.gan import Discriminator, Generator, LatentCritic
-from cxr_jax.models.lung_view import LungView
+from cxr_jax.models.lung_view import LUNGS, LungView
 from cxr_jax.models.paper import PaperDiscriminator, PaperGenerator
 from cxr_jax.models.plain import PlainClassifier
 from cxr_jax.models.published.adapter import Adapted
@@ -49,7 +49,6 @@ BACKBONES = {
 }
 OWN = {"compact": Classifier, "plain": PlainClassifier}  # taught here, from scratch
 ARCHITECTURES = (*OWN, *BACKBONES)
-LUNGS = "lungs"  # what such a network may be shown, beside halves of the picture
 NETWORKS = OBJECTIVES = ("ours", "paper")
 
 

@@ -17,9 +17,9 @@ from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
+from cxr_jax.models.lung_view import LUNGS
 from cxr_jax.models.paper import grown_size
 from cxr_jax.networks.build import (
-    LUNGS,
     OWN,
     fill_weights,
     make_classifier,

@@ -250,17 +250,20 @@ def measure(
         )
         for whose in (False, True)
     )
-    films_of_test = {
-        **describe(splits["test"], explained, calibration, bootstrap=bootstrap),
-        **{name: classifier_figures[name] for name in ("classifier", "judge", "errors")},
-    }
     scored, tabled = score(
-        config, explainer, explained, calibration=calibration, test=splits["test"], made=made
+        config,
+        explainer,
+        explained,
+        calibration=calibration,
+        test=splits["test"],
+        made=made,
+        bootstrap=bootstrap,
     )
     return Report(
         metrics={
             "config": config.to_dict(),
-            **films_of_test,
+            **describe(splits["test"], explained, calibration, bootstrap=bootstrap),
+            **{name: classifier_figures[name] for name in ("classifier", "judge", "errors")},
             **tabled,
             "audit": by_segmenter.table,
             "audit_true_masks": by_truth.table,
@@ -304,13 +307,13 @@ def score(
     calibration: Calibration,
     test: Arrays,
     made: dict[str, np.ndarray],
+    bootstrap: Bootstrap,
 ) -> tuple[dict, dict]:
     """Paths and maps by every measure: film by film, see `save_scores`, and as tables.
 
     Args:
       made: the maps of the positives, by name.
     """
-    bootstrap = Bootstrap(resamples=config.explain.bootstrap, seed=config.seed)
     positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
     real = other_films(test, explained.margin, explained.rows) if explainer.features else ()
     walked, of_paths = tables.score_paths(

@@ -25,7 +25,8 @@ from cxr_jax.explain.inversion import STARTS, InversionWeights
 from cxr_jax.explain.maps import MAPS
 from cxr_jax.explain.paths import PATHS
 from cxr_jax.models.half_view import HALVES
-from cxr_jax.networks.build import ARCHITECTURES, LUNGS, NETWORKS, OBJECTIVES
+from cxr_jax.models.lung_view import LUNGS
+from cxr_jax.networks.build import ARCHITECTURES, NETWORKS, OBJECTIVES
 from cxr_jax.networks.grading import CONDITIONINGS
 from cxr_jax.pipeline.ranges import YES_OR_NO, Line, OneOf, Ranges, Real, Several, Whole
 from cxr_jax.plots import CHANGE_MAPS, FORMATS, HEAT_MAPS

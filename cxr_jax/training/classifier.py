@@ -15,9 +15,9 @@ from cxr_jax import losses, metrics
 from cxr_jax.data.arrays import Arrays, pick_patients, to_unit_range, train_batches
 from cxr_jax.data.augment import Augmentation, augment
 from cxr_jax.errors import InputError
-from cxr_jax.models.lung_view import LungView
+from cxr_jax.models.lung_view import LUNGS, LungView
 from cxr_jax.models.model import Model
-from cxr_jax.networks.build import LUNGS, first_params, make_classifier
+from cxr_jax.networks.build import first_params, make_classifier
 from cxr_jax.networks.restore import (
     load_classifier,
     load_segmenter,
@@ -155,20 +155,20 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
     if is_done(directory):
         logger.info("classifier: complete, skipped")
         return
+    frozen = make_frozen(config, workdir, splits)
     figures, wrong = {}, {}
     for name, section, seed, place in [
         ("classifier", config.classifier, config.seed, directory),
         ("judge", config.judge, config.seed + 1, directory / "judge"),
     ]:
         if not section.module:
-            frozen = make_frozen(config, section, workdir, splits=splits)
             train(
                 section,
                 config.data.image_size,
                 seed,
                 directory=place,
                 splits=splits,
-                frozen=frozen,
+                frozen=frozen if section.visible == LUNGS else {},
             )
         model = load_classifier(section, config.data.image_size, place)
         margin = margins(model, splits["test"]["image"])
@@ -183,20 +183,16 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
 
 
 def make_frozen(
-    config: ml_collections.ConfigDict,
-    section: ml_collections.ConfigDict,
-    workdir: Path,
-    *,
-    splits: dict[str, Arrays],
+    config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arrays]
 ) -> Params:
-    """What a section's classifier has of other networks: the segmenter, if it sees lungs alone.
+    """What classifiers have of other networks: the segmenter, if one of them sees lungs alone.
 
     It is trained where no run of the task `evaluators` has left one.
 
     Raises:
       InputError: if there is none and the data set cannot teach it.
     """
-    if section.visible != LUNGS:
+    if LUNGS not in (config.classifier.visible, config.judge.visible):
         return {}
     if missing_reason(workdir, "segmenter"):
         try:

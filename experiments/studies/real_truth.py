@@ -41,13 +41,19 @@ from cxr_jax.pipeline.explain import map_inputs
 from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import gate_region
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_contents, read_json
 from experiments.markdown import cell, entry_table
 from experiments.reading import check_done, read_report
 from experiments.studies.severity import follow
 from experiments.study import Flag, Options, Study
-from experiments.truth import Marked, check_excluded, find_taught, read_truth
+from experiments.truth import (
+    FLAG,
+    Marked,
+    check_excluded,
+    find_taught,
+    read_truth,
+    truth_folder,
+)
 from experiments.truth_figures import (
     DARKENED,
     FIGURES,
@@ -375,9 +381,7 @@ def configs(options: Options) -> dict:
 @precision.exactly
 def run(options: Options) -> Iterator[dict]:
     """Explains the films of a folder by a finished run, beside those that an earlier call told."""
-    if not options.own["truth"]:
-        raise InputError("--truth is missing: give the folder of marked films (docs/data.md)")
-    folder, workdir = user_path(options.own["truth"]), options.workdir
+    folder, workdir = truth_folder(options), options.workdir
     sets, found = read_truth(folder), load_run(workdir)
     config, section = found.config, study_section(found.config)
     splits, contents = load_splits(config.data, config.seed, ("filename",))
@@ -422,7 +426,7 @@ STUDY = Study(
     to_markdown=to_markdown,
     workdir="runs/covid",
     flags=(
-        Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md."),
+        FLAG,
         Flag(name="sets", default=("covid",), help="Of that folder: covid, nih."),
         Flag(name="blur", default=1 / 32, help="Of every map, in the image's side."),
         Flag(

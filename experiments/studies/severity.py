@@ -19,12 +19,11 @@ from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import correlate
 from cxr_jax.networks.restore import load_classifier, margins
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, configs_below, runs_below
-from experiments.study import Flag, Options, Study
-from experiments.truth import Marked, read_truth
+from experiments.study import Options, Study
+from experiments.truth import FLAG, Marked, read_truth, truth_folder
 
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
@@ -67,11 +66,10 @@ def measure(workdir: Path, truth: Marked) -> dict:
 @precision.exactly
 def run(options: Options) -> Iterator[dict]:
     """Asks every run's classifiers, beside those that an earlier call asked."""
-    if not options.own["truth"]:
-        raise InputError("--truth is missing: give the folder of marked films (docs/data.md)")
-    sets = read_truth(user_path(options.own["truth"]))
+    folder = truth_folder(options)
+    sets = read_truth(folder)
     if "covid" not in sets:
-        raise InputError(f"{options.own['truth']} has no readers' scores (covid/zones.csv)")
+        raise InputError(f"{folder} has no readers' scores (covid/zones.csv)")
     found = dict(options.known)
     for name, (workdir,) in runs_below(options, task="classifier").items():
         found[name] = measure(workdir, sets["covid"])
@@ -106,8 +104,6 @@ STUDY = Study(
     run=run,
     to_markdown=to_markdown,
     workdir="runs/real_films",
-    flags=(
-        Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md."),
-    ),
+    flags=(FLAG,),
     configs=configs,
 )
