@@ -1,0 +1,84 @@
+"""How many images a second does training a GAN reach, here and in another checkout?
+
+Each checkout prepares films and classifiers once, then begins the GAN anew in every round, one
+checkout after the other, in turns as to who is first. A rate is what the training itself wrote to
+`gan/metrics.jsonl`, without its first line, which holds the compilation: unlike `throughput
+--against` this asks nothing of the other checkout but its command.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.make_run import Side
+from benchmarks.throughput import spread, tell
+from cxr_jax.errors import InputError
+from cxr_jax.runtime.user_path import user_path
+from experiments import runs
+from experiments.markdown import table
+from experiments.results import ROOT
+from experiments.study import Flag, Options, Study
+
+BEFORE = "classifier"  # the task that the GAN stands on
+# Little of what is not timed, and three lines of the GAN: 10 steps with compilation, 20 without.
+SHORT = (
+    *("--config.data.num_train=512", "--config.data.num_validation=64"),
+    *("--config.data.num_test=64", "--config.classifier.num_steps=50"),
+    *("--config.judge.num_steps=50", "--config.gan.num_steps=30", "--config.gan.log_every=10"),
+)
+
+
+def rate(workdir: Path) -> float:
+    """Images a second of a GAN's training, after the line that holds the compilation."""
+    written = (workdir / "gan" / "metrics.jsonl").read_text().splitlines()
+    return float(np.mean([json.loads(line)["images_per_second"] for line in written[1:]]))
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Round by round."""
+    if not options.own["against"]:
+        raise InputError("--against=DIR names the other checkout")
+    folders = {"ours": ROOT, "other": user_path(options.own["against"]).absolute()}
+    workdir = options.workdir.absolute()
+    if workdir.exists():
+        raise InputError(f"{workdir} is there already; name a new folder by --workdir")
+    overrides = (*SHORT, *options.overrides)
+    for name, folder in folders.items():
+        Side(checkout=folder, workdir=workdir / name).take(BEFORE, options.config_file, overrides)
+    found = {name: [] for name in folders}
+    for number in range(options.own["rounds"]):
+        for name in list(folders)[:: -1 if number % 2 else 1]:
+            side = Side(checkout=folders[name], workdir=workdir / f"{name}{number}")
+            runs.copy_finished([BEFORE], workdir / name, side.workdir)
+            side.take("gan", options.config_file, overrides)
+            found[name].append(rate(side.workdir))
+        yield summary(found)
+
+
+def summary(found: Mapping[str, list[float]]) -> dict[str, dict]:
+    """Rates of both, and ours over the other's round by round."""
+    rates = {name: np.asarray(each) for name, each in found.items()}
+    rows = {name: spread(each) for name, each in rates.items()}
+    return {"rounds": len(rates["ours"])} | rows | {"ratio": spread(rates["ours"] / rates["other"])}
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """One row a checkout, and their ratio."""
+    rows = [[name, tell(results[name])] for name in ("ours", "other", "ratio")]
+    return "\n".join(table(["checkout", "images/s, median [least, most]"], rows)) + "\n"
+
+
+STUDY = Study(
+    name="gan_rate",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    config="configs/phantom.py",
+    workdir="runs/gan_rate",
+    flags=(
+        Flag(name="rounds", default=3, help="In which the checkouts take turns."),
+        Flag(name="against", default="", help="The other checkout."),
+    ),
+)
