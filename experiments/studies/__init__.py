@@ -3,6 +3,7 @@
 from experiments.studies import (
     ablations,
     audit,
+    carrying,
     default_run,
     ends,
     faithfulness,
@@ -25,6 +26,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(prior, ends, findings, real_truth, real_films, severity),
+    *(prior, ends, findings, carrying, real_truth, real_films, severity),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
