@@ -23,6 +23,7 @@ from experiments.results import ROOT
 from experiments.study import Flag, Options, Study
 
 GAN_AND_ENCODER = "gan_and_encoder"
+ALONE = "alone"
 FIGURES = ("flip_rate", "flip_rate_to_positive", "twin_error", "on_target", "pixel_auroc_lung")
 
 
@@ -80,11 +81,12 @@ class Side:
 
 
 def run(options: Options) -> Iterator[dict]:
-    """Task by task."""
-    sides = {"ours": Side(checkout=ROOT, workdir=options.workdir.absolute() / "ours")}
+    """Task by task, beside the runs that an earlier call timed."""
+    sides, kind = {"ours": Side(checkout=ROOT, workdir=options.workdir.absolute() / "ours")}, ALONE
     if options.own["against"]:
         other = user_path(options.own["against"]).absolute()
         sides["other"] = Side(checkout=other, workdir=options.workdir.absolute() / "other")
+        kind = f"beside {other.name}"
     for side in sides.values():
         if side.workdir.exists():
             raise InputError(f"{side.workdir} is there already; a run is timed from its beginning")
@@ -94,9 +96,10 @@ def run(options: Options) -> Iterator[dict]:
         having = [name for name in sides if task in tasks[name]]
         for name in having[:: -1 if number % 2 else 1]:
             taken[name][task] = sides[name].take(task, options.config_file, options.overrides)
-        yield {"checkouts": taken, "ratio": ratios(taken)}
+        timed = {"checkouts": taken, "ratio": ratios(taken)}
+        yield {**options.known, kind: timed}
     figures = {name: read_figures(side.workdir) for name, side in sides.items()}
-    yield {"checkouts": taken, "ratio": ratios(taken), "figures": figures}
+    yield {**options.known, kind: timed | {"figures": figures}}
 
 
 def read_figures(workdir: Path) -> dict[str, dict]:
@@ -124,33 +127,44 @@ def ratios(taken: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, 
         {task: each["seconds"] for task, each in taken[name].items()} for name in ("ours", "other")
     )
     for seconds in (ours, other):
-        whole = sum(seconds.values())
+        in_all = sum(seconds.values())
         if "encoder" in seconds:  # not yet in the middle of a run
             seconds[GAN_AND_ENCODER] = seconds["gan"] + seconds["encoder"]
-        seconds["all"] = whole
+        seconds["all"] = in_all
     both = [task for task in ours if task in other]
     return {task: round(ours[task] / other[task], 3) for task in both}
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
-    """One row a task and checkout."""
+    """A section for a run alone, and one for each other checkout."""
+    return "\n".join(f"## {kind.capitalize()}\n\n{tell(runs)}" for kind, runs in results.items())
+
+
+def tell(runs: Mapping[str, Mapping]) -> str:
+    """One row a task and checkout; the share of each task; ratios and figures where there are."""
     rows = [
         [
             checkout,
             task,
             *(f"{each[figure]:g}" for figure in ("seconds", "cpu_seconds", "peak_gib")),
+            f"{each['seconds'] / whole(tasks):.3f}",
         ]
-        for checkout, tasks in results["checkouts"].items()
+        for checkout, tasks in runs["checkouts"].items()
         for task, each in tasks.items()
     ]
-    text = "\n".join(table(["checkout", "task", "seconds", "CPU seconds", "peak GiB"], rows)) + "\n"
-    if not results["ratio"]:
-        return text
-    shares = [[task, f"{share:.2f}"] for task, share in results["ratio"].items()]
-    text += "\n" + "\n".join(table(["task", "ours over the other"], shares)) + "\n"
-    if "figures" in results:  # not of a run in the middle
-        text += f"\n{entry_table(results['figures'], FIGURES, 'checkout')}\n"
+    head = ["checkout", "task", "seconds", "CPU seconds", "peak GiB", "share of all seconds"]
+    text = "\n".join(table(head, rows)) + "\n"
+    if runs["ratio"]:
+        ratio = [[task, f"{share:.2f}"] for task, share in runs["ratio"].items()]
+        text += "\n" + "\n".join(table(["task", "ours over the other"], ratio)) + "\n"
+    if "figures" in runs:  # not of a run in the middle
+        text += f"\n{entry_table(runs['figures'], FIGURES, 'checkout')}\n"
     return text
+
+
+def whole(tasks: Mapping[str, Mapping[str, float]]) -> float:
+    """Seconds of all tasks."""
+    return sum(each["seconds"] for each in tasks.values())
 
 
 STUDY = Study(

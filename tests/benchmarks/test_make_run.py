@@ -73,14 +73,15 @@ def test_both_checkouts_take_each_task_in_turns_as_to_who_is_first(tmp_path, mon
     monkeypatch.setattr(Side, "tasks", tasks)
     monkeypatch.setattr(make_run, "read_report", lambda workdir: report)
     argv = [f"--workdir={tmp_path}", "--against=elsewhere", "--out="]
-    *_, found = make_run.run(parse(make_run.STUDY, argv))
+    *_, results = make_run.run(parse(make_run.STUDY, argv))
+    found = results["beside elsewhere"]
     first, second, *_ = TASKS
     assert order[:4] == [(first, "ours"), (first, "other"), (second, "other"), (second, "ours")]
     ratios = dict.fromkeys([*older, "gan_and_encoder"], 0.25)
     assert found["ratio"] == ratios | {"all": round(len(TASKS) / (4 * len(older)), 3)}
     assert order.count(("prior", "ours")) == 1 and ("prior", "other") not in order
-    rows = make_run.to_markdown(found).splitlines()
-    assert "| ours | gan | 1 | 1 | 1 |" in rows
+    rows = make_run.to_markdown(results).splitlines()
+    assert "| ours | gan | 1 | 1 | 1 | 0.167 |" in rows
     assert "| `other` | 0.500 | 0.750 | 0.625 | 0.250 | 0.875 |" in rows
 
 
