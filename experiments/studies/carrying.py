@@ -13,11 +13,11 @@ beyond that comes from its latents. The ways:
   warp, added   the same, and what is then missing added
 """
 
+import importlib
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
-from skimage.registration import optical_flow_tvl1
 
 from cxr_jax import metrics
 from cxr_jax.configs.findings import FINDINGS
@@ -49,7 +49,8 @@ def warp(image: np.ndarray, *, seen: np.ndarray, wanted: np.ndarray) -> np.ndarr
 
     By optical flow with total variation (Zach, Pock & Bischof, 2007), of scikit-image.
     """
-    flow = optical_flow_tvl1(wanted, seen, attachment=ATTACHMENT)
+    registration = importlib.import_module("skimage.registration")  # which other studies lack
+    flow = registration.optical_flow_tvl1(wanted, seen, attachment=ATTACHMENT)
     return map_coordinates(image, np.indices(image.shape) + flow, order=1, mode="nearest")
 
 
