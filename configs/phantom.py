@@ -9,7 +9,7 @@ from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""` takes about half an hour on two cores; `tiny`, for tests, about one, and looks it.
+    """`""` takes about 25 minutes on two cores; `tiny`, for tests, about one, and looks it.
 
     `full` also trains the networks that judge realism and lung structure.
     """

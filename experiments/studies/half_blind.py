@@ -98,7 +98,10 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
         }
         lines += [entry_table(rows, list(results), kind), ""]
     chosen = ", ".join(f"{name} `{result['latent_path']}`" for name, result in results.items())
-    return "\n".join([*lines, f"Map `latent` is the change along: {chosen}."]) + "\n"
+    lines.append(f"Map `latent` is the change along: {chosen}.")
+    if "all" in results:
+        lines += ["", f"`all` is the worst by map `latent`, `{results['all']['variant']}`."]
+    return "\n".join(lines) + "\n"
 
 
 def run(options: Options) -> Iterator[dict]:
