@@ -93,14 +93,17 @@ def frozen_inputs(config: ml_collections.ConfigDict, hparams: StepHParams) -> Fr
 
 
 def gan_step(config: ml_collections.ConfigDict) -> Contender:
-    """A training step of the GAN; every `r1_every`-th is followed by the penalty's."""
+    """A training step of the GAN; the first, and each `r1_every`-th after, with the penalty's.
+
+    So both are compiled before they are timed, and `r1_every` steps hold the penalty once.
+    """
     section = config.gan
     networks, optimizers = make_gan_networks(config), gan_state.make_optimizers(section)
     step = gan.map_train_step(config, networks, optimizers)
     penalty = gan.map_penalty_step(config, networks, optimizers)
     frozen = parallel.replicate(frozen_inputs(config, gan.make_hparams(config, section.objective)))
     batch = parallel.shard(random_batch(section.batch_size, config.data.image_size))
-    numbers = itertools.count(1)
+    numbers = itertools.count()
 
     def regularised_step(state: gan_state.GanState) -> gan_state.GanState:
         state, _ = step(state, batch, frozen)

@@ -1,8 +1,10 @@
 """How does the cost of an image grow with its size, the batch, the devices and the films?
 
-Steps as `throughput` times them, in turns; a group holds one step at several values of one field.
+Steps as `throughput` times them, in turns; a group holds one step at several values of one field,
+and a round of the GAN's as many steps as its lazy penalty comes once in, but for the largest films.
 Films are explained by `main.py --task=explain` of a finished run, as many as each row says, from
-its start to its figures. What the same steps cost on a TPU, `tpu_check` tells.
+its start to its figures, with programs that a call before has compiled. What the same steps cost on
+a TPU, `tpu_check` tells.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ import numpy as np
 
 from benchmarks.interleave import Entrant, Timed, race
 from benchmarks.make_run import Side
-from benchmarks.throughput import Ours, cells, describe
+from benchmarks.throughput import R1_EVERY, Ours, cells, describe
 from cxr_jax.cli import TASKS
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.user_path import user_path
@@ -34,17 +36,15 @@ def steps_of(group: str) -> dict[int, Ours]:
     if group == "gan_size":
         return {
             size: Ours(name="gan", overrides=(f"--config.data.image_size={size}",), steps=steps)
-            for size, steps in zip(SIZES, (8, 2, 1), strict=True)
+            for size, steps in zip(SIZES, (R1_EVERY, R1_EVERY, 4), strict=True)
         }
     if group == "gan_batch":
         return {
-            rows: Ours(
-                name="gan", overrides=(f"--config.gan.batch_size={rows}",), steps=256 // rows
-            )
+            rows: Ours(name="gan", overrides=(f"--config.gan.batch_size={rows}",), steps=R1_EVERY)
             for rows in BATCHES
         }
     if group == "gan_devices":
-        return dict.fromkeys(DEVICES, Ours(name="gan", steps=8))
+        return dict.fromkeys(DEVICES, Ours(name="gan", steps=R1_EVERY))
     return {
         rows: Ours(
             name="inversion",
@@ -80,10 +80,20 @@ def cost(timed: Timed, first: Timed) -> float:
 
 
 def explain(source: Path, workdir: Path, config: str, *, overrides: tuple[str, ...]) -> dict:
-    """A row for each number of films: the whole task, with programs kept from a first call."""
+    """A row for each number of films: the whole task, with programs kept from a first call.
+
+    Raises:
+      InputError: if an earlier call has explained there, which would not be done again.
+    """
     found = {}
     for films in (FILMS[0], *FILMS):  # the first again: its programs are compiled by then
-        run = Side(checkout=ROOT, workdir=workdir / f"films{films}{'_first' * (not found)}")
+        run = Side(
+            checkout=ROOT,
+            workdir=workdir / f"films{films}{'_first' * (not found)}",
+            programs=workdir / "programs",
+        )
+        if run.workdir.exists():
+            raise InputError(f"{run.workdir} is there already; name a new folder by --workdir")
         runs.copy_finished(TRAINED, source, run.workdir)
         taken = run.take("explain", config, (*overrides, f"--{FILM_COUNT}={films}"))
         found[str(films)] = taken | {"seconds_a_film": round(taken["seconds"] / films, 2)}

@@ -32,11 +32,13 @@ class Side:
     """A checkout and where it runs.
 
     Attributes:
-      workdir: of its run; what it has compiled lies beside.
+      workdir: of its run.
+      programs: where what it has compiled is kept; beside the work directory, where not told.
     """
 
     checkout: Path
     workdir: Path
+    programs: Path | None = None
 
     def tasks(self) -> list[str]:
         """Those that its `main.py` says it has, in their order.
@@ -62,12 +64,12 @@ class Side:
           InputError: if it fails; what went wrong is on the terminal.
         """
         main = [sys.executable, "main.py", f"--config={config}", f"--workdir={self.workdir}"]
-        programs = str(self.workdir.parent / f"{self.workdir.name}_programs")
+        programs = self.programs or self.workdir.parent / f"{self.workdir.name}_programs"
         begun = time.perf_counter()
         process = subprocess.Popen(
             [*main, f"--task={task}", *overrides],
             cwd=self.checkout,
-            env={**os.environ, "XDG_CACHE_HOME": programs},
+            env={**os.environ, "XDG_CACHE_HOME": str(programs)},
         )
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

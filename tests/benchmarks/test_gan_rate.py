@@ -12,10 +12,10 @@ from experiments.command import main, parse
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 
-def test_a_rate_leaves_out_the_line_with_the_compilation(tmp_path):
+def test_a_rate_leaves_out_the_lines_with_compilation_and_sample_sheet(tmp_path):
     (tmp_path / "gan").mkdir()
     lines = [
-        {"step": 10 * (n + 1), "images_per_second": each} for n, each in enumerate((1, 20, 30))
+        {"step": 10 * (n + 1), "images_per_second": each} for n, each in enumerate((1, 20, 30, 2))
     ]
     (tmp_path / "gan" / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     assert gan_rate.rate(tmp_path) == 25.0

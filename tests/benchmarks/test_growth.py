@@ -5,6 +5,7 @@ from timings import make_timed
 
 from benchmarks import growth
 from benchmarks.make_run import Side
+from cxr_jax.errors import InputError
 from cxr_jax.runtime.workdir import mark_done
 from experiments.command import main, parse
 
@@ -46,6 +47,7 @@ def test_films_are_explained_by_the_finished_run_and_the_first_call_compiles(tmp
 
     def take(side, task, config, overrides):
         assert (side.workdir / "gan" / "done.json").exists()
+        assert side.programs == side.workdir.parent / "programs"  # of all, so the first compiles
         taken.append((side.workdir.name, overrides[-1]))
         return {"seconds": 64.0, "cpu_seconds": 1.0, "peak_gib": 1.0}
 
@@ -63,6 +65,8 @@ def test_films_are_explained_by_the_finished_run_and_the_first_call_compiles(tmp
     ]
     assert [row["seconds_a_film"] for row in found["films"].values()] == [4.0, 1.0, 0.25]
     assert "| 64 | 64 | 1 | 1 | 1 |" in growth.to_markdown(found).splitlines()
+    with pytest.raises(InputError, match="films16_first is there already"):
+        list(growth.run(parse(growth.STUDY, [*argv, "--only=films"])))
 
 
 def test_an_unknown_group_is_named_with_those_that_there_are(capsys):
