@@ -1,6 +1,7 @@
-"""Every step of a config, mapped over given devices, with the shapes that it is called with.
+"""The steps of a config, mapped over given devices, with the shapes that they are called with.
 
-Training's, and those of explaining: the inversion of a batch of films and their walk along a path.
+Training's, but for the prior's, and those of explaining: the inversion of a batch of films and
+their walk along `aligned`.
 
 Shapes only: nothing is initialised, so a step can be compiled for a machine that is not there.
 """

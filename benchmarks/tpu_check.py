@@ -11,10 +11,9 @@ status is 1 if a step does not fit a chip.
 import dataclasses
 import hashlib
 import importlib.metadata
-import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -51,13 +50,18 @@ def chips_of(number: int) -> Sequence[jax.Device]:
     ]
 
 
-def estimated_seconds(cost: Mapping[str, float], text: str) -> float:
-    """`optimal_seconds` without the -1 that each `ConcatBitcast` has in it for "unknown".
+def estimated_seconds(cost: Mapping[str, float], text: str) -> float | None:
+    """`optimal_seconds` without the -1 that each `ConcatBitcast` has in it; None if unknown.
 
     Those move nothing: they say that pieces which were fetched separately lie side by side.
     """
     seconds = cost["optimal_seconds"] + text.count('custom_call_target="ConcatBitcast"')
-    return seconds if 0 < seconds < 1 else math.nan
+    return seconds if 0 < seconds < 1 else None
+
+
+def over(amount: float, seconds: float | None) -> float | None:
+    """An amount over the seconds, where those are known."""
+    return None if seconds is None else amount / seconds
 
 
 def measure(step: steps.Step, compiled: jax.stages.Compiled, chips: int) -> dict:
@@ -70,9 +74,9 @@ def measure(step: steps.Step, compiled: jax.stages.Compiled, chips: int) -> dict
         "flops": cost["flops"],
         "bytes": cost["bytes accessed"],
         "optimal_seconds": seconds,
-        "images_per_second": chips * step.images / seconds,
-        "compute_share": cost["flops"] / PEAK_FLOPS / seconds,
-        "memory_share": cost["bytes accessed"] / PEAK_BYTES / seconds,
+        "images_per_second": over(chips * step.images, seconds),
+        "compute_share": over(cost["flops"] / PEAK_FLOPS, seconds),
+        "memory_share": over(cost["bytes accessed"] / PEAK_BYTES, seconds),
         "padding": hlo.padding(text),
         "hbm_bytes": memory.argument_size_in_bytes
         + memory.output_size_in_bytes
@@ -141,7 +145,14 @@ def compiler() -> str:
 
 def bound_by(row: Mapping) -> str:
     """Which of the chip's limits the compiler's estimate comes closest to."""
+    if row["memory_share"] is None:
+        return "unknown"
     return "memory" if row["memory_share"] > row["compute_share"] else "compute"
+
+
+def told(figure: float | None, form: Callable[[float], str]) -> str:
+    """A figure, where the compiler has an estimate."""
+    return "unknown" if figure is None else form(figure)
 
 
 def say_collectives(row: Mapping) -> str:
@@ -167,10 +178,10 @@ def cells(row: Mapping) -> list[str]:
         f"{row['images_per_chip']}",
         f"{row['flops'] / 1e9:.1f}",
         f"{row['bytes'] / 1e6:.0f}",
-        f"{row['optimal_seconds'] * 1e3:.2f}",
-        "–" if row["loops"] else f"{row['images_per_second']:,.0f}",
+        told(row["optimal_seconds"], lambda seconds: f"{seconds * 1e3:.2f}"),
+        "–" if row["loops"] else told(row["images_per_second"], "{:,.0f}".format),
         bound_by(row),
-        f"{row['compute_share']:.1%}",
+        told(row["compute_share"], "{:.1%}".format),
         f"{row['padding']:.1f}",
         f"{row['hbm_bytes'] / 1e9:.2f}" + ("" if row["fits"] else " (does not fit)"),
         say_collectives(row),

@@ -257,7 +257,7 @@ def get_figures() -> ConfigDict:
             font_size=9.0,  # points, of a panel's title; small print follows
             change_map="RdBu_r",  # or PuOr_r, BrBG_r, PRGn_r: what is added, what is taken away
             heat_map="magma",  # or inferno, viridis, cividis, gray: of maps that have no sign
-            animations=("gif",),  # and "png", which is an APNG: the walks of those films, moving
+            animations=("gif",),  # and "png", which is an APNG: walks of the run's own test films
         )
     )
 
@@ -305,7 +305,7 @@ def get_explain() -> ConfigDict:
             gate_margin=0.25,  # of the class gap
             gate_percentile=99.0,  # of the validation films' reconstruction error in the lungs
             bootstrap=2000,
-            num_figure_rows=8,  # films in a figure
+            num_figure_rows=8,  # films in a figure of the run's own test films
             num_page_films=24,  # films in report.html
             figures=get_figures(),
         )

@@ -56,6 +56,7 @@ logger = logging.getLogger(__name__)
 PRETRAINED = Path(__file__).parent / "pretrained" / "phantom"
 STRIP_FRAMES = 8
 ROWS_A_SHEET = 8  # films in one picture
+PAGE_FILMS = 24  # in report.html
 
 FilmsLike = np.ndarray | str | Path | Sequence[str | Path]
 
@@ -146,6 +147,7 @@ class Explanation(Sequence):
         *,
         beside: Beside = NOTHING,
         style: plots.Style = plots.PLAIN,
+        num_page_films: int = PAGE_FILMS,
     ) -> Path:
         """Writes films.json, walks.npz, report.html and traversal_N.png into a folder; returns it.
 
@@ -156,6 +158,7 @@ class Explanation(Sequence):
         Args:
           beside: what else is known of the films, shown in report.html.
           style: of the figures, and as what they are saved.
+          num_page_films: how many films report.html shows at most.
         """
         directory = user_path(directory)
         directory.mkdir(parents=True, exist_ok=True)
@@ -172,7 +175,8 @@ class Explanation(Sequence):
         for number, first in enumerate(range(0, len(self), ROWS_A_SHEET), start=1):
             figure = self.figure(first, style=style)
             plots.save(figure, directory / f"traversal_{number:02d}.png", style)
-        page = page_of_films(self._page_films(beside), len(self), self.facts, beside=beside)
+        shown = self._page_films(beside, num_page_films)
+        page = page_of_films(shown, len(self), self.facts, beside=beside)
         save_page(directory / "report.html", page, style)
         return directory
 
@@ -204,7 +208,7 @@ class Explanation(Sequence):
             square=self.square,
         )
 
-    def _page_films(self, beside: Beside) -> list[PageFilm]:
+    def _page_films(self, beside: Beside, num_films: int) -> list[PageFilm]:
         return page_films(
             self.walks,
             names=[film.name for film in self],
@@ -213,6 +217,7 @@ class Explanation(Sequence):
             path=self[0].path,
             target=self.thresholds.target,
             beside=beside,
+            num_films=num_films,
         )
 
 

@@ -149,7 +149,11 @@ def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
     explainer = api.bind_run(load_run(workdir, config))
     result = explainer.explain(folder)
     out = workdir / "explain" / "films" / folder.name
-    result.save(out, style=make_style(config.explain.figures))
+    result.save(
+        out,
+        style=make_style(config.explain.figures),
+        num_page_films=config.explain.num_page_films,
+    )
     accepted = sum(film.accepted for film in result)
     logger.info("%d of %d films pass the gate; written to %s", accepted, len(result), out)
 

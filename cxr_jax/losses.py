@@ -13,7 +13,7 @@ Latents = Float[AnyArray, "b p"]
 Each = Float[AnyArray, "b"]  # one number an image
 
 
-def classification(margin: Margin, label: Real[AnyArray, "b"], smoothing: float) -> Scalar:
+def classification(margin: Margin, label: Real[AnyArray, " b"], smoothing: float) -> Scalar:
     """Binary cross-entropy with label smoothing: the target is smoothing/2 away from 0 and 1.
 
     Smoothing keeps the margins of easy films finite, so that a margin still grades severity.
@@ -33,7 +33,7 @@ def segmentation(logit: LungLogit, mask: Mask) -> Each:
     return entropy + 1 - overlap / ((probability + mask).sum(axis=(1, 2, 3)) + 1)
 
 
-def discriminator_logistic(real: Margin, fake: Float[AnyArray, "d"]) -> Scalar:
+def discriminator_logistic(real: Margin, fake: Float[AnyArray, " d"]) -> Scalar:
     """Logistic loss of the discriminator (Goodfellow et al., 2014)."""
     return jax.nn.softplus(-real).mean() + jax.nn.softplus(fake).mean()
 

@@ -27,7 +27,7 @@ def evidence(
       shares: where on the segment from the image to the changed one gradients are taken.
     """
 
-    def one(total: Image, share: Float[AnyArray, "b"]) -> tuple[Image, None]:
+    def one(total: Image, share: Float[AnyArray, " b"]) -> tuple[Image, None]:
         at = image + share[:, None, None, None] * change
         return total + jax.grad(lambda x: classify(x).sum())(at), None
 
@@ -44,7 +44,7 @@ def evidence_on_the_way(
     return evidence(classify, image, change, shares=shares)
 
 
-def felt_share(classify: Classify, image: Image, change: Image) -> Float[AnyArray, "b"]:
+def felt_share(classify: Classify, image: Image, change: Image) -> Float[AnyArray, " b"]:
     """Which share of a change f feels, in [0, 1]: of `felt`, where less than the mean is less.
 
     0 of no change.

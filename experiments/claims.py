@@ -70,6 +70,8 @@ def verdict(row: Mapping) -> str:
         return "not measured"
     if not set(BOUNDS) & row.keys():
         return "no target"
+    if row.get("by_interval") and not row["ci95"]:
+        return "no interval"
     low, high = row["ci95"] if row.get("by_interval") else (row["value"], row["value"])
     met = low >= row["at_least"] if "at_least" in row else high <= row["at_most"]
     older = "" if results.is_present(row) else ", of an older version of the method"

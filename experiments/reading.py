@@ -125,6 +125,20 @@ def configs_below(options: Options, task: str = "explain") -> dict[str, dict]:
 # 2. Several runs as one: films after each other, figures averaged.
 
 
+def check_films_differ(workdirs: Sequence[Path]) -> None:
+    """Raises `InputError` if runs of one population explain the same films: they count once."""
+    known: dict[tuple[int, int], Path] = {}
+    for workdir in workdirs if len(workdirs) > 1 else ():
+        seed = read_json(workdir / "config.json")["seed"]
+        with np.load(workdir / "explain" / "walks.npz") as arrays:
+            for row in arrays["rows"].tolist():
+                if (other := known.setdefault((seed, row), workdir)) != workdir:
+                    raise InputError(
+                        f"{workdir} and {other} explain the same test films; explain one of them "
+                        "again with another --config.explain.num_skipped"
+                    )
+
+
 def load_group(workdirs: Sequence[Path], group: str) -> PerFilm:
     """The per-film scores of a group (a direction, or `maps`), the runs' films after each other.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cxr_jax.data.arrays import Arrays
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import ZONES, fill_boxes
 from cxr_jax.runtime.user_path import user_path
@@ -207,6 +208,12 @@ def _boxes(where: str, row: Row) -> list[list[float]]:
 
 
 # 2. Which of them were learned from.
+
+
+def learned_films(splits: Mapping[str, Arrays]) -> list[str]:
+    """Names of a run's training and validation films, whose data know `filename`."""
+    taught = (splits[split]["filename"] for split in ("train", "validation"))
+    return [name.decode() for names in taught for name in names]
 
 
 def check_excluded(folder: Path, learned: Sequence[str]) -> None:

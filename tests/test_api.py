@@ -23,10 +23,12 @@ from cxr_jax.explain.films import Thresholds
 from cxr_jax.explain.paths import Guide
 from cxr_jax.models.model import Model
 from cxr_jax.networks.build import (
+    fresh_params,
     init_gan_params,
     init_params,
     make_classifier,
     make_gan_networks,
+    make_robust,
     make_segmenter,
 )
 from cxr_jax.networks.grading import Scale
@@ -117,6 +119,18 @@ def test_an_exported_run_is_the_same_run(run, explainer, films, tmp_path):
     mine, theirs = (each.explain(films) for each in (explainer, api.bind_run(loaded)))
     for one, other in zip(mine, theirs, strict=True):
         np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_what_a_path_needs_of_the_evaluators_is_exported_too(run, tmp_path):
+    config = run.config.copy_and_resolve_references()
+    config.evaluators.robust.widths = (8, 8, 8, 8)
+    network = make_robust(config.evaluators.robust)
+    robust = Model(network, fresh_params(network, SIZE, 1))
+    models = dataclasses.replace(run.models, robust=robust)
+    export_run(dataclasses.replace(run, config=config, models=models), tmp_path)
+    image = np.zeros((1, SIZE, SIZE, 1), np.float32)
+    loaded = load_run(tmp_path).models.robust
+    np.testing.assert_array_equal(loaded(image)[0], robust(image)[0])
 
 
 def test_a_run_that_an_earlier_version_exported_is_refused(run, tmp_path):

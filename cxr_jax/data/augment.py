@@ -121,7 +121,7 @@ def _draw_lead(key: jax.Array, size: int) -> Plane:
 
 
 def _blobs(
-    points: Float[Array, "p 2"], radius: float | jax.Array, height: Float[Array, "p"], *, size: int
+    points: Float[Array, "p 2"], radius: float | jax.Array, height: Float[Array, " p"], *, size: int
 ) -> Plane:
     """A sum of Gaussian blobs; points and radius in shares of the side."""
     pixels = (jnp.arange(size).reshape(1, 1, size) + 0.5) / size

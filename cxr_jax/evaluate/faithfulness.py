@@ -98,7 +98,7 @@ def score(saliency: np.ndarray, film: Valued) -> dict[str, float]:
     rank = metrics.spearman(mass, value)
     return {
         "rank": np.nan if rank is None else rank,
-        "top": float(mass.argmax() == value.argmax()),
+        "top": float(mass.any() and mass.argmax() == value.argmax()),
         "unvalued": mass[value < UNVALUED * valued].sum() / total,
     }
 
@@ -157,7 +157,8 @@ def summarise(
         picks = bootstrap.rows(len(moments))
         partial = float(partial_correlation(moments.sum(axis=0)))
         resampled[name] = partial_correlation(moments[picks].sum(axis=1))
-        table[name] = {"partial": _entry(partial, resampled[name], len(moments))}
+        told = int(moments.any(axis=(1, 2)).sum())  # the others have too few components
+        table[name] = {"partial": _entry(partial, resampled[name], told)}
         for metric in METRICS:
             table[name][metric] = (
                 metrics.summarise_proportion(columns[metric])
@@ -169,7 +170,9 @@ def summarise(
         means = [table[one]["partial"]["mean"] for one in (ours, name)]
         known = None not in means
         table[name]["minus"] = _entry(
-            means[0] - means[1] if known else np.nan, difference, len(each[name]["products"])
+            means[0] - means[1] if known else np.nan,
+            difference,
+            int(each[name]["products"].any(axis=(1, 2)).sum()),
         )
     return table
 

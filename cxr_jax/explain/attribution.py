@@ -71,7 +71,7 @@ def expected_gradients(
       shares: where on the segment from the reference to the image the gradient is taken.
     """
 
-    def one(step: tuple[Image, Float[AnyArray, "b"]]) -> Image:
+    def one(step: tuple[Image, Float[AnyArray, " b"]]) -> Image:
         reference, share = step
         change = image - reference
         return _gradient(classify, reference + share[:, None, None, None] * change) * change
@@ -90,7 +90,7 @@ def smooth_grad(classify: Classify, image: Image, noise: Float[AnyArray, "m b h 
 
 
 def latent_integrated_gradients(
-    classify: Classify, frames: Float[AnyArray, "k b h w 1"], end: Int[AnyArray, "b"]
+    classify: Classify, frames: Float[AnyArray, "k b h w 1"], end: Int[AnyArray, " b"]
 ) -> Image:
     """Signed shares of f(frame `end`) - f(frame 0): integrated gradients along a walk.
 

@@ -172,21 +172,34 @@ def reasons_to_reject(
 
     Args:
       gate_margin: in units of the class gap.
-      lungs: their pixels [N, h, w, 1] bool; None where nobody knows, and the whole film counts.
+      lungs: their pixels [N, h, w, 1] bool; all pixels of a film, or None for all films, where
+        nobody knows: then the whole film counts, and has a bound of its own.
     """
     off = np.abs(films.drawn_margin - films.margin) / thresholds.gap
     off_judge = np.abs(films.drawn_judge_margin - films.judge_margin) / thresholds.judge_gap
-    checks = [
-        ("f differs on the reconstruction by {:.2f} of the class gap", off, gate_margin),
-        ("h differs on the reconstruction by {:.2f} of the class gap", off_judge, gate_margin),
-    ]
-    if lungs is None:
-        errors = rms(films.drawn - films.image)
-        checks.append(("reconstruction error is {:.3f}", errors, thresholds.film_error))
-    else:
-        errors = lung_error(films, lungs)
-        checks.append(("lung reconstruction error is {:.3f}", errors, thresholds.lung_error))
+    error, whole = rms(films.drawn - films.image), is_whole(lungs, len(off))
+    if lungs is not None:
+        error = np.where(whole, error, lung_error(films, lungs))
+    bound = np.where(whole, thresholds.film_error, thresholds.lung_error)
+    where = np.where(whole, "", "lung ")
     return [
-        "; ".join(text.format(value[i]) for text, value, bound in checks if not value[i] <= bound)
-        for i in range(len(errors))
+        "; ".join(
+            text.format(value[i])
+            for text, value, limit in (
+                ("f differs on the reconstruction by {:.2f} of the class gap", off, gate_margin),
+                (
+                    "h differs on the reconstruction by {:.2f} of the class gap",
+                    off_judge,
+                    gate_margin,
+                ),
+                (f"{where[i]}reconstruction error is {{:.3f}}", error, bound[i]),
+            )
+            if not value[i] <= limit
+        )
+        for i in range(len(off))
     ]
+
+
+def is_whole(lungs: np.ndarray | None, count: int) -> np.ndarray:
+    """Of which films [count] the gate looks at all: their lungs [N, h, w, 1] nobody has found."""
+    return np.ones(count, bool) if lungs is None else lungs.all(axis=(1, 2, 3))

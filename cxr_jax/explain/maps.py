@@ -252,7 +252,7 @@ def _expected(section: ml_collections.ConfigDict, seed: int) -> Traced:
 
 
 def _draw_references(inputs: MapInputs) -> np.ndarray:
-    """Expected gradients from REFERENCES healthy films, drawn anew for each film."""
+    """Expected gradients from REFERENCES healthy films, others for each film of a call."""
     rng = np.random.Generator(np.random.Philox(inputs.seed))
     shape = len(inputs.films.image), REFERENCES
     rows, shares = rng.integers(len(inputs.healthy), size=shape), rng.random(shape, np.float32)

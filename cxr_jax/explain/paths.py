@@ -41,7 +41,7 @@ class Guide:
     step_length: Scalar
     ends: Float[np.ndarray, "e n"]
     end_structures: Float[np.ndarray, "e s"]
-    direction: Float[np.ndarray, "n"]
+    direction: Float[np.ndarray, " n"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -211,8 +211,8 @@ def at_unit_speed(
 
 
 def _interpolate_index(
-    wanted: Float[AnyArray, "k"], travelled: Float[AnyArray, "m"]
-) -> Float[AnyArray, "k"]:
+    wanted: Float[AnyArray, " k"], travelled: Float[AnyArray, " m"]
+) -> Float[AnyArray, " k"]:
     return jnp.interp(wanted, travelled, jnp.arange(len(travelled), dtype=travelled.dtype))
 
 
@@ -281,10 +281,10 @@ class StoppedWalk:
     """
 
     walk: Walk
-    frame: Int[np.ndarray, "b"]
-    reached: Bool[np.ndarray, "b"]
-    flip: Int[np.ndarray, "b"]
-    flip_f: Int[np.ndarray, "b"]
+    frame: Int[np.ndarray, " b"]
+    reached: Bool[np.ndarray, " b"]
+    flip: Int[np.ndarray, " b"]
+    flip_f: Int[np.ndarray, " b"]
     change: Float[np.ndarray, "b h w 1"]
 
     def at_stop(self, values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ NUM_FREQUENCIES = 16
 FASTEST = 200.0  # radians over the whole way
 
 
-def time_features(time: Float[AnyArray, "b"]) -> Float[AnyArray, "b f"]:
+def time_features(time: Float[AnyArray, " b"]) -> Float[AnyArray, "b f"]:
     """Sines and cosines of a time in [0, 1], from slow to fast."""
     frequencies = jnp.geomspace(1.0, FASTEST, NUM_FREQUENCIES)
     angle = time[:, None] * frequencies[None]
@@ -38,7 +38,7 @@ class VelocityField(nn.Module):
     def __call__(
         self,
         x: Float[AnyArray, "b k"],
-        time: Float[AnyArray, "b"],
+        time: Float[AnyArray, " b"],
         context: Float[AnyArray, "b c"],
     ) -> Float[AnyArray, "b k"]:
         when = time_features(time)

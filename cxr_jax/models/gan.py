@@ -79,7 +79,7 @@ class Modulation(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Map, u: Float[AnyArray, "b #h #w f"]) -> Map:
+    def __call__(self, x: Map, u: Float[AnyArray, " b #h #w f"]) -> Map:
         gain, shift = jnp.split(
             nn.Dense(2 * x.shape[-1], use_bias=False, dtype=self.dtype)(nn.silu(u)), 2, axis=-1
         )
@@ -161,7 +161,9 @@ class Discriminator(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, image: Image, grade: Int[AnyArray, "b"], keys: Keys | None = None) -> Margin:
+    def __call__(
+        self, image: Image, grade: Int[AnyArray, " b"], keys: Keys | None = None
+    ) -> Margin:
         del keys  # nothing is drawn in training
         # R1 differentiates twice, which `Conv3` does not allow.
         conv = functools.partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype)

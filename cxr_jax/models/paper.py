@@ -79,7 +79,7 @@ class PaperDiscriminator(nn.Module):
     def __call__(
         self,
         image: Image,
-        grade: Int[AnyArray, "b"],
+        grade: Int[AnyArray, " b"],
         keys: Keys | None = None,
     ) -> Margin:
         del grade

@@ -83,7 +83,7 @@ def by_label(scale: Scale, label: Label) -> Margin:
     return jnp.where(label == 1, scale.strong, scale.negative)
 
 
-def grade(scale: Scale, margin: Margin, num_grades: int) -> Int[AnyArray, "b"]:
+def grade(scale: Scale, margin: Margin, num_grades: int) -> Int[AnyArray, " b"]:
     """Condition of the discriminator: 0 for f's negatives, 1 ... num_grades - 1 by margin."""
     share = target_logit(scale, margin) / scale.strong
     positive = 1 + jnp.floor(share * (num_grades - 1)).clip(0, num_grades - 2)

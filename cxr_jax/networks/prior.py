@@ -32,7 +32,7 @@ LEAST_SPREAD = 1e-4  # of the largest: an axis along which films vary less is no
 
 def fit_axes(
     codes: Float[np.ndarray, "b n"], num_axes: int
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "k n"]]:
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "k n"]]:
     """Mean and principal axes of some codes: as many of the widest as are asked for.
 
     Each axis is as long as codes deviate along it; those that there are not are zero.
@@ -108,7 +108,7 @@ class CodePrior:
       num_steps: of following it.
     """
 
-    mean: Float[AnyArray, "n"]
+    mean: Float[AnyArray, " n"]
     axes: Float[AnyArray, "k n"]
     flow: Model
     num_bent: int = flax.struct.field(pytree_node=False)
@@ -124,7 +124,7 @@ class CodePrior:
         return (codes - self.mean[None]) @ (axes * inverse[:, None]).T
 
     @property
-    def weights(self) -> Float[AnyArray, "m"]:
+    def weights(self) -> Float[AnyArray, " m"]:
         """Of the first coordinates, 1 in the mean: how far codes spread along each."""
         spread = jnp.sqrt(jnp.square(self.axes[: self.num_bent]).sum(axis=1))
         return spread / jnp.maximum(spread.mean(), 1e-6)

@@ -64,12 +64,17 @@ class TrainedModels:
 
 
 def load_trained(
-    config: ml_collections.ConfigDict, workdir: Path, evaluators: Collection[str] = ()
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    evaluators: Collection[str] = (),
+    *,
+    prior: bool = True,
 ) -> TrainedModels:
     """Every model of a finished run; they compute in float32, whatever they were trained in.
 
     Args:
       evaluators: what paths of the run need of `config.evaluators.names`.
+      prior: whether that of the latents is one of them, which only drawing new patients needs.
 
     Raises:
       InputError: if one of them was not trained.
@@ -81,7 +86,7 @@ def load_trained(
     models, config = load_without_prior(config, workdir), precision.in_float32(config)
     return models.replace(
         robust=load_robust(config, workdir) if "robust" in evaluators else None,
-        prior=load_prior(config, workdir),
+        prior=load_prior(config, workdir) if prior else None,
     )
 
 

@@ -55,7 +55,7 @@ def check_answer(name: str, config: ml_collections.ConfigDict, pixels: Pixels) -
         )
 
 
-def _check_finite(finite: Bool[np.ndarray, "b"], what: str, told: str) -> None:
+def _check_finite(finite: Bool[np.ndarray, " b"], what: str, told: str) -> None:
     if not finite.all():
         raise InputError(
             f"{what} has {told} that are not finite for {int((~finite).sum())} of {len(finite)} "
@@ -65,7 +65,7 @@ def _check_finite(finite: Bool[np.ndarray, "b"], what: str, told: str) -> None:
 
 def _ask(
     what: str, config: ml_collections.ConfigDict, pixels: Pixels
-) -> tuple[Float[np.ndarray, "b"], Image]:
+) -> tuple[Float[np.ndarray, " b"], Image]:
     """Margins and their gradients, by a mapped call as training makes it."""
     network = make_classifier(config)
     params = first_params(config, network, image_size=pixels.shape[1], seed=0)

@@ -69,11 +69,12 @@ def calibrate(
     asked = choose(margin, max(NUM_GATE, section.num_validation_images))
     inverted, lungs = explainer.invert(arrays["image"][asked]), lungs_of(explainer, arrays, asked)
     film_errors = films.rms(inverted.drawn - inverted.image)
+    found = ~films.is_whole(lungs, len(film_errors))
     thresholds = films.set_thresholds(
         margin,
         judge_margin,
         arrays["label"],
-        lung_errors=film_errors if lungs is None else films.lung_error(inverted, lungs),
+        lung_errors=films.lung_error(inverted, lungs)[found] if found.any() else film_errors,
         film_errors=film_errors,
         percentile=section.gate_percentile,
     )

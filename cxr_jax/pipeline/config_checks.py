@@ -73,6 +73,11 @@ def check_folder(section: ml_collections.ConfigDict) -> None:
 
 def check_finding(section: ml_collections.ConfigDict) -> None:
     """Raises `InputError` if a phantom's label cannot be about what is asked for."""
+    if section.finding_half and section.name != "cxr_phantom":
+        raise InputError(
+            f"config.data.finding_half is {section.finding_half!r}, but only phantoms can be drawn "
+            "by halves; leave it empty"
+        )
     if section.finding_half and section.finding != "opacity":
         raise InputError(
             f"config.data.finding_half is {section.finding_half!r}, but only opacities can be told "
@@ -89,13 +94,15 @@ def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: 
             rows[name] = len(train["label"])
         elif name in ("classifier", "judge") and section.num_steps and not section.module:
             rows[name] = len(pick_patients(known, section.patients)["label"])
-    too_large = [name for name in rows if config[name].batch_size > rows[name]]
+        elif name in ("evaluators.regressor", "evaluators.robust"):
+            rows[name] = len(train["label"])  # of a segmenter, which films have masks counts
+    batch = {name: section.batch_size for name, section, _ in _taught(config, tasks)}
+    too_large = {name: batch[name] for name in rows if batch[name] > rows[name]}
     if not too_large:
         return
-    fewest, multiple = min(rows.values()), BATCH_MULTIPLE * parallel.num_devices()
-    fields = ", ".join(
-        f"config.{name}.batch_size ({config[name].batch_size})" for name in too_large
-    )
+    fewest = min(rows[name] for name in too_large)
+    multiple = BATCH_MULTIPLE * parallel.num_devices()
+    fields = ", ".join(f"config.{name}.batch_size ({size})" for name, size in too_large.items())
     if fewest < multiple:
         raise InputError(f"there are {fewest} training films; at least {multiple} are needed")
     raise InputError(

@@ -53,12 +53,18 @@ NUM_DRAWN = 3  # patients of it whom the prior draws, below the films
 # 1. A finished run.
 
 
-def load_explainer(config: ml_collections.ConfigDict, workdir: Path) -> Explainer:
-    """Every trained network of a work directory, bound."""
+def load_explainer(
+    config: ml_collections.ConfigDict, workdir: Path, *, prior: bool = True
+) -> Explainer:
+    """Every trained network of a work directory, bound.
+
+    Args:
+      prior: whether new patients are to be drawn; without, task `prior` need not be finished.
+    """
     exact = precision.in_float32(config)
     reasons = {name: restore.missing_reason(workdir, name) for name in ("segmenter", "regressor")}
     return make_explainer(
-        restore.load_trained(config, workdir, needed_evaluators(config.explain.paths)),
+        restore.load_trained(config, workdir, needed_evaluators(config.explain.paths), prior=prior),
         config.explain,
         config.seed,
         segmenter=None if reasons["segmenter"] else restore.load_segmenter(exact, workdir),
@@ -324,10 +330,20 @@ def score(
             made, positives, calibration, share_covered=share, bootstrap=bootstrap
         ),
         "faithfulness": tables.score_faithfulness(
-            explainer, positives, made, spec=phantom_spec(config.data), bootstrap=bootstrap
+            explainer,
+            positives,
+            made,
+            share_covered=share,
+            spec=phantom_spec(config.data),
+            bootstrap=bootstrap,
         ),
         "deletion": tables.score_deletion(
-            explainer, positives, made, thresholds=calibration.thresholds, bootstrap=bootstrap
+            explainer,
+            positives,
+            made,
+            share_covered=share,
+            thresholds=calibration.thresholds,
+            bootstrap=bootstrap,
         ),
     }
     each = walked | {name: scored for name, (scored, _) in of_maps.items()}
@@ -356,6 +372,8 @@ def score_blind(
     part, seen = blind.used_part(config), explainer.seen
     if not part:
         return {}, {"used": ""}
+    if 0 in explained.shares.values():
+        return {}, {"used": part, "reason": tables.NONE_COVERED}
     is_blind = lambda image: blind.blind_pixels(part, image, seen)
     shares = blind.score_blind(made, explained.groups, is_blind, path=path)
     by_film = {

@@ -20,7 +20,12 @@ from cxr_jax.explain.films import Thresholds
 from cxr_jax.explain.paths import Guide, needed_evaluators
 from cxr_jax.models.model import Model
 from cxr_jax.networks import restore
-from cxr_jax.networks.build import make_classifier, make_gan_networks, make_segmenter
+from cxr_jax.networks.build import (
+    make_classifier,
+    make_gan_networks,
+    make_robust,
+    make_segmenter,
+)
 from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.prior import make_prior
 from cxr_jax.networks.restore import TrainedModels
@@ -102,7 +107,7 @@ def export_run(run: FinishedRun, directory: Path, *, prior: bool = True) -> None
     if run.config.classifier.module or run.config.judge.module:
         raise InputError("a classifier of your own (config.*.module) cannot be exported")
     networks = {name: getattr(models, name) for name in ("classifier", "judge", "generator")}
-    networks |= {"encoder": models.encoder, "segmenter": run.segmenter}
+    networks |= {"encoder": models.encoder, "robust": models.robust, "segmenter": run.segmenter}
     trees = {name: model.params for name, model in networks.items() if model is not None}
     if prior and models.prior is not None:
         trees["prior"] = models.prior.arrays
@@ -140,6 +145,7 @@ def _load_exported(path: Path) -> FinishedRun:
         "judge": make_classifier(exact.judge),
         "generator": gan.generator,
         "encoder": gan.encoder,
+        "robust": make_robust(exact.evaluators.robust),
         "segmenter": make_segmenter(exact.evaluators.segmenter),
     }
     models = {

@@ -165,16 +165,19 @@ def score_faithfulness(
     group: Group,
     maps: Mapping[str, np.ndarray],
     *,
+    share_covered: float,
     spec: PhantomSpec | None,
     bootstrap: Bootstrap,
 ) -> tuple[dict[str, Scores], dict]:
     """Of every map and every walk's change, film by film, and the `faithfulness` of metrics.json.
 
     Args:
+      share_covered: of the positives; where none passed the gate, nothing is known.
       spec: of the phantoms; None for other films, of which nobody knows what f values.
     """
-    if spec is None:
-        return {}, {"maps": {}, "paths": {}, "reason": NO_COMPONENTS}
+    if spec is None or share_covered == 0:
+        reason = NO_COMPONENTS if spec is None else NONE_COVERED
+        return {}, {"maps": {}, "paths": {}, "reason": reason}
     patients = group.truth["patient_id"]
     valued = [
         faithfulness.value_film(patients[row].decode(), spec, explainer.classify)
@@ -201,10 +204,17 @@ def score_deletion(
     group: Group,
     maps: Mapping[str, np.ndarray],
     *,
+    share_covered: float,
     thresholds: Thresholds,
     bootstrap: Bootstrap,
 ) -> tuple[dict[str, Scores], dict]:
-    """Of every map, film by film, and the `deletion` of metrics.json."""
+    """Of every map, film by film, and the `deletion` of metrics.json.
+
+    Args:
+      share_covered: of the positives; where none passed the gate, nothing is known.
+    """
+    if share_covered == 0:
+        return {}, deletion.summarise({}, bootstrap) | {"reason": NONE_COVERED}
     image = group.films.image
     asked = {
         "f": (explainer.classify, thresholds.gap),

@@ -27,7 +27,7 @@ from cxr_jax.networks.restore import (
 )
 from cxr_jax.runtime import parallel
 from cxr_jax.runtime.streams import Stream, fold_keys
-from cxr_jax.runtime.workdir import is_done, mark_done, read_json
+from cxr_jax.runtime.workdir import is_done, mark_done
 from cxr_jax.training import ema, loop
 from cxr_jax.training.ema import EmaState
 from cxr_jax.training.loop import Plan, Snapshot, make_averages
@@ -203,8 +203,3 @@ def make_frozen(
                 f"folder evaluators of a run of films of the same size into {workdir} first"
             ) from reason
     return {"segmenter": load_segmenter(config, workdir).params}
-
-
-def test_figures(workdir: Path) -> dict:
-    """The test figures of `classifier` and `judge`, and `errors`: how many each and both make."""
-    return read_json(workdir / "classifier" / "done.json")

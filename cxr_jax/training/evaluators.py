@@ -10,8 +10,8 @@ from pathlib import Path
 import ml_collections
 
 from cxr_jax.data.arrays import Arrays
-from cxr_jax.errors import InputError
-from cxr_jax.runtime.workdir import is_done, mark_done
+from cxr_jax.networks.restore import missing_reason
+from cxr_jax.runtime.workdir import is_done, mark_done, read_json
 from cxr_jax.training.regressor import REGRESSOR
 from cxr_jax.training.robust import ROBUST
 from cxr_jax.training.segmenter import SEGMENTER
@@ -23,16 +23,7 @@ EVALUATORS = {evaluator.name: evaluator for evaluator in (SEGMENTER, REGRESSOR, 
 
 
 def needed_truths(names: Sequence[str]) -> tuple[str, ...]:
-    """The truths of train, as for `arrays.load_splits`, that teach these networks.
-
-    Raises:
-      InputError: if there is no such network.
-    """
-    for name in names:
-        if name not in EVALUATORS:
-            raise InputError(
-                f"config.evaluators.names has {name!r}; choose among {', '.join(EVALUATORS)}"
-            )
+    """The truths of train, as for `arrays.load_splits`, that teach these networks."""
     return tuple(truth for name in names for truth in EVALUATORS[name].truths)
 
 
@@ -49,7 +40,10 @@ def run(config: ml_collections.ConfigDict, workdir: Path, splits: dict[str, Arra
         try:
             figures[name] = EVALUATORS[name].run(config, workdir, splits)
         except Untaught as reason:
-            figures[name] = {"skipped": str(reason)}
+            # One that was copied from another run is there all the same.
+            is_there = not missing_reason(workdir, name)
+            kept = read_json(directory / "done.json")[name] if is_there else None
+            figures[name] = kept or {"skipped": str(reason)}
         logger.info("%s: %s", name, figures[name])
     directory.mkdir(parents=True, exist_ok=True)  # nothing may have been trained
     mark_done(directory, names=names, **figures)

@@ -115,7 +115,8 @@ def make_penalty_step(
 
     Lazy regularisation (Karras et al., 2020): called every few steps with a weight as many times
     larger; Adam's moments are those of the main step. It is a program of its own because a
-    `lax.cond` inside the main one runs its branch on a single CPU core.
+    `lax.cond` inside the main one runs its branch on a single CPU core. The films are as they are
+    stored, not the views of them that the main step shows D.
     """
 
     def step(state: GanState, batch: Arrays, frozen: FrozenInputs) -> tuple[GanState, jax.Array]:

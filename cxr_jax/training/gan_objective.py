@@ -178,7 +178,7 @@ def draw_grafts(
     film: Image,
     change: Image,
     *,
-    is_pair: Bool[AnyArray, "b"],
+    is_pair: Bool[AnyArray, " b"],
     scale: Scale,
     share: Margin,
     noise: ZStructure,
@@ -235,11 +235,11 @@ class GeneratorOutputs:
 
     terms: Mapping[str, jax.Array]
     fake: Float[AnyArray, "fakes h w 1"]
-    fake_grade: Int[AnyArray, "fakes"]
-    real_grade: Int[AnyArray, "batch"]
+    fake_grade: Int[AnyArray, " fakes"]
+    real_grade: Int[AnyArray, " batch"]
     z_structure: ZStructure
     is_positive: Margin
-    margin: Float[AnyArray, "batch"]
+    margin: Float[AnyArray, " batch"]
 
 
 def generator_loss(

@@ -59,10 +59,10 @@ class StepImages:
     felt: Image
     sample: Float[AnyArray, "pairs h w 1"]
     swap_target: Margin
-    sample_target: Float[AnyArray, "pairs"]
+    sample_target: Float[AnyArray, " pairs"]
     grafts: Grafts
     null_change: Float[AnyArray, "pairs h w 1"]
-    is_negative: Float[AnyArray, "pairs"]
+    is_negative: Float[AnyArray, " pairs"]
     z_structure: ZStructure
     structure_moments: Gaussian
     class_moments: Gaussian
@@ -85,10 +85,10 @@ class StepAnswers:
     features: FeatureMaps
     images: StepImages
     scale: Scale
-    margin: Float[AnyArray, "drawn"]
-    target: Float[AnyArray, "drawn"]
+    margin: Float[AnyArray, " drawn"]
+    target: Float[AnyArray, " drawn"]
     drawn_features: FeatureMaps
-    realness: Float[AnyArray, "fakes"]
+    realness: Float[AnyArray, " fakes"]
     leak: Margin
 
     @property

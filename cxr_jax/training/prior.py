@@ -123,8 +123,8 @@ def velocity_error(
     context: Float[AnyArray, "b c"],
     *,
     noise: Float[AnyArray, "b _"],
-    weights: Float[AnyArray, "k"],
-) -> Float[AnyArray, "b"]:
+    weights: Float[AnyArray, " k"],
+) -> Float[AnyArray, " b"]:
     """How far a field is from moving noise straight to each row's coordinates, at one time.
 
     Times in the middle of the way are drawn more often (Esser et al., ICML 2024).

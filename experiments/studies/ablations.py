@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cxr_jax import metrics
+from cxr_jax.errors import InputError
 from experiments import markdown, runs
 from experiments.markdown import cell
 from experiments.reading import BOOTSTRAP, entry_of, read_report
@@ -125,6 +126,8 @@ def to_markdown(results: Mapping) -> str:
 
 def run(options: Options) -> Iterator[dict]:
     """Runs what is missing; the rows so far."""
+    if options.config.data.name != "cxr_phantom":
+        raise InputError("study ablations needs phantoms, whose truth is known")
     rows, scores = {}, {}
     for name, changes in ROWS.items():
         workdir = options.workdir / folder(name)

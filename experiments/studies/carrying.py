@@ -14,7 +14,7 @@ beyond that comes from its latents. The ways:
 """
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -23,6 +23,7 @@ from cxr_jax import metrics
 from cxr_jax.configs.findings import FINDINGS
 from cxr_jax.data.arrays import to_unit_range
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw
+from cxr_jax.errors import InputError
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP
 from experiments.study import Flag, Options, Study
@@ -49,9 +50,20 @@ def warp(image: np.ndarray, *, seen: np.ndarray, wanted: np.ndarray) -> np.ndarr
 
     By optical flow with total variation (Zach, Pock & Bischof, 2007), of scikit-image.
     """
-    registration = importlib.import_module("skimage.registration")  # which other studies lack
-    flow = registration.optical_flow_tvl1(wanted, seen, attachment=ATTACHMENT)
+    flow = find_flow()(wanted, seen, attachment=ATTACHMENT)
     return map_coordinates(image, np.indices(image.shape) + flow, order=1, mode="nearest")
+
+
+def find_flow() -> Callable[..., np.ndarray]:
+    """scikit-image's optical flow, which no other study needs.
+
+    Raises:
+      InputError: if it is not installed.
+    """
+    try:
+        return importlib.import_module("skimage.registration").optical_flow_tvl1
+    except ImportError as error:
+        raise InputError("scikit-image is missing; pip install -e '.[test]' brings it") from error
 
 
 def carry(film: np.ndarray, twin: np.ndarray, *, pixels: float) -> dict[str, np.ndarray]:
@@ -77,8 +89,10 @@ def measure(finding: str, *, films: int, pixels: float) -> dict:
         record = draw(SEED, number, spec, label=1, severity=float(severity[number]))
         film, twin = (to_unit_range(record[name])[..., 0] for name in ("image", "twin"))
         frames = carry(film, twin, pixels=pixels)
-        errors.append({way: rmse(frame, twin) / rmse(film, twin) for way, frame in frames.items()})
-        reconstruction.append(rmse(blur(film, pixels), film))
+        errors.append(
+            {way: metrics.relative_error(frame, twin, film) for way, frame in frames.items()}
+        )
+        reconstruction.append(np.sqrt(np.square(blur(film, pixels) - film).mean()))
     return {
         "reconstruction_rmse": metrics.summarise(np.array(reconstruction), BOOTSTRAP),
         **{
@@ -86,11 +100,6 @@ def measure(finding: str, *, films: int, pixels: float) -> dict:
             for way in errors[0]
         },
     }
-
-
-def rmse(image: np.ndarray, other: np.ndarray) -> float:
-    """Root mean square difference of two images."""
-    return float(np.sqrt(np.square(image - other).mean()))
 
 
 def run(options: Options) -> Iterator[dict]:

@@ -5,6 +5,7 @@ Keeps of a finished run of configs/phantom.py what README and docs/outputs.md te
 
 from collections.abc import Iterator, Mapping
 
+from cxr_jax.explain.paths import DIRECTIONS
 from experiments.markdown import entry_table
 from experiments.reading import check_finished, read_report
 from experiments.study import Options, Study
@@ -12,7 +13,6 @@ from experiments.study import Options, Study
 WALKS = ("flip_rate_f", "flip_rate", "twin_error", "necessity")
 MAPS = ("on_target", "pixel_auroc_lung", "lookalike")
 FAITHFULNESS = ("partial", "minus", "rank", "top", "unvalued")
-DIRECTIONS = ("pos_to_neg", "neg_to_pos")
 
 
 def keep(report: Mapping) -> dict:

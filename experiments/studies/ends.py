@@ -15,7 +15,7 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import to_unit_range
 from experiments.markdown import entry_table
-from experiments.reading import check_done, load_group, walked_paths
+from experiments.reading import check_done, check_films_differ, load_group, walked_paths
 from experiments.study import Options, Study
 
 DIRECTION = "neg_to_pos"
@@ -40,15 +40,23 @@ def mean_correlation(change: np.ndarray) -> float:
     return metrics.mean_of_pairs(rows @ rows.T)
 
 
+def variety(found: Sequence[float]) -> dict:
+    """The mean over runs of `mean_correlation`, and each run's."""
+    if not np.isfinite(found).all():
+        return {"mean": None, "reason": "of a run fewer than two films change"}
+    return {"mean": float(np.mean(found)), "each_seed": list(found)}
+
+
 def measure(workdirs: Sequence[Path]) -> dict:
     """By path, over runs."""
+    check_films_differ(workdirs)
     each = [changes(workdir) for workdir in workdirs]
     flips = load_group(workdirs, DIRECTION)
     table = {}
     for path in each[0]:
         found = [mean_correlation(one[path]) for one in each]
         table[path] = {
-            "variety": {"mean": float(np.mean(found)), "each_seed": found},
+            "variety": variety(found),
             "flip_rate": metrics.summarise_proportion(flips[path]["flip_rate"] > 0),
         }
     return table

@@ -4,7 +4,8 @@ Of every lesion, look-alike and marker of a phantom f's Shapley value is known, 
 patient with every subset of them (cxr_jax/evaluate/faithfulness.py); the mass of a map on each is
 held against it, within films. Every map, ours and every rival, is taken in its best variant (which
 sign counts, how much it is smoothed, which layer, which window), chosen by the partial correlation
-on validation positives; the test films are others, and were in no choice. Of several GANs, the
+on validation positives, as are the map of ours and the rival that are held against each other; the
+test films are others, and were in no choice. Of several GANs, the
 first one's films choose, and each explains test films of its own.
 
   partial    correlation of a film's log masses and log values, given how plainly each is seen
@@ -29,12 +30,13 @@ from cxr_jax.explain import films, maps
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.explain.paths import DIRECTIONS
-from cxr_jax.pipeline.explain import calibrate_once, load_explainer, map_inputs
+from cxr_jax.pipeline.calibrate import calibrate
+from cxr_jax.pipeline.explain import load_explainer, map_inputs
 from cxr_jax.pipeline.select import accepted, lungs_of, truth_of
 from cxr_jax.runtime import precision
 from experiments import markdown
 from experiments.markdown import cell, entry_table
-from experiments.reading import BOOTSTRAP
+from experiments.reading import BOOTSTRAP, finished_seeds
 from experiments.study import Flag, Options, Study
 
 PATHS = ("linear", "aligned", "ray", "necessary")
@@ -129,7 +131,7 @@ def see(
             made[name][f"{choice}"] = maps.make_maps(inputs, (name,), traced)[name]
     for name in group.walks:
         made[f"path {name}"] = {"": group.walks[name].change}
-    spec = phantom_spec(config.data)
+    spec = phantom_spec(config.data, split)
     valued = [
         faithfulness.value_film(patient.decode(), spec, explainer.classify)
         for patient in group.truth["patient_id"]
@@ -147,13 +149,32 @@ def variant(saliency: np.ndarray, sign: str, radius: float) -> np.ndarray:
     return ndimage.gaussian_filter(kept, (0, blur, blur, 0)) if blur else kept
 
 
-def choose_variants(seen: Seen) -> dict[str, tuple[str, str, float]]:
-    """By name of a map, the (choice, sign, radius) of the highest partial correlation."""
-    best = {}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What validation films have chosen.
+
+    Attributes:
+      variants: by name of a map, its (choice, sign, radius).
+      ours, rival: the maps that are held against each other, in these variants.
+    """
+
+    variants: dict[str, tuple[str, str, float]]
+    ours: str
+    rival: str
+
+
+def choose(seen: Seen) -> Choice:
+    """Variants by the highest partial correlation, then the best map of ours and of the others."""
+    variants, reached = {}, {}
     for name, choices in seen.made.items():
         tried = itertools.product(choices, SIGNS, RADII)
-        best[name] = max(tried, key=lambda picked: _partial(seen, name, picked))
-    return best
+        variants[name] = max(tried, key=lambda picked: _partial(seen, name, picked))
+        reached[name] = _partial(seen, name, variants[name])
+    return Choice(
+        variants=variants,
+        ours=max(OURS, key=reached.get),
+        rival=max((*RIVALS, PRODUCT), key=reached.get),
+    )
 
 
 def _partial(seen: Seen, name: str, picked: tuple[str, str, float]) -> float:
@@ -168,46 +189,40 @@ def _partial(seen: Seen, name: str, picked: tuple[str, str, float]) -> float:
 # 3. What is said of them.
 
 
-def measure(seen: list[Seen], best: Mapping[str, tuple]) -> dict:
+def measure(seen: list[Seen], chosen: Choice) -> dict:
     """The tables over the films of all runs.
 
     Args:
       seen: the test films of each run.
-      best: of `choose_variants`.
+      chosen: on other films.
     """
     each: dict[str, list] = {}
     for one in seen:
-        chosen = {
+        best = {
             name: variant(one.made[name][choice], sign, radius)
-            for name, (choice, sign, radius) in best.items()
+            for name, (choice, sign, radius) in chosen.variants.items()
         }
-        for name, columns in faithfulness.score_maps(chosen, one.valued).items():
+        for name, columns in faithfulness.score_maps(best, one.valued).items():
             each.setdefault(name, []).append(columns)
     joined = {
         name: {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
         for name, parts in each.items()
     }
-    partial = {
-        name: float(faithfulness.partial_correlation(columns["products"].sum(axis=0)))
-        for name, columns in joined.items()
-    }
-    ours = max(OURS, key=partial.get)
-    rival = max((*RIVALS, PRODUCT), key=partial.get)
-    table = faithfulness.summarise(joined, BOOTSTRAP, ours=ours)
+    table = faithfulness.summarise(joined, BOOTSTRAP, ours=chosen.ours)
     for name, parts in each.items():
         table[name]["each_seed"] = [
             float(faithfulness.partial_correlation(part["products"].sum(axis=0))) for part in parts
         ]
-        table[name]["variant"] = list(best[name])
+        table[name]["variant"] = list(chosen.variants[name])
     return {
         "films": sum(len(one.valued) for one in seen),
         "components": sum(len(film.names) for one in seen for film in one.valued),
         "hidden": sum(film.hidden for one in seen for film in one.valued),
         "coverage": float(np.mean([one.coverage for one in seen])),
-        "ours": ours,
-        "best_rival": rival,
-        "faithfulness_partial": table[ours]["partial"],
-        "faithfulness_minus_best_rival": table[rival]["minus"],
+        "ours": chosen.ours,
+        "best_rival": chosen.rival,
+        "faithfulness_partial": table[chosen.ours]["partial"],
+        "faithfulness_minus_best_rival": table[chosen.rival]["minus"],
         "maps": table,
         "walks": {name: flips(seen, name) for name in seen[0].group.walks},
         **against_subspace(seen),
@@ -298,18 +313,18 @@ def study_config(options: Options) -> ml_collections.ConfigDict:
 def run(options: Options) -> Iterator[dict]:
     """Explains films of finished runs."""
     config, count = study_config(options), options.own["films"]
-    best, test = {}, []
+    chosen, test = None, []
     for seed, (own, workdir) in enumerate(finished_seeds(options, config, "encoder")):
         splits, _ = load_splits(own.data, own.seed)
-        explainer = load_explainer(own, workdir)  # which compiles for both splits
-        calibration = calibrate_once(explainer, own, workdir, splits=splits)
+        explainer = load_explainer(own, workdir, prior=False)  # which compiles for both splits
+        calibration = calibrate(explainer, splits, own.explain, seed=own.seed)
         explained = functools.partial(see, own, explainer, calibration, splits=splits)
-        if not best:
-            best = choose_variants(explained(split="validation", picked=slice(count)))
+        if chosen is None:
+            chosen = choose(explained(split="validation", picked=slice(count)))
         # Each GAN has films of its own: the intervals are over films, and none counts twice.
         picked = slice(seed * count, (seed + 1) * count)
         test.append(explained(split="test", picked=picked))
-    yield measure(test, best)
+    yield measure(test, chosen)
 
 
 STUDY = Study(

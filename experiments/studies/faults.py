@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 
 from cxr_jax.networks import restore
+from cxr_jax.runtime.workdir import read_json
 from experiments import markdown, runs
 from experiments.study import Flag, Options, Study
 
-NETWORKS = ("classifier", "classifier/judge", "gan", "encoder")
 STARTING = 10.0  # seconds in which a run does nothing yet
 LONGEST = 300.0  # that a run may take to end after a signal, before the study gives up
 
@@ -87,7 +88,7 @@ def harass(
 
 def digests(workdir: Path) -> dict[str, str]:
     """SHA-256 of every trained network of a run."""
-    return {name: restore.networks_digest(workdir / name) for name in NETWORKS}
+    return restore.digests(ml_collections.ConfigDict(read_json(workdir / "config.json")), workdir)
 
 
 def count(found: Mapping[str, list[Interruption]], same: Mapping[str, bool]) -> dict:

@@ -36,20 +36,16 @@ def measure(workdirs: Sequence[Path]) -> dict:
     reports = [read_report(workdir) for workdir in workdirs]
     if not all(report["faithfulness"]["maps"] for report in reports):
         raise InputError(f"{workdirs[0]} is no run of configs/findings.py")
-    path = reports[0]["latent_path"]
+    walked = [report["paths"][report["latent_path"]] for report in reports]
     found = {
         "finding": read_json(workdirs[0] / "config.json")["data"]["finding"],
-        "latent_path": path,
+        "latent_path": ", ".join(dict.fromkeys(report["latent_path"] for report in reports)),
         "auroc": [
             [report[name]["auroc"] for name in ("classifier", "judge")] for report in reports
         ],
         "coverage": [report["coverage"] for report in reports],
-        "pos_to_neg": {
-            name: one_or_average(reports, "paths", path, "pos_to_neg", name) for name in WALKED
-        },
-        "neg_to_pos": {
-            name: one_or_average(reports, "paths", path, "neg_to_pos", name) for name in FLIPS
-        },
+        "pos_to_neg": {name: one_or_average(walked, "pos_to_neg", name) for name in WALKED},
+        "neg_to_pos": {name: one_or_average(walked, "neg_to_pos", name) for name in FLIPS},
         "faithfulness": {
             name: one_or_average(reports, "faithfulness", "maps", name, "partial")
             for name in ("latent", "expected_gradients")

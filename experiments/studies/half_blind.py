@@ -16,9 +16,11 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.errors import InputError
+from cxr_jax.explain.paths import DIRECTIONS
 from experiments.markdown import entry_table
 from experiments.reading import (
     BOOTSTRAP,
+    check_films_differ,
     configs_below,
     load_group,
     read_report,
@@ -35,12 +37,20 @@ def shares(workdirs: Sequence[Path], group: str) -> dict[str, dict]:
     }
 
 
-def flips_kept(workdirs: Sequence[Path], direction: str, path: str) -> dict[str, dict]:
-    """By metric, the flips along a path over those along `linear`; a ratio of means over films."""
-    found = load_group(workdirs, direction)
+def flips_kept(workdirs: Sequence[Path], direction: str, paths: Sequence[str]) -> dict[str, dict]:
+    """By metric, the flips along paths over those along `linear`; a ratio of means over films.
+
+    Args:
+      paths: one of each run.
+    """
+    found = [load_group([workdir], direction) for workdir in workdirs]
+    straight = ["linear"] * len(paths)
     kept = {}
     for metric in ("flip_rate_f", "flip_rate"):
-        one, other = (found[name][metric] for name in (path, "linear"))
+        one, other = (
+            np.concatenate([run[name][metric] for run, name in zip(found, names, strict=True)])
+            for names in (paths, straight)
+        )
         picks = BOOTSTRAP.rows(len(one))
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = one[picks].mean(axis=1) / other[picks].mean(axis=1)
@@ -60,24 +70,26 @@ def flips_kept(workdirs: Sequence[Path], direction: str, path: str) -> dict[str,
 def measure(workdirs: Sequence[Path]) -> dict:
     """One variant, over its runs."""
     reports = [read_report(workdir) for workdir in workdirs]
-    if not all(report["blind"]["used"] for report in reports):
-        raise InputError(f"{workdirs[0]} is no run of configs/half_blind.py")
-    paths = {report["latent_path"] for report in reports}
-    (path,) = paths if len(paths) == 1 else ("linear",)
-    directions = ("pos_to_neg", "neg_to_pos")
+    if not all("maps" in report["blind"] for report in reports):
+        raise InputError(f"{workdirs[0]} is no run of configs/half_blind.py with explained films")
+    check_films_differ(workdirs)
+    paths = [report["latent_path"] for report in reports]
     return {
-        "latent_path": path,
+        "latent_path": ", ".join(dict.fromkeys(paths)),
         "auroc": float(np.mean([report["classifier"]["auroc"] for report in reports])),
         "maps": shares(workdirs, "blind_maps"),
-        "frames": {name: shares(workdirs, f"blind_{name}") for name in directions},
+        "frames": {name: shares(workdirs, f"blind_{name}") for name in DIRECTIONS},
         "flips": {
             name: {
-                metric: [report["paths"][path][name][metric]["mean"] for report in reports]
+                metric: [
+                    report["paths"][path][name][metric]["mean"]
+                    for report, path in zip(reports, paths, strict=True)
+                ]
                 for metric in ("flip_rate_f", "flip_rate")
             }
-            for name in directions
+            for name in DIRECTIONS
         },
-        "kept": {name: flips_kept(workdirs, name, path) for name in directions},
+        "kept": {name: flips_kept(workdirs, name, paths) for name in DIRECTIONS},
     }
 
 
@@ -113,7 +125,7 @@ def run(options: Options) -> Iterator[dict]:
 
 
 def overall(found: Mapping[str, Mapping]) -> dict:
-    """The worst variant of each figure that is a target."""
+    """The variant whose map `latent` has the largest share, with all of its figures."""
     worst = max(found, key=lambda name: found[name]["maps"]["latent"]["ci95"][1])
     return found[worst] | {"variant": worst}
 

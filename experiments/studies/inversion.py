@@ -81,7 +81,7 @@ def timed(call: Callable[[], Films]) -> tuple[Films, float]:
 def compare(config: ml_collections.ConfigDict, workdir: Path, count: int) -> dict[str, dict]:
     """Every way of inverting, by name."""
     splits, _ = load_splits(config.data, config.seed)
-    models = restore.load_trained(config, workdir)
+    models = restore.load_without_prior(config, workdir)
     test = {name: rows[:count] for name, rows in splits["test"].items()}
     pixels, twin = test["image"], test.get("twin")
     chosen = inversion.make_settings(config.explain.inversion)

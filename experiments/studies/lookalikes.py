@@ -97,7 +97,7 @@ def compare(
     share = np.array([metrics.share_on(saliency[i], harmless[i]) for i in films])
     both = harmless | lesions
     of_both = np.array([metrics.share_on(saliency[i] * both[i], harmless[i]) for i in films])
-    known = np.isfinite(of_both)  # a map that is zero everywhere has no shares
+    known = np.isfinite(of_both) & np.isfinite(own)  # of nothing there are no shares
     return metrics.summarise(share, BOOTSTRAP) | {
         "less_area": metrics.summarise(share - harmless.mean(axis=(1, 2, 3)), BOOTSTRAP),
         "of_both": metrics.summarise(of_both, BOOTSTRAP),
@@ -174,6 +174,7 @@ def run(options: Options) -> Iterator[dict]:
         raise InputError("config.data.name must be 'cxr_phantom': nobody can redraw a film")
     for workdir in workdirs:  # which may be of several GANs
         reading.check_finished(config, workdir, "explain", sections=("seed", "data", "classifier"))
+    reading.check_films_differ(workdirs)
     test = load_splits(config.data, config.seed)[0]["test"]
     found = summarise(test, ask(config, workdirs[0], test), load_maps(workdirs))
     yield {"config": config.to_dict(), **found}

@@ -2,8 +2,9 @@
 
 Runs `--config` and configs/paper.py:64 through `main.py`, the classifiers and evaluators trained
 once. Both see as many films: the paper's GAN gets the steps that our encoder's own training takes
-as well. One seed each. Our samples have the class latents of validation films, which ours has in
-place of a prior; the paper's have N(0, I). What is complete is not run again.
+as well. One seed each. Lungs are drawn from N(0, I) in both, although ours may have a better prior;
+our samples have the class latents of validation films, the paper's N(0, I). What is complete is not
+run again.
 """
 
 import dataclasses
@@ -79,7 +80,7 @@ def draw_samples(
 
     Args:
       draw: (z_structure, z_class) to images, and how many components these have.
-      lent: class latents of films [N, c], which ours has in place of a prior; None for N(0, I).
+      lent: class latents of films [N, c], for ours; None for N(0, I).
     """
     keys = jax.random.split(jax.random.key(0), 2)
     num_structure, num_class = latent_sizes

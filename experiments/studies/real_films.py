@@ -38,7 +38,8 @@ def measure(workdir: Path) -> dict:
             "--task=explain with this --workdir again"
         )
     path, blind = report["latent_path"], report["blind"]
-    is_blind = bool(blind["used"])
+    no_share = {"mean": None, "reason": blind["reason"]} if "reason" in blind else NO_PART
+    is_blind = "maps" in blind
     return {
         "image_size": config["data"]["image_size"],
         "visible": blind["used"] or "all",
@@ -55,9 +56,9 @@ def measure(workdir: Path) -> dict:
             for direction in DIRECTIONS
         },
         "blind": {
-            "map": blind["maps"]["latent"] if is_blind else NO_PART,
-            "linear": blind["pos_to_neg"]["linear"] if is_blind else NO_PART,
-            **{name: blind[name][path] if is_blind else NO_PART for name in DIRECTIONS},
+            "map": blind["maps"]["latent"] if is_blind else no_share,
+            "linear": blind["pos_to_neg"]["linear"] if is_blind else no_share,
+            **{name: blind[name][path] if is_blind else no_share for name in DIRECTIONS},
         },
     }
 

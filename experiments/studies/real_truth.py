@@ -51,6 +51,7 @@ from experiments.truth import (
     Marked,
     check_excluded,
     find_taught,
+    learned_films,
     read_truth,
     truth_folder,
 )
@@ -387,9 +388,7 @@ def run(options: Options) -> Iterator[dict]:
     splits, contents = load_splits(config.data, config.seed, ("filename",))
     if contents != read_contents(workdir):
         raise InputError(f"the data have changed since {workdir} was begun; restore them")
-    learned = [
-        name.decode() for split in ("train", "validation") for name in splits[split]["filename"]
-    ]
+    learned = learned_films(splits)
     check_excluded(folder, learned)
     explainer = make_explainer(found.models, section, config.seed, segmenter=found.segmenter)
     report, tables = read_report(workdir), {}

@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax.api import read_films
+from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import correlate
 from cxr_jax.networks.restore import load_classifier, margins
@@ -23,7 +24,14 @@ from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, configs_below, runs_below
 from experiments.study import Options, Study
-from experiments.truth import FLAG, Marked, read_truth, truth_folder
+from experiments.truth import (
+    FLAG,
+    Marked,
+    check_excluded,
+    learned_films,
+    read_truth,
+    truth_folder,
+)
 
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
@@ -43,10 +51,19 @@ def follow(margin: Mapping[str, np.ndarray], truth: Marked) -> dict[str, dict]:
     }
 
 
-def measure(workdir: Path, truth: Marked) -> dict:
-    """The classifiers of one run, whatever of it is finished beyond them."""
+def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
+    """The classifiers of one run, whatever of it is finished beyond them.
+
+    Args:
+      folder: of the truth.
+
+    Raises:
+      InputError: if the run has learned from films of the same patients.
+    """
     config = precision.in_float32(ml_collections.ConfigDict(read_json(workdir / "config.json")))
     data = config.data
+    splits, _ = load_splits(data, config.seed, ("filename",))
+    check_excluded(folder, learned_films(splits))
     pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
     margin = {
         who: margins(load_classifier(config[section], data.image_size, workdir / folder), pixels)
@@ -72,7 +89,7 @@ def run(options: Options) -> Iterator[dict]:
         raise InputError(f"{folder} has no readers' scores (covid/zones.csv)")
     found = dict(options.known)
     for name, (workdir,) in runs_below(options, task="classifier").items():
-        found[name] = measure(workdir, sets["covid"])
+        found[name] = measure(workdir, sets["covid"], folder)
         yield dict(found)
 
 

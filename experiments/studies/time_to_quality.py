@@ -95,7 +95,7 @@ def score(
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """The figures of one run's GAN."""
     splits, _ = load_splits(config.data, config.seed)
-    return score(load_explainer(config, workdir), splits, config)
+    return score(load_explainer(config, workdir, prior=False), splits, config)
 
 
 def read_training(name: str) -> tuple[int, int]:

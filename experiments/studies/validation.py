@@ -12,7 +12,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import scores
@@ -67,22 +66,27 @@ def summarise(
         tables.path_scores(group, thresholds, reach)[path] for group in (positives, negatives)
     )
     change = positives.walks[path].change
-    by_map = scores.score_map(np.abs(change), positives.truth)
-    area = scores.harmless(positives.truth).mean(axis=(1, 2, 3))
+    lesioned = positives.truth["lesion_mask"].any(axis=(1, 2, 3))  # f may call others positive too
+    masks = {name: mask[lesioned] for name, mask in positives.truth.items()}
+    by_map = scores.score_map(np.abs(change[lesioned]), masks)
+    area = scores.harmless(masks).mean(axis=(1, 2, 3))
     each = {
         **{name: walked[name] for name in ("flip_rate", "twin_error")},
         **{name: by_map[name] for name in ("on_target", "pixel_auroc_lung", "lookalike")},
         "less_area": by_map["lookalike"] - area,
         "flip_rate_to_positive": returned["flip_rate"],
     }
-    return {name: metrics.summarise(values, BOOTSTRAP) for name, values in each.items()}
+    return {
+        name: scores.summarise_metric(name.removesuffix("_to_positive"), values, BOOTSTRAP)
+        for name, values in each.items()
+    }
 
 
 @precision.exactly
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """The figures of one run's GAN."""
     splits, _ = load_splits(config.data, config.seed)
-    explainer = load_explainer(config, workdir)
+    explainer = load_explainer(config, workdir, prior=False)
     calibration = calibrate(explainer, splits, config.explain, seed=config.seed)
     explained = explain_test(explainer, splits["validation"], calibration, section=config.explain)
     positives, negatives = (explained.groups[name] for name in ("pos_to_neg", "neg_to_pos"))

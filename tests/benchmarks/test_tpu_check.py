@@ -72,7 +72,7 @@ def test_padding_is_that_of_what_the_entry_computation_writes():
 
 def test_what_is_unknown_does_not_count_as_a_second_less():
     assert tpu_check.estimated_seconds({"optimal_seconds": -0.75}, PROGRAM) == 0.25
-    assert math.isnan(tpu_check.estimated_seconds({"optimal_seconds": -3.75}, PROGRAM))
+    assert tpu_check.estimated_seconds({"optimal_seconds": -3.75}, PROGRAM) is None
 
 
 def test_every_byte_is_sent_twice_but_for_a_single_chip():

@@ -54,6 +54,21 @@ def test_a_film_with_one_component_says_nothing():
     assert np.isnan(empty["top"])
 
 
+def test_a_map_that_lies_on_no_component_does_not_find_the_first():
+    film, elsewhere = make_film([2.0, 1.0]), np.zeros((SIDE, SIDE, 1))
+    elsewhere[-1] = 1.0
+    assert faithfulness.score(elsewhere, film)["top"] == 0
+
+
+def test_films_with_too_few_components_do_not_count():
+    seen = [1.0, 3.0, 0.5]
+    films = [make_film([4.0, 1.0, 0.5], seen), make_film([3.0], [1.0]), make_film([1, 2, 0.2], seen)]
+    maps = np.stack([spread([3.0, 2.0, 1.0])] * 3)
+    each = faithfulness.score_maps({"some": maps}, films)
+    table = faithfulness.summarise(each, Bootstrap(resamples=9, seed=0))
+    assert table["some"]["partial"]["images"] == 2
+
+
 def summarise(maps, films, ours=""):
     each = faithfulness.score_maps(maps, films)
     return faithfulness.summarise(each, BOOTSTRAP, ours=ours)

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from cxr_jax.configs.phantom import get_config
+from cxr_jax.errors import InputError
 from cxr_jax.evaluate import audit
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.report.arrays import save_scores
+from experiments.command import parse
 from experiments.runs import as_flags
 from experiments.studies import audit as study
+
+# ml_collections loads a config file in a way that Python deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 
 REGIONS = ("lesions", "marker", "lungs", "elsewhere")
 
@@ -50,6 +55,25 @@ def test_runs_are_counted_and_their_films_pooled(tmp_path):
     assert table["rank_correlation"] == pytest.approx(1.0)
     assert table["agreement"]["slope"] == pytest.approx(0.8)
     assert table["each_outside_share"][0] == 0 and table["each_outside_share"][1] > 0.5
+
+
+def test_a_run_of_which_no_film_was_explained_has_no_share(tmp_path):
+    runs = [make_run(tmp_path / "some", 4.0, 1)]
+    nothing = tmp_path / "none" / "explain"
+    nothing.mkdir(parents=True)
+    report = {"audit_true_masks": audit.no_verdict("why"), "classifier": {"auroc": 0.5}}
+    (nothing / "metrics.json").write_text(json.dumps(report | {"coverage": 0.0}))
+    save_scores(nothing / "scores.npz", {"audit_true_masks": {}, "maps": {}})
+    table = study.pool([*runs, nothing.parent])
+    assert table["each_outside_share"][1] is None and table["evidence"]["marker"]["images"] == 20
+    with pytest.raises(InputError, match="no positive of .* passes the gate"):
+        study.pool([nothing.parent])
+
+
+def test_real_films_are_refused_before_anything_is_trained(tmp_path):
+    argv = ["--config=configs/covid.py:cpu", f"--workdir={tmp_path}", "--out="]
+    with pytest.raises(InputError, match="real films"):
+        next(study.run(parse(study.STUDY, argv)))
 
 
 def test_the_tables_name_every_config_region_and_map(tmp_path):

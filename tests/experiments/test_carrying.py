@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cxr_jax import metrics
 from experiments.command import parse
 from experiments.studies import carrying
 
@@ -16,7 +17,7 @@ def picture(seed: int = 0) -> np.ndarray:
 
 def error(way: str, film: np.ndarray, twin: np.ndarray, pixels: float = 0.8) -> float:
     frame = carrying.carry(film, twin, pixels=pixels)[way]
-    return carrying.rmse(frame, twin) / carrying.rmse(film, twin)
+    return metrics.relative_error(frame, twin, film)
 
 
 def test_a_generator_without_blur_needs_no_film():

@@ -1,5 +1,7 @@
 """The study of faithfulness: exact intervals, variants that are chosen, and tables that fit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from builders import SIDE, invert_squares, make_square_split, make_thresholds, walk_squares
@@ -46,15 +48,16 @@ def make_seen(seed: int, count: int = 30) -> study.Seen:
 
 
 def test_each_map_gets_its_best_variant():
-    best = study.choose_variants(make_seen(0))
-    choice, sign, _ = best["layer_cam"]
+    chosen = study.choose(make_seen(0))
+    choice, sign, _ = chosen.variants["layer_cam"]
     assert choice == "stage_2" and sign in ("size", "positive")
-    assert best["latent"][1] == "negative"
+    assert chosen.variants["latent"][1] == "negative"
+    assert (chosen.ours, chosen.rival) == ("latent", "layer_cam")
 
 
 def test_tables_are_of_the_chosen_variants_and_ours_is_compared_with_all():
-    best = study.choose_variants(make_seen(0))
-    result = study.measure([make_seen(1), make_seen(2)], best)
+    chosen = study.choose(make_seen(0))
+    result = study.measure([make_seen(1), make_seen(2)], chosen)
     assert result["films"] == 60 and result["components"] == 240 and result["hidden"] == 60
     assert result["best_rival"] == "layer_cam" and result["ours"] == "latent"
     assert result["maps"]["layer_cam"]["partial"]["mean"] == pytest.approx(1.0)
@@ -64,4 +67,10 @@ def test_tables_are_of_the_chosen_variants_and_ours_is_compared_with_all():
     assert minus["mean"] == pytest.approx(ours["mean"] - 1.0) and minus["ci95"][1] <= 0
     assert result["walks"]["linear"]["flip_rate"]["images"] == 60
     text = study.to_markdown(result)
+    other = dataclasses.replace(
+        chosen, ours="residual", rival="grad_cam"
+    )  # whatever these films say
+    result = study.measure([make_seen(1)], other)
+    assert (result["ours"], result["best_rival"]) == ("residual", "grad_cam")
+    assert result["faithfulness_partial"] == result["maps"]["residual"]["partial"]
     assert "| `layer_cam` | stage_2" in text and "`twin_error_minus_subspace`" in text

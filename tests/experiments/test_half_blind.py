@@ -3,9 +3,12 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from cxr_jax.errors import InputError
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.report.arrays import save_scores
 from experiments import reading
 from experiments.command import parse
 from experiments.studies import half_blind
@@ -48,3 +51,45 @@ def test_the_worst_variant_is_told_of_all(options, monkeypatch):
     (found,) = half_blind.run(options)
     assert list(found) == ["left", "left_alone", "all"]
     assert found["all"]["variant"] == "left_alone"
+
+
+def write_run(workdir, path: str, *, row: int, straight: float, along: float):
+    """A finished run of two films, whose chosen path flips so many of them."""
+    (workdir / "explain").mkdir(parents=True)
+    (workdir / "config.json").write_text(json.dumps({"seed": 0}))
+    walks = {
+        direction: {"flip_rate_f": {"mean": along}, "flip_rate": {"mean": along}}
+        for direction in DIRECTIONS
+    }
+    report = {
+        "latent_path": path,
+        "classifier": {"auroc": 0.9},
+        "blind": {"used": "left", "maps": {}},
+        "paths": {path: walks},
+    }
+    (workdir / "explain" / "metrics.json").write_text(json.dumps(report))
+    np.savez(workdir / "explain" / "walks.npz", rows=np.array([row, row + 1]))
+    flips = lambda rate: {name: np.full(2, rate) for name in ("flip_rate_f", "flip_rate")}
+    each = {direction: {"linear": flips(straight), path: flips(along)} for direction in DIRECTIONS}
+    blind = {f"blind_{group}": {} for group in ("maps", *DIRECTIONS)}
+    save_scores(workdir / "explain" / "scores.npz", each | blind)
+    return workdir
+
+
+def test_each_gan_is_told_along_its_own_path(tmp_path):
+    runs = [
+        write_run(tmp_path / "0", "necessary", row=0, straight=0.5, along=1.0),
+        write_run(tmp_path / "1", "aligned", row=2, straight=0.5, along=0.5),
+    ]
+    found = half_blind.measure(runs)
+    assert found["latent_path"] == "necessary, aligned"
+    assert found["flips"]["pos_to_neg"]["flip_rate"] == [1.0, 0.5]
+    assert found["kept"]["neg_to_pos"]["flip_rate"]["mean"] == pytest.approx(1.5)
+    assert found["kept"]["neg_to_pos"]["flip_rate"]["images"] == 4
+
+
+def test_the_same_films_do_not_count_twice(tmp_path):
+    runs = [write_run(tmp_path / str(n), "ray", row=n, straight=1, along=1) for n in range(2)]
+    with pytest.raises(InputError, match="num_skipped"):
+        half_blind.measure(runs)
+    half_blind.measure(runs[:1])

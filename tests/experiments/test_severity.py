@@ -10,7 +10,7 @@ from truth_films import make_truth
 from cxr_jax.errors import InputError
 from experiments.command import parse
 from experiments.studies import severity
-from experiments.truth import read_truth
+from experiments.truth import EXCLUDED, read_truth
 
 
 @pytest.fixture
@@ -36,11 +36,13 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     (workdir / "classifier" / "done.json").write_text(json.dumps(figures))
     section = {"visible": "lungs", "dtype": "bfloat16"}
     data = {"image_size": 8, "square": "crop", "bits": 0}
-    config = {"classifier": section, "judge": section | {"visible": ""}, "data": data}
+    config = {"seed": 0, "classifier": section, "judge": section | {"visible": ""}, "data": data}
     (workdir / "config.json").write_text(json.dumps(config))
     totals = truth.scores[:, 0].sum(axis=1)
     monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
     monkeypatch.setattr(severity, "read_truth", lambda folder: {"covid": truth})
+    taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
+    monkeypatch.setattr(severity, "load_splits", lambda data, seed, fields: (taught, ""))
     monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
     monkeypatch.setattr(
         severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
@@ -56,6 +58,9 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     }
     page = severity.to_markdown(json.loads(json.dumps(found)))
     assert "| `lungs` | 1.000" in page and "are shown lungs; AUROC" in page
+    (tmp_path / EXCLUDED).write_text("own.png\n")
+    with pytest.raises(InputError, match=r"has learned from own\.png"):
+        next(severity.run(parse(severity.STUDY, arguments)))
 
 
 def test_films_with_scores_must_be_given(tmp_path, monkeypatch):

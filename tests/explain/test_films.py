@@ -76,6 +76,16 @@ def test_where_nobody_knows_the_lungs_the_whole_film_has_its_own_bound():
     assert off == ["reconstruction error is 0.212", ""]
 
 
+def test_a_film_on_which_no_lungs_are_found_has_the_whole_films_bound():
+    some = badly_drawn([0.3, 0.3], rows=slice(SIDE // 2, SIDE))  # outside the lungs alone
+    lungs = lungs_of(some)
+    lungs[1] = True
+    off = films.reasons_to_reject(some, make_thresholds(film_error=0.15), 0.25, lungs=lungs)
+    assert off == ["", "reconstruction error is 0.212"]
+    off = films.reasons_to_reject(some, make_thresholds(film_error=0.22), 0.25, lungs=lungs)
+    assert off == ["", ""]
+
+
 def test_a_classifier_of_another_question_is_measured_by_its_own_decisions():
     margin, label = np.array([-3.0, -1.0, 2.0, 4.0]), np.array([1, 1, 0, 0])
     nothing = np.zeros(4)

@@ -96,6 +96,19 @@ def test_fewer_films_than_a_batch_name_the_fields_to_set(config, monkeypatch):
     config_checks.check_films(config, tasks, some_films(18))
     text = refused(config_checks.check_films, config, tasks, some_films(3))
     assert "3 training films; at least 4" in text
+    config.evaluators.names, config.evaluators.robust.batch_size = ("segmenter", "robust"), 32
+    text = refused(config_checks.check_films, config, ("evaluators",), some_films(18))
+    assert "config.evaluators.robust.batch_size (32)" in text and text.endswith("to 16 or fewer")
+
+
+def test_films_of_a_section_that_has_enough_are_not_counted(config, monkeypatch):
+    monkeypatch.setattr(parallel, "num_devices", lambda: 1)
+    config.classifier.patients = "one half"
+    for name in TRAININGS:
+        config[name].batch_size = 4
+    config.gan.batch_size = 64
+    text = refused(config_checks.check_films, config, ("classifier", "gan"), some_films(18))
+    assert "18 training films" in text and text.endswith("to 16 or fewer")
 
 
 def test_films_are_enough_for_what_is_trained_alone(config, monkeypatch):
@@ -255,6 +268,8 @@ def test_opacities_alone_are_told_by_halves(config, tmp_path):
     assert text.startswith("config.data.finding_half is 'left'")
     config.data.finding = "opacity"
     config_checks.check_finding(config.data)
+    config.data.name = "cxr_folder"
+    assert "only phantoms" in refused(config_checks.check_finding, config.data)
 
 
 def test_a_stage_for_layer_cam_is_one_of_the_classifiers(config, tmp_path):

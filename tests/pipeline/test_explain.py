@@ -3,6 +3,7 @@
 On films without networks: f sees how bright a square is, and all that explaining calls is NumPy.
 """
 
+import dataclasses
 import json
 from collections import Counter
 from pathlib import Path
@@ -31,6 +32,7 @@ from cxr_jax.networks import restore
 from cxr_jax.pipeline import explain
 from cxr_jax.report.page.content import Page
 from cxr_jax.report.page.of_run import page_of_folder
+from cxr_jax.report.tables import NONE_COVERED
 from cxr_jax.runtime import workdir
 
 CALIBRATION = Calibration(
@@ -135,6 +137,9 @@ def test_what_lies_beyond_what_f_is_shown_of_a_film_is_told(splits, section):
     some = dict(made=made, path="linear", bootstrap=Bootstrap(resamples=9, seed=0))
     nothing = explain.score_blind(base.get_config(), explainer, done, **some)
     assert nothing == ({}, {"used": ""})
+    rejected = dataclasses.replace(done, shares={"pos_to_neg": 0.0, "neg_to_pos": 1.0})
+    _, table = explain.score_blind(config, make_square_explainer(seen=upper_half), rejected, **some)
+    assert table == {"used": "lungs", "reason": NONE_COVERED}
 
 
 def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, section):
@@ -383,8 +388,12 @@ def test_a_run_whose_films_all_fail_shows_them_with_the_reason(run, monkeypatch)
     monkeypatch.setattr(explain, "load_explainer", lambda config, workdir: spoilt)
     monkeypatch.setattr(explain, "calibrate_once", lambda *arguments, **more: calibration)
     run()
-    ((_, page),) = made
+    ((path, page),) = made
     assert len(page.films) == 8 and all("f differs" in film.reason for film in page.films)
+    report = json.loads((path.parent / "metrics.json").read_text())
+    assert report["coverage"] == 0
+    assert report["deletion"] == {"counterfactual": "linear", "maps": {}, "reason": NONE_COVERED}
+    assert report["faithfulness"]["maps"] == report["faithfulness"]["paths"] == {}
 
 
 def test_what_is_done_is_done_again_only_where_something_has_changed(run, monkeypatch):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from cxr_jax.data.film_parameters import NAMES, SOURCES
-from cxr_jax.errors import InputError
 from cxr_jax.networks.restore import load_regressor, load_robust, load_segmenter, missing_reason
 from cxr_jax.training import evaluators
 from cxr_jax.training.segmenter import find_lungs
@@ -28,12 +27,10 @@ def test_nothing_is_trained_unless_asked_for(config, phantoms, tmp_path):
     assert evaluators.needed_truths(()) == ()
 
 
-def test_each_asks_for_its_truths_and_another_is_refused_by_name():
+def test_each_asks_for_its_truths():
     asked = evaluators.needed_truths(("segmenter", "regressor", "robust"))
     assert {"lung_mask", "has_lung_mask", *SOURCES} == set(asked)
     assert "severity" not in evaluators.needed_truths(("segmenter", "robust"))
-    with pytest.raises(InputError, match="'segmentor'.*segmenter, regressor, robust"):
-        evaluators.needed_truths(("robust", "segmentor"))
 
 
 def test_all_three_are_trained_recorded_and_loaded(config, phantoms, tmp_path):
@@ -81,6 +78,18 @@ def test_one_more_may_be_asked_for_later(config, phantoms, tmp_path, caplog):
     caplog.set_level("INFO", "cxr_jax")
     evaluators.run(config, tmp_path, phantoms)
     assert [record.getMessage() for record in caplog.records] == ["evaluators: complete, skipped"]
+
+
+def test_one_that_was_copied_from_another_run_stays_where_nothing_teaches_it(
+    config, phantoms, tmp_path
+):
+    config.evaluators.names = ("segmenter", "robust")
+    evaluators.run(config, tmp_path, phantoms)
+    copied = recorded(tmp_path)["segmenter"]
+    config.evaluators.names = ("segmenter",)
+    evaluators.run(config, tmp_path, without(phantoms, "lung_mask"))
+    assert recorded(tmp_path)["segmenter"] == copied
+    assert not missing_reason(tmp_path, "segmenter")
 
 
 @pytest.mark.parametrize(

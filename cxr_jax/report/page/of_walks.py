@@ -14,7 +14,6 @@ from cxr_jax.report.page.content import MASKS, Page, PageFilm, PagePath, PageTab
 from cxr_jax.runtime.provenance import commit, config_digest
 
 MOST_PATHS = 4  # beside each other; the page says where the others are
-MOST_FILMS = 24
 FINDINGS = {  # what people call those of phantoms
     "opacity": "lung opacities",
     "nodule": "lung nodules",
@@ -125,8 +124,9 @@ def page_films(
     path: str,
     target: Callable[[int], float],
     beside: Beside,
+    num_films: int,
 ) -> list[PageFilm]:
-    """The first films that were walked along one path.
+    """The first `num_films` films that were walked along one path.
 
     Args:
       names, reasons, towards: film by film, as `PageFilm` has them.
@@ -150,7 +150,7 @@ def page_films(
             masks=pick_masks(beside.masks, row),
             maps=pick_maps(beside.maps, row),
         )
-        for row in range(min(len(names), MOST_FILMS))
+        for row in range(min(len(names), num_films))
     ]
 
 
