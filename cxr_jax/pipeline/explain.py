@@ -103,14 +103,20 @@ def explain_test(
     *,
     section: ml_collections.ConfigDict,
 ) -> Explained:
-    """Inverts, gates and walks the test films.
+    """Inverts, gates and walks the test films, of each patient one that f calls so.
 
     If the gate rejects every film of a direction, they are walked all the same, so that the
     pictures show why; the coverage of 0 says that their figures mean nothing.
     """
     named = find_films(test, section.films)
     margin, _ = explainer.margins(test["image"])
-    rows = choose(margin, section.num_images, section.num_skipped, named=named)
+    rows = choose(
+        margin,
+        section.num_images,
+        section.num_skipped,
+        named=named,
+        patients=test["patient_id"],
+    )
     inverted = explainer.invert(test["image"][rows])
     lungs, thresholds = lungs_of(explainer, test, rows), calibration.thresholds
     reasons = films.reasons_to_reject(inverted, thresholds, section.gate_margin, lungs=lungs)

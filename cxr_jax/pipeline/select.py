@@ -35,13 +35,20 @@ def find_films(arrays: Arrays, names: Sequence[str]) -> np.ndarray:
 
 
 def choose(
-    margin: np.ndarray, count: int, num_skipped: int = 0, *, named: Sequence[int] | np.ndarray = ()
+    margin: np.ndarray,
+    count: int,
+    num_skipped: int = 0,
+    *,
+    named: Sequence[int] | np.ndarray = (),
+    patients: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rows of films that f calls positive and negative, half of `count` each if there are so many.
 
     Args:
       named: rows that are surely among them, and the first.
       num_skipped: others of each decision that are left out before one is taken.
+      patients: whose each film is [N]. Beside those named, one film of a patient is taken of each
+        decision: films of one patient are alike, and intervals are over films.
 
     Raises:
       InputError: if f calls no further film positive, or none negative.
@@ -51,6 +58,8 @@ def choose(
     chosen = []
     for positive in (True, False):
         asked, free = (rows[(margin[rows] > 0) == positive] for rows in (named, others))
+        if patients is not None:
+            free = first_of_patients(free, patients, known=patients[asked])
         free = free[num_skipped:][: max(count // 2 - len(asked), 0)]
         if len(asked) + len(free) == 0:
             remedy = "train the classifier longer, or give more films"
@@ -62,6 +71,21 @@ def choose(
             )
         chosen.append(free)
     return np.concatenate([named, np.sort(np.concatenate(chosen))])
+
+
+def first_of_patients(rows: np.ndarray, patients: np.ndarray, *, known: np.ndarray) -> np.ndarray:
+    """Of some rows the first of each patient.
+
+    Args:
+      patients: whose each film is [N]; of the films that are b"" each is a patient's own.
+      known: patients of whom no further film is wanted.
+    """
+    taken, firsts = set(known.tolist()), []
+    for row, patient in zip(rows, patients[rows].tolist(), strict=True):
+        if not patient or patient not in taken:
+            firsts.append(row)
+        taken.add(patient)
+    return np.array(firsts, int)
 
 
 def lungs_of(explainer: Explainer, arrays: Arrays, rows: np.ndarray) -> np.ndarray | None:

@@ -62,7 +62,11 @@ def test_a_map_that_lies_on_no_component_does_not_find_the_first():
 
 def test_films_with_too_few_components_do_not_count():
     seen = [1.0, 3.0, 0.5]
-    films = [make_film([4.0, 1.0, 0.5], seen), make_film([3.0], [1.0]), make_film([1, 2, 0.2], seen)]
+    films = [
+        make_film([4.0, 1.0, 0.5], seen),
+        make_film([3.0], [1.0]),
+        make_film([1, 2, 0.2], seen),
+    ]
     maps = np.stack([spread([3.0, 2.0, 1.0])] * 3)
     each = faithfulness.score_maps({"some": maps}, films)
     table = faithfulness.summarise(each, Bootstrap(resamples=9, seed=0))

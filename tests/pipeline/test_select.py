@@ -35,6 +35,21 @@ def test_named_films_are_chosen_first_and_count():
     np.testing.assert_array_equal(choose(MARGIN, 4, 9, named=[6, 0]), [6, 0])
 
 
+def test_of_each_patient_and_decision_there_is_one_film():
+    patients = np.array([b"a", b"b", b"a", b"b", b"c", b"a", b"c", b"d"])
+    called = (MARGIN > 0).tolist()
+    chosen = choose(MARGIN, 100, patients=patients)
+    for decision in (True, False):
+        mine = [row for row in chosen if called[row] == decision]
+        theirs = [row for row in range(8) if called[row] == decision]
+        first = {patients[row]: row for row in reversed(theirs)}
+        assert mine == sorted(first.values())
+    np.testing.assert_array_equal(choose(MARGIN, 100, patients=np.full(8, b"")), np.arange(8))
+    named = [row for row in range(8) if patients[row] == b"a"]  # who asks for them gets them
+    again = choose(MARGIN, 100, named=named, patients=patients)
+    assert set(again) - set(named) == {row for row in chosen if patients[row] != b"a"}
+
+
 def test_films_are_found_by_their_names():
     names = {"filename": np.array([b"a/1.png", b"a/2.png", b"b/1.png"])}
     np.testing.assert_array_equal(find_films(names, ("b/1.png", "a/1.png")), [2, 0])
