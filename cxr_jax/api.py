@@ -34,6 +34,7 @@ from cxr_jax.datasets.cxr_folder.film_checks import is_mask_like
 from cxr_jax.datasets.cxr_folder.folder_listing import is_film_file
 from cxr_jax.datasets.cxr_folder.image_files import fit_film, read_grey, read_range
 from cxr_jax.datasets.cxr_folder.in_threads import read_each
+from cxr_jax.datasets.cxr_folder.layouts import is_junk
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explainer import Explainer, make_explainer
 from cxr_jax.explain.films import Films, Thresholds, reasons_to_reject
@@ -335,7 +336,12 @@ class FilmExplainer:
             raise InputError(f"path {path!r} was not walked by this run; choose of {known}")
         inverted = self.functions.invert(pixels)
         if (inverted.margin <= 0).any() and "neg_to_pos" not in PATHS[path].directions:
-            raise InputError(f"path {path!r} is walked from positive films alone")
+            negative = names[int(np.argmax(inverted.margin <= 0))]
+            both = [name for name in self.functions.walk.walks if len(PATHS[name].directions) == 2]
+            raise InputError(
+                f"path {path!r} is walked from positive films alone, and {negative} is negative; "
+                f"choose of {', '.join(both)}, or leave it out"
+            )
         lungs = gate_region(self.functions, inverted.image)
         gated = zip(
             names, self._reasons(inverted, lungs), looked_at(lungs, len(names)), strict=True
@@ -448,7 +454,11 @@ def read_films(
     """
     if isinstance(films, np.ndarray):
         return _fit_array(films, size, square=square)
-    paths = {str(path): path for path in _list_files(films)}
+    listed = _list_files(films)
+    paths = {str(path): path for path in listed}
+    if len(paths) < len(listed):
+        twice = next(path for path in listed if listed.count(path) > 1)
+        raise InputError(f"{twice}: is given twice; give each film once")
     is_folder = isinstance(films, (str, Path)) and user_path(films).is_dir()
     headers = read_headers(paths)
     _tell_headers(headers)
@@ -505,7 +515,17 @@ def _choose_scales(
     asked = may_be_deep(paths, headers)
     ranges = dict(read_each(lambda name: read_range(paths[name]), asked))
     deep = {name: found for name, found in ranges.items() if _or_raise(found) is not None}
-    return choose_scales(deep, "the films to explain", bits=bits)
+    remedy = "explain the films of each detector by themselves"
+    scales = choose_scales(deep, "the films to explain", bits=bits, remedy=remedy)
+    if scales and not bits:
+        depths = sorted({str(scale.bits or "stretched") for scale in scales.values()})
+        logger.warning(
+            "%d films of more than 8 bits are read on a scale found among themselves (bits: %s); "
+            "the run's own films may have had another, which config.data.bits would have fixed",
+            len(scales),
+            ", ".join(depths),
+        )
+    return scales
 
 
 def _or_raise(found: object) -> object:
@@ -520,7 +540,8 @@ def _list_files(films: str | Path | Sequence[str | Path]) -> list[Path]:
         folder = user_path(films)
         if not folder.is_dir():
             return [folder]
-        found = sorted(p for p in folder.iterdir() if p.is_file() and is_film_file(p))
+        files = (path for path in folder.iterdir() if path.is_file() and not is_junk(path.name))
+        found = sorted(path for path in files if is_film_file(path))
         if not found:
             raise InputError(f"{folder}: holds no image; put films in it, as DICOM, PNG or JPEG")
         return found

@@ -34,7 +34,7 @@ from cxr_jax.report.figures import make_style
 from cxr_jax.runtime import interrupts, parallel
 from cxr_jax.runtime.interrupts import Interrupted
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
-from cxr_jax.runtime.user_path import user_path
+from cxr_jax.runtime.user_path import make_folder, user_path
 from cxr_jax.runtime.workdir import (
     FULL_DISK,
     check_workdir,
@@ -144,11 +144,16 @@ def run_tasks(
 
 
 def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
-    """Explains the films of a folder that is no part of the data set, by the finished run."""
-    folder = user_path(config.explain.dir)
+    """Explains the films of a folder that is no part of the data set, by the finished run.
+
+    Of several processes each explains all of them, and the first writes.
+    """
+    folder = user_path(config.explain.dir).resolve()
     explainer = api.bind_run(load_run(workdir, config))
     result = explainer.explain(folder)
     out = workdir / "explain" / "films" / folder.name
+    if not parallel.is_first():
+        return
     result.save(
         out,
         style=make_style(config.explain.figures),
@@ -269,7 +274,7 @@ def export(argv: Sequence[str]) -> int:
     )
     given = parser.parse_args(argv)
     quieten_orbax()
-    out = user_path(given.out)
+    out = make_folder(user_path(given.out), "--out")
     export_run(load_run(user_path(given.workdir)), out, prior=not given.without_prior)
     print(f"written to {out}; cxr_jax.load({str(out)!r}) explains films by it")
     return 0

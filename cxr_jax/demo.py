@@ -22,7 +22,7 @@ from cxr_jax.metrics import Bootstrap
 from cxr_jax.report.page.content import Column, PageTable, Row
 from cxr_jax.report.page.of_walks import Beside
 from cxr_jax.report.page.run_tables import cell
-from cxr_jax.runtime.user_path import user_path
+from cxr_jax.runtime.user_path import make_folder, user_path
 from cxr_jax.runtime.workdir import write_json
 
 FIRST_PATIENT = 90_000_000  # beyond those of any split of a phantom data set
@@ -48,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if given.films < 2:
         parser.error("--films must be at least 2")
-    start, out = time.monotonic(), user_path(given.out)
+    if given.seed < 0:
+        parser.error("--seed must be 0 or more")
+    start, out = time.monotonic(), make_folder(user_path(given.out), "--out")
     explainer = demo_explainer()
     truth = draw_films(given.films, given.seed, explainer.image_size)
     print(f"explaining {given.films} phantom films; most of the time is the compiler's", flush=True)
@@ -141,6 +143,9 @@ def save_changes(
 ) -> None:
     """Film, reconstruction, counterfactual, change, true lesions and gradient of some positives."""
     positive = np.flatnonzero(result.inverted.margin > 0)[:SHOWN]
+    if len(positive) == 0:
+        print(f"f calls no film positive, so there is no {path.name}; draw more by --films")
+        return
     figure = plots.changes(
         result.inverted.rows(positive),
         result.walks.rows(positive),

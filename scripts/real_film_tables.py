@@ -101,7 +101,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--out", required=True, type=Path, help="folder of the tables")
     given = parser.parse_args(argv)
     data, truth = given.root / "data", given.root / "truth"
-    excluded = set((truth / "exclude_from_training.txt").read_text().split())
+    lines = (truth / "exclude_from_training.txt").read_text().splitlines()
+    excluded = {line.strip() for line in lines if line.strip()}
     tables = {
         "covid.csv": covid_rows(read_rows(data / "metadata.csv"), excluded),
         "nih.csv": nih_rows(read_rows(truth / "nih" / "annotations.csv")),

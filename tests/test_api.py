@@ -308,6 +308,7 @@ def test_films_are_read_as_files_folders_and_arrays(explainer, films, tmp_path):
     for name, film in zip("cab", films, strict=False):
         Image.fromarray(film).save(tmp_path / f"{name}.png")
     (tmp_path / "notes.txt").write_text("no film")
+    (tmp_path / "._a.png").write_text("what an archiver leaves behind")
     by_folder = explainer.explain(tmp_path)
     by_files = explainer.explain([tmp_path / "a.png", str(tmp_path / "b.png")])
     assert [film.name for film in by_folder] == ["a.png", "b.png", "c.png"]
@@ -329,6 +330,7 @@ def test_films_are_read_as_files_folders_and_arrays(explainer, films, tmp_path):
         (np.zeros((0, SIZE, SIZE), np.uint8), "shape"),
         ([], "no films"),
         ("nowhere.png", "nowhere.png"),
+        (["a.png", "b.png", "a.png"], "a.png: is given twice"),
     ],
 )
 def test_what_is_no_film_is_named(explainer, given, words):
@@ -341,7 +343,9 @@ def test_paths_are_checked(explainer, films):
         explainer.explain(films, path="chord")
     margin = explainer.functions.margins(films[..., None])[0]
     assert (margin <= 0).any()
-    with pytest.raises(InputError, match="'random' is walked from positive films alone"):
+    with pytest.raises(
+        InputError, match="'random' is walked from positive films alone, and film 1 is .*linear"
+    ):
         explainer.explain(films[margin <= 0], path="random")
     assert explainer.explain(films, path="linear")[0].path == "linear"
 

@@ -40,6 +40,7 @@ PATIENTS = ("all", "one half", "other half")  # who a classifier is taught by
 
 TRUTHS = (
     "patient_id",
+    "group",
     "filename",
     "severity",
     "twin",
@@ -121,6 +122,11 @@ def train_batches(
         step += 1
 
 
+def owners(arrays: Arrays) -> np.ndarray:
+    """Whose each film is [N]: as far as is known one patient's, or those that stay together."""
+    return arrays["group"] if "group" in arrays else arrays["patient_id"]
+
+
 def patient_half(patient_id: np.ndarray) -> np.ndarray:
     """0 or 1 for each patient [N], by a hash of the name: the same in every data set."""
     return np.array([hashlib.sha256(name).digest()[0] % 2 for name in patient_id], int)
@@ -137,9 +143,9 @@ def pick_patients(arrays: Arrays, patients: str) -> Arrays:
     """
     if patients == "all":
         return arrays
-    if "patient_id" not in arrays:
+    if not {"group", "patient_id"} & arrays.keys():
         raise InputError("the data set does not tell patients apart; set `patients` to 'all'")
-    picked = patient_half(arrays["patient_id"]) == PATIENTS.index(patients) - 1
+    picked = patient_half(owners(arrays)) == PATIENTS.index(patients) - 1
     if not picked.any():
         raise InputError(f"no patient of the training films is in the {patients} half")
     return {name: array[picked] for name, array in arrays.items()}
@@ -256,7 +262,10 @@ def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBu
     if not parallel.is_first():
         parallel.wait("data")
     builder = make_builder(config, seed)
+    was_there = builder.data_path.exists()
     with _alone(builder):
+        if not was_there and builder.data_path.exists():  # a builder learns only at first of them
+            builder = make_builder(config, seed)
         builder.download_and_prepare()
     if parallel.is_first():
         parallel.wait("data")
@@ -300,7 +309,7 @@ def load_splits(
     """
     builder = prepare(config, seed)
     truths = [name for name in TRUTHS if name in builder.info.features]
-    of_train = {"lesion_mask", "patient_id", *train_truths}
+    of_train = {"lesion_mask", "patient_id", "group", *train_truths}
     fields = {
         "train": ["image", "label", *(name for name in truths if name in of_train)],
         "validation": ["image", "label", *truths],

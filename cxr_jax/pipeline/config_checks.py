@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax.data.arrays import Arrays, manifest_fields, pick_patients
+from cxr_jax.datasets.cxr_folder.columns import DEFAULT_SPLIT_COLUMN
 from cxr_jax.datasets.cxr_manifest import choose_map
 from cxr_jax.datasets.cxr_phantom.canvas import SMALLEST_SIZE
 from cxr_jax.errors import InputError
@@ -33,6 +34,7 @@ from cxr_jax.pipeline.ranges import check_fields
 from cxr_jax.pipeline.shape_checks import check_evaluators, check_feature_maps, check_gan
 from cxr_jax.plots import check_font
 from cxr_jax.runtime import parallel
+from cxr_jax.runtime.user_path import user_path
 from cxr_jax.runtime.workdir import is_done
 from cxr_jax.training.gan import BATCH_MULTIPLE
 
@@ -45,6 +47,7 @@ def check_config(config: ml_collections.ConfigDict, workdir: Path) -> None:
     check_font(config.explain.figures.font)
     check_folder(config.data)
     check_finding(config.data)
+    check_new_films(config.explain.dir)
     check_explain(config)
     check_size(config.data.name, config.data.image_size, config.gan.networks)
     check_gan(config)
@@ -62,13 +65,28 @@ def check_folder(section: ml_collections.ConfigDict) -> None:
                 "config.data.negative_classes names folders; with cxr_manifest set "
                 "config.data.manifest.negative"
             )
+        if section.split_column != DEFAULT_SPLIT_COLUMN:
+            raise InputError(
+                f"config.data.split_column is {section.split_column!r}, but is of cxr_folder; with "
+                "cxr_manifest set config.data.manifest.split"
+            )
         preset, fields = manifest_fields(section)
         choose_map(fields, preset, section.positive_class)
+    elif given := [name for name, value in section.manifest.items() if value]:
+        raise InputError(
+            f"config.data.manifest.{given[0]} is of cxr_manifest; set config.data.name to it too"
+        )
     if section.positive_class in section.negative_classes:
         raise InputError(
             f"config.data.negative_classes has {section.positive_class!r}, which is "
             "config.data.positive_class"
         )
+
+
+def check_new_films(folder: str) -> None:
+    """Raises `InputError` if there is nothing of that name (`config.explain.dir`) to explain."""
+    if folder and not user_path(folder).exists():
+        raise InputError(f"config.explain.dir: {user_path(folder)} is not there; correct the path")
 
 
 def check_finding(section: ml_collections.ConfigDict) -> None:
@@ -87,7 +105,7 @@ def check_finding(section: ml_collections.ConfigDict) -> None:
 
 def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: Arrays) -> None:
     """Raises `InputError` if there are fewer training films than one batch of these tasks has."""
-    known = {name: train[name] for name in ("label", "patient_id") if name in train}
+    known = {name: train[name] for name in ("label", "patient_id", "group") if name in train}
     rows = {}
     for name, section, _ in _taught(config, tasks):
         if name in ("gan", "encoder", "prior"):

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.data.arrays import Arrays, phantom_spec, to_unit_range
+from cxr_jax.data.arrays import Arrays, owners, phantom_spec, to_unit_range
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import blind, scores
 from cxr_jax.explain import films, maps
@@ -115,7 +115,7 @@ def explain_test(
         section.num_images,
         section.num_skipped,
         named=named,
-        patients=test["patient_id"],
+        patients=owners(test),
     )
     inverted = explainer.invert(test["image"][rows])
     lungs, thresholds = lungs_of(explainer, test, rows), calibration.thresholds

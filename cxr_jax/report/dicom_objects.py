@@ -11,8 +11,10 @@ frame of reference is the patient's.
 """
 
 import collections
+import contextlib
 import datetime
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,20 +86,41 @@ def write_objects(
       square: see `on_film`.
 
     Raises:
-      InputError: if a file is no DICOM film; nothing is written then.
+      InputError: if a file is no DICOM film, or its header cannot be taken over; nothing is
+        written then.
     """
     sources = [read_source(path) for path in paths]
-    directory.mkdir(parents=True, exist_ok=True)
     captures, maps = (collections.defaultdict(generate_uid) for _ in range(2))  # by study
-    for number, (source, turn) in enumerate(sources, start=1):
+    made: dict[str, Dataset] = {}
+    for number, (path, (source, turn)) in enumerate(zip(paths, sources, strict=True), start=1):
         study, shape = source.StudyInstanceUID, (int(source.Rows), int(source.Columns))
         change = on_film(changes[number - 1] / 2, shape=shape, square=square, turn=turn)
         named = dict(number=number, description=DESCRIPTION)
-        capture = secondary_capture(source, pictures[number - 1], series=captures[study], **named)
-        capture.save_as(directory / f"{number:03d}_walk.dcm", enforce_file_format=True)
-        made = parametric_map(source, change, series=maps[study], **named)
-        made.save_as(directory / f"{number:03d}_change.dcm", enforce_file_format=True)
+        with _taken_over(path):
+            made[f"{number:03d}_walk.dcm"] = secondary_capture(
+                source, pictures[number - 1], series=captures[study], **named
+            )
+            made[f"{number:03d}_change.dcm"] = parametric_map(
+                source, change, series=maps[study], **named
+            )
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, dataset in made.items():
+        dataset.save_as(directory / name, enforce_file_format=True)
     return directory
+
+
+@contextlib.contextmanager
+def _taken_over(path: Path) -> Iterator[None]:
+    """Where a film's header is copied: libraries quote in warnings and errors what stands in it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError):
+            raise InputError(
+                f"{path}: the header's patient or study is not as DICOM wants it (a date as "
+                "19501231, a sex as F, M or O, a name as SURNAME^GIVEN); correct it first"
+            ) from None
 
 
 # 1. Where the change is, in the film's own pixels.
@@ -171,6 +194,8 @@ def parametric_map(
       series, number, description: see `secondary_capture`.
     """
     made = Dataset()
+    if "SpecificCharacterSet" in source:  # in which the patient's name is written
+        made.SpecificCharacterSet = source.SpecificCharacterSet
     for keyword in OF_STUDY:
         setattr(made, keyword, source[keyword].value)
     made.Manufacturer, made.ManufacturerModelName = MAKER, MODEL

@@ -6,6 +6,24 @@ from pathlib import Path
 from cxr_jax.errors import InputError
 
 
+def make_folder(path: Path, given_by: str) -> Path:
+    """Makes a folder that somebody asked for, before anything is done for it; returns it.
+
+    Args:
+      given_by: the flag or field that names it.
+
+    Raises:
+      InputError: if it is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{given_by}: {path} cannot be made a folder ({error.strerror}); name another"
+        ) from error
+    return path
+
+
 def user_path(given: str | os.PathLike) -> Path:
     """A path in which `~` is the home folder, wherever it is written.
 

@@ -29,7 +29,7 @@ from cxr_jax.datasets.cxr_folder.folder_contents import (
     read_contents,
 )
 from cxr_jax.datasets.cxr_folder.folder_report import log_report, tell_folders
-from cxr_jax.datasets.cxr_folder.splits import Film
+from cxr_jax.datasets.cxr_folder.splits import Film, name_groups
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -92,13 +92,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """Radiographs of a folder as train, validation and test; see the module's docstring."""
 
     # Raise it when the same files would give other pixels or splits: it is part of the path.
-    VERSION = tfds.core.Version("2.2.0")
+    VERSION = tfds.core.Version("2.3.0")
     RELEASE_NOTES = {
         "1.0.0": "First release.",
         "2.0.0": "One scale for a source's deep films; splits by patient and group together; "
         "sub-folders; masks of several values; refuses films of one value, and masks as films.",
         "2.1.0": "Where only train and test are given, validation is drawn from train.",
         "2.2.0": "DICOM films are read, with the patients of their headers.",
+        "2.3.0": "Records say which films stay together; headers link films that the table leaves "
+        "open.",
     }
 
     _contents: FolderContents | None = None  # only while the data are being written
@@ -123,7 +125,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         features = {
             "image": tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="png"),
             "label": tfds.features.ClassLabel(names=["negative", "positive"]),
-            "patient_id": tfds.features.Text(),  # empty if unknown
+            "patient_id": tfds.features.Text(),  # as the table has it; empty if unknown
+            "group": tfds.features.Text(),  # the first of the films that stay together
             "filename": tfds.features.Text(),  # relative to the folder
             "lung_mask": tfds.features.Image(shape=shape, dtype=np.uint8, encoding_format="png"),
             "has_lung_mask": tfds.features.Scalar(np.bool_),
@@ -156,6 +159,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict]]:
         size = self.builder_config.reading.size
         no_mask = encode_png(Image.new("L", (size, size), 0))
+        first = name_groups([film for film, _ in films])
         for film, square in films:
             # Bytes, since NumPy arrays would make TFDS encode them with TensorFlow.
             yield (
@@ -164,6 +168,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "image": square.image,
                     "label": film.label,
                     "patient_id": film.patient_id,
+                    "group": first[film.group],
                     "filename": film.filename,
                     "lung_mask": square.lung_mask or no_mask,
                     "has_lung_mask": square.lung_mask is not None,

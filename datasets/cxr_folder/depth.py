@@ -84,13 +84,22 @@ def own_scale(of_film: ValueRange) -> Scale:
     return _fit([of_film])
 
 
-def choose_scales(ranges: Mapping[str, ValueRange], source: str, *, bits: int) -> dict[str, Scale]:
+SOURCES = (
+    "name each film's in a column `source` of metadata.csv (or by data.manifest.source), or set "
+    "data.bits"
+)
+
+
+def choose_scales(
+    ranges: Mapping[str, ValueRange], source: str, *, bits: int, remedy: str = SOURCES
+) -> dict[str, Scale]:
     """Returns {film: scale} of the deep films of one source: one scale for each depth they state.
 
     Args:
       ranges: of its films, by their names.
       source: what the films have in common, for the message.
       bits: of the detector; 0: by the films' values.
+      remedy: what helps where they are of several.
 
     Raises:
       InputError: if they cannot all come from one detector.
@@ -100,7 +109,7 @@ def choose_scales(ranges: Mapping[str, ValueRange], source: str, *, bits: int) -
     scales = {}
     for stored_bits in {each.stored_bits for each in ranges.values()}:
         of_depth = {name: each for name, each in ranges.items() if each.stored_bits == stored_bits}
-        scales |= dict.fromkeys(of_depth, source_scale(of_depth, source))
+        scales |= dict.fromkeys(of_depth, source_scale(of_depth, source, remedy))
     return scales
 
 
@@ -109,12 +118,12 @@ def bits_scale(bits: int) -> Scale:
     return Scale(0.0, 2.0**bits, bits)
 
 
-def source_scale(ranges: Mapping[str, ValueRange], source: str) -> Scale:
+def source_scale(ranges: Mapping[str, ValueRange], source: str, remedy: str = SOURCES) -> Scale:
     """The scale of all deep films of one source.
 
     Args:
       ranges: of its films, by their names.
-      source: what the films have in common, for the message.
+      source, remedy: what the films have in common, and what helps, for the message.
 
     Raises:
       InputError: if they cannot all come from one detector.
@@ -123,9 +132,7 @@ def source_scale(ranges: Mapping[str, ValueRange], source: str) -> Scale:
     if contrast(ranges) >= UNLIKE:
         raise InputError(
             f"{source}: deep films go up to {ranges[darkest].high:.6g} ({darkest}) and to "
-            f"{ranges[brightest].high:.6g} ({brightest}), as of several detectors; name each "
-            "film's in a column `source` of metadata.csv (or by data.manifest.source), or set "
-            "data.bits"
+            f"{ranges[brightest].high:.6g} ({brightest}), as of several detectors; {remedy}"
         )
     return _fit(list(ranges.values()))
 

@@ -38,13 +38,16 @@ def name_patients(headers: Mapping[str, DicomHeader]) -> tuple[dict[str, str], b
 def add_patients(films: Sequence[Film], patients: Mapping[str, str]) -> list[Film]:
     """The films with their headers' patients, joined anew; the table's patient goes before them.
 
-    A patient's folder does not: films stay together that share it, or the header's patient.
+    A patient's folder does not: films stay together that share it, or the header's patient. Where
+    the table leaves a film of a header's patient open, that links all films of his.
     """
+    is_open = lambda film: film.patient_id in ("", film.folder)
+    open_patients = {patients.get(film.filename) for film in films if is_open(film)} - {None}
 
     def add(film: Film) -> Film:
-        if film.filename not in patients or film.patient_id not in ("", film.folder):
+        header = patients.get(film.filename)
+        if header not in open_patients:
             return film
-        header = patients[film.filename]
         return dataclasses.replace(film, header=header, patient_id=film.patient_id or header)
 
     return join_groups([add(film) for film in films])

@@ -160,8 +160,8 @@ def _match_rows(listing: FolderListing, all_rows: list[_Row]) -> tuple[dict[str,
     """
     by_name = collections.defaultdict(list)
     for film in listing.films:
-        by_name[PurePosixPath(film).name].append(film)
-        by_name[PurePosixPath(film).stem].append(film)
+        for name in {PurePosixPath(film).name, PurePosixPath(film).stem}:  # one without an ending
+            by_name[name].append(film)
     rows: dict[str, _Row] = {}
     bare_names = 0
     for row in all_rows:

@@ -66,6 +66,14 @@ def join_groups(films: Sequence[Film]) -> list[Film]:
     ]
 
 
+def name_groups(films: Iterable[Film]) -> dict[str, str]:
+    """{group: the first of its films by name}, which is no patient's name or number."""
+    first: dict[str, str] = {}
+    for film in films:
+        first[film.group] = min(film.filename, first.get(film.group, film.filename))
+    return first
+
+
 def assign_splits(films: Sequence[Film]) -> list[Film]:
     """Fills in the split of films that have none, 70/10/20 by patient within each class.
 

@@ -110,8 +110,8 @@ class Builder(cxr_folder_dataset_builder.Builder):
     """Radiographs of a manifest as train, validation and test; see the module's docstring."""
 
     # Raise it when the same files would give other pixels, labels or splits.
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {"1.0.0": "First release.", "1.1.0": "As cxr_folder 2.3.0."}
 
     def _read_contents(self) -> FolderContents:
         config = self.builder_config

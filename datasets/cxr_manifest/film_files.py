@@ -10,7 +10,7 @@ equal right are refused.
 import collections
 import dataclasses
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from cxr_jax.datasets.cxr_folder.dicom_files import DICOM_SUFFIXES
@@ -19,6 +19,9 @@ from cxr_jax.datasets.cxr_folder.layouts import is_junk, walk_files
 from cxr_jax.errors import InputError
 
 SUFFIXES = (*FILM_SUFFIXES, *DICOM_SUFFIXES)
+DEPTH = 2  # folders by which files of the same name are told apart at first
+
+Folders = tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +31,13 @@ class FileIndex:
     Attributes:
       root: the user's folder.
       files: their paths relative to it, with forward slashes.
-      by_stem: {last part without a film's ending: the files}.
+      by_stem: {last part without a film's ending: {the last two folders: the files}}; in some sets
+        nearly all films have the same name.
     """
 
     root: Path
     files: tuple[str, ...]
-    by_stem: Mapping[str, tuple[str, ...]]
+    by_stem: Mapping[str, Mapping[Folders, tuple[str, ...]]]
 
     def find(self, path: str) -> str | None:
         """The one file that a path means, relative to the root; None if there is none.
@@ -41,7 +45,7 @@ class FileIndex:
         Raises:
           InputError: if several may be meant.
         """
-        shared = {file: _shared(file, path) for file in self.by_stem.get(stem_of(path), ())}
+        shared = {file: _shared(file, path) for file in self._candidates(path)}
         most = max(shared.values(), default=-1)
         nearest = [file for file in shared if shared[file] == most >= 0]
         for narrower in (
@@ -57,6 +61,18 @@ class FileIndex:
             if narrower:
                 return narrower[0]
         return None
+
+    def _candidates(self, path: str) -> Iterator[str]:
+        """The files of the same name whose last two folders, or fewer, are the path's."""
+        folders, named = self.by_stem.get(stem_of(path), {}), last_folders(path.strip("/"))
+        if len(named) < DEPTH:  # any files may lie deeper
+            for last, files in folders.items():
+                shared = min(len(last), len(named))
+                if last[len(last) - shared :] == named[len(named) - shared :]:
+                    yield from files
+            return
+        for depth in range(DEPTH + 1):
+            yield from folders.get(named[DEPTH - depth :], ())
 
     def find_table(self, name: str, field: str) -> tuple[str, Path]:
         """A table's or list's name and file; it may lie elsewhere if its path is absolute.
@@ -85,13 +101,22 @@ def index_files(root: Path) -> FileIndex:
     if not root.is_dir():
         raise InputError(f"{root}: is no folder; check the path (an archive must be unpacked)")
     files = []
-    by_stem = collections.defaultdict(list)
+    by_stem = collections.defaultdict(lambda: collections.defaultdict(list))
     for path in walk_files(root):
         inside = path.relative_to(root)
         if not any(map(is_junk, inside.parts)):
             files.append(inside.as_posix())
-            by_stem[stem_of(files[-1])].append(files[-1])
-    return FileIndex(root, tuple(files), {stem: tuple(found) for stem, found in by_stem.items()})
+            by_stem[stem_of(files[-1])][last_folders(files[-1])].append(files[-1])
+    frozen = {
+        stem: {last: tuple(found) for last, found in folders.items()}
+        for stem, folders in by_stem.items()
+    }
+    return FileIndex(root, tuple(files), frozen)
+
+
+def last_folders(path: str) -> Folders:
+    """The last two folders of a path, or as many as there are."""
+    return tuple(path.split("/")[:-1][-DEPTH:])
 
 
 def is_film_name(path: str) -> bool:

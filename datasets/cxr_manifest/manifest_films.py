@@ -68,6 +68,12 @@ def read_manifest(
     labels = _label_films(named, columns, left_out)
     splits = split_films(labels, named, columns, lists=lists)
     if unlisted := [path for path in labels if path not in splits]:
+        if not splits:
+            raise InputError(
+                f"{root}: none of the {len(unlisted)} films is in a list of films: the table has "
+                f"{unlisted[0]}, the lists {next(iter(lists), 'nothing')}; correct "
+                "data.manifest.path or the lists"
+            )
         left_out["in none of the lists of films"] = unlisted
     files = _find_films(index, splits, left_out, skip_missing=skip_missing)
     films = [
@@ -84,7 +90,7 @@ def read_manifest(
             lung_masks=masks,
             tables=table.files | list_files,
         ),
-        table=_describe(films, named.values(), table, columns=columns),
+        table=_describe(films, [named[path] for path in files], table, columns=columns),
         left_out=dict(sorted(left_out.items())),
         num_rows=len(table.rows),
         unused_files=sum(map(is_film_name, index.files)) - len(films) - len(masks),

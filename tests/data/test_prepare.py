@@ -22,6 +22,7 @@ def make_builder(folder: Path) -> tfds.core.DatasetBuilder:
 
     builder = mock.create_autospec(tfds.core.DatasetBuilder, instance=True)
     builder.data_dir_root, builder.data_path, builder.name = folder, prepared, "slow"
+    builder.knows = prepared.exists()  # as TFDS: what lies there is read at first, or never
     builder.download_and_prepare.side_effect = prepare
     return builder
 
@@ -30,8 +31,9 @@ def test_two_that_prepare_the_same_data_do_it_one_after_the_other(tmp_path, monk
     monkeypatch.setattr(arrays, "make_builder", lambda config, seed: make_builder(tmp_path))
     caplog.set_level("INFO", "cxr_jax")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for done in [pool.submit(arrays.prepare, base.get_config().data, 0) for _ in range(2)]:
-            done.result()
+        both = [pool.submit(arrays.prepare, base.get_config().data, 0) for _ in range(2)]
+        knowing = [done.result().knows for done in both]
+    assert sorted(knowing) == [False, True]  # the one that wrote it, and the one that waited
     assert [record.message for record in caplog.records] == [
         f"another process prepares data in {tmp_path}; waiting for it"
     ]

@@ -195,6 +195,27 @@ def test_the_table_s_patients_go_before_the_header_s(tmp_path):
     assert len(found) == 16
 
 
+def test_a_film_that_the_table_leaves_open_stays_with_its_header_s_patient(tmp_path):
+    """The first of each patient's two films is known to the table, the second by its header."""
+    folder = dicom_folder(tmp_path / "films")
+    set_patients(folder)
+    rows = [
+        {"filename": f"{name}/{name}{i:02d}.dcm", "patient_id": "" if i % 2 else f"{name}{i}"}
+        for name in CLASSES
+        for i in range(10)
+    ]
+    write_metadata(folder, rows)
+    found = {}
+    for split, films in examples(prepare(folder, tmp_path / "prepared")).items():
+        for film in films:
+            found.setdefault(film["group"], []).append((split, film["filename"]))
+    assert len(found) == 10
+    for group, films in found.items():
+        (split, first), (other, second) = sorted(films)
+        assert split == other and first[:-5] == second[:-5]
+        assert group == first, "a group is called after its first film"
+
+
 def test_one_number_for_all_is_no_patient(tmp_path, caplog):
     folder = dicom_folder(tmp_path / "films", PatientID="Removed")
     builder = prepare(folder, tmp_path / "prepared")

@@ -21,7 +21,14 @@ from public_sets import lung_mask, make_nih, save_films, write_table
 from cxr_jax.configs import base
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.datasets import cxr_folder
-from cxr_jax.datasets.cxr_manifest import PRESETS, ColumnMap, choose_map, make_builder, make_config
+from cxr_jax.datasets.cxr_manifest import (
+    PRESETS,
+    ColumnMap,
+    choose_map,
+    film_files,
+    make_builder,
+    make_config,
+)
 from cxr_jax.datasets.cxr_manifest.film_files import index_files
 from cxr_jax.datasets.cxr_manifest.words import matches
 from cxr_jax.errors import InputError
@@ -412,3 +419,27 @@ def test_a_cell_longer_than_any_report_is_refused(folder):
     write_table(folder / "films.csv", (*HEADER, "report"), rows)
     error = refusal(folder)
     assert_one_line_naming(error, "films.csv", "field larger than field limit", "save it again")
+
+
+def test_lists_that_name_no_film_of_the_table_are_the_fault(folder):
+    (folder / "a.txt").write_text("other1.png\nother2.png\n")
+    (folder / "b.txt").write_text("other3.png\n")
+    with pytest.raises(InputError) as error:
+        prepare(folder, train_list="a.txt", test_list="b.txt")
+    text = str(error.value)
+    assert "the table has yes0" in text and "the lists other1.png" in text
+
+
+def test_files_are_found_as_by_looking_at_each(tmp_path):
+    """However many have the same name: by the same last folders, as far as both have them."""
+    root, rng = tmp_path / "films", np.random.default_rng(0)
+    files = {"/".join([*rng.choice(["a", "b", "c"], rng.integers(5)), "x.png"]) for _ in range(80)}
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("")
+    index = index_files(root)
+    for _ in range(300):
+        path = "/".join([*rng.choice(["a", "b", "c"], rng.integers(6)), "x"])
+        every = {file for file in files if film_files._shared(file, path) >= 0}
+        near = [file for file in index._candidates(path) if film_files._shared(file, path) >= 0]
+        assert len(near) == len(set(near)) and set(near) == every, path

@@ -262,6 +262,23 @@ def test_a_batch_is_of_no_more_films_than_phantoms_are_drawn(section, task):
     config_checks.check_batches(config, [task])
 
 
+def test_fields_of_another_data_set_are_not_passed_over(config):
+    config.data.name, config.data.manifest.preset = "cxr_folder", "nih"
+    assert "manifest.preset is of cxr_manifest" in refused(config_checks.check_folder, config.data)
+    config.data.name, config.data.positive_class = "cxr_manifest", "Pneumonia"
+    config_checks.check_folder(config.data)
+    config.data.split_column = "split_by_source"
+    text = refused(config_checks.check_folder, config.data)
+    assert "'split_by_source'" in text and "config.data.manifest.split" in text
+
+
+def test_films_that_are_not_there_cost_no_training(config, tmp_path):
+    config.explain.dir = str(tmp_path / "typo")
+    assert "typo is not there" in refused(config_checks.check_config, config, tmp_path)
+    config_checks.check_new_films(str(tmp_path))
+    config_checks.check_new_films("")
+
+
 def test_opacities_alone_are_told_by_halves(config, tmp_path):
     config.data.finding, config.data.finding_half = "effusion", "left"
     text = refused(config_checks.check_config, config, tmp_path)

@@ -1,6 +1,7 @@
 """Objects that go back into an archive: what they refer to, and where the change lies."""
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,32 @@ def test_a_map_has_the_film_s_pixels_and_the_change_as_shares_of_its_range(films
     assert row < 6 and 44 <= column < 50
     mapping = maps[2].SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
     assert (mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept) == (1, 0)
+
+
+def test_a_name_is_written_as_the_film_has_it(films, tmp_path):
+    source = pydicom.dcmread(films[0])
+    source.SpecificCharacterSet, source.PatientName = "ISO_IR 192", "Иванов^Иван"
+    source.save_as(films[0])
+    changes, pictures = np.zeros((3, SIZE, SIZE), np.float32), [np.zeros((9, 9, 3), np.uint8)] * 3
+    out = write_objects(tmp_path / "out", films, changes=changes, pictures=pictures, square="crop")
+    for kind in ("walk", "change"):
+        assert str(pydicom.dcmread(out / f"001_{kind}.dcm").PatientName) == "Иванов^Иван"
+
+
+def test_a_header_that_cannot_be_taken_over_is_refused_and_not_quoted(films, tmp_path, capfd):
+    source = pydicom.dcmread(films[2])
+    with pytest.warns(UserWarning):
+        source.PatientBirthDate = "MARK-1950"
+        source.PatientName = "MARK"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source.save_as(films[2])
+    changes, pictures = np.zeros((3, SIZE, SIZE), np.float32), [np.zeros((9, 9, 3), np.uint8)] * 3
+    with pytest.raises(InputError, match=r"2\.dcm: the header's patient or study") as error:
+        write_objects(tmp_path / "out", films, changes=changes, pictures=pictures, square="crop")
+    assert not (tmp_path / "out").exists()
+    assert error.value.__suppress_context__ and "MARK" not in str(error.value)
+    assert "MARK" not in "".join(capfd.readouterr())
 
 
 def test_a_film_that_nothing_can_refer_to_is_refused_before_anything_is_written(films, tmp_path):

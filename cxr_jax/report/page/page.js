@@ -92,17 +92,24 @@
     get(id).dataset.ready = "true";
   }
 
+  // What a button says, and what it is called by those who do not see it.
+  function nameButton(film, word) {
+    const button = get(`film-${film.number}-play`);
+    button.textContent = word;
+    button.setAttribute("aria-label", button.getAttribute("aria-label").replace(/^\w+/, word));
+  }
+
   function pause(film) {
     clearInterval(film.timer);
     film.timer = null;
-    get(`film-${film.number}-play`).textContent = "Play";
+    nameButton(film, "Play");
     get(`film-${film.number}-output`).setAttribute("aria-live", "polite");
   }
 
   function play(film, slider) {
     const last = Number(slider.max);
     if (Number(slider.value) === last) slider.value = 0;
-    get(`film-${film.number}-play`).textContent = "Pause";
+    nameButton(film, "Pause");
     // A reader that speaks every frame would never end.
     get(`film-${film.number}-output`).setAttribute("aria-live", "off");
     show(film, Number(slider.value));
@@ -146,10 +153,12 @@
   }
 
   document.documentElement.classList.add("scripted");
-  get("pixels").addEventListener("change", (event) => {
-    document.documentElement.classList.toggle("pixelated", event.target.checked);
+  const showPixels = () => {
+    document.documentElement.classList.toggle("pixelated", get("pixels").checked);
     films.filter((film) => film.ready).forEach(redraw);
-  });
+  };
+  get("pixels").addEventListener("change", showPixels);
+  showPixels(); // a browser may have kept the box as it was
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) load(films[entry.target.dataset.place]);

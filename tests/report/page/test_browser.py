@@ -185,6 +185,7 @@ def test_a_walk_plays_pauses_and_ends(visit, films):
     slider.press("Home")
     button.press("Enter")
     assert button.inner_text() == "Pause" and output.get_attribute("aria-live") == "off"
+    assert button.get_attribute("aria-label").startswith("Pause the walk of ")
     playwright.expect(slider).to_have_value(re.compile("[2-5]"))
     button.click()
     assert button.inner_text() == "Play" and output.get_attribute("aria-live") == "polite"
