@@ -1,15 +1,16 @@
-"""python -m experiments STUDY [flags], or claims, or finding_pictures, or tables."""
+"""python -m experiments NAME [flags]; without a name it lists them."""
 
 import sys
 
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
-from experiments import claims, finding_pictures, tables
+from experiments import claims, finding_pictures, quality_plot, tables
 from experiments.command import main
 from experiments.studies import STUDIES
 
 COMMANDS = {
     "claims": claims.run,
     "finding_pictures": finding_pictures.run,
+    "quality_plot": quality_plot.run,
     "tables": tables.run,
 }
 

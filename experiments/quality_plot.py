@@ -1,0 +1,64 @@
+"""time_to_quality.png: what GAN and encoder are worth after so many seconds of training."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cxr_jax import plots
+from cxr_jax.errors import InputError
+from experiments import results
+from experiments.studies.time_to_quality import PATHS
+
+FILE = "time_to_quality.png"
+PANELS = {
+    "flip_rate": "flips of f and h, from positive",
+    "twin_error": "twin_error: 0 is best",
+    "partial": "faithfulness of the change",
+}
+COLOURS = dict(zip(PATHS, ("grey", "black"), strict=True))
+
+
+def draw_panel(axes: Axes, found: Mapping[str, Mapping], figure: str) -> None:
+    """A figure of merit by path, with its interval, against seconds of training."""
+    ordered = sorted(found.values(), key=seconds)
+    for path, colour in COLOURS.items():
+        entries = [entry["figures"][path][figure] for entry in ordered]
+        means = [entry["mean"] for entry in entries]
+        below = [entry["mean"] - entry["ci95"][0] for entry in entries]
+        above = [entry["ci95"][1] - entry["mean"] for entry in entries]
+        axes.errorbar(
+            [seconds(entry) for entry in ordered],
+            means,
+            [below, above],
+            color=colour,
+            fmt="o-",
+            label=path,
+        )
+    axes.set_title(PANELS[figure], fontsize="medium")
+    axes.set_xlim(left=0)
+
+
+def seconds(entry: Mapping) -> float:
+    """Of both trainings."""
+    return sum(entry["seconds"].values())
+
+
+def draw_figure(found: Mapping[str, Mapping]) -> Figure:
+    """A panel for each figure of merit."""
+    figure = Figure(figsize=(3.2 * len(PANELS), 3.0), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        draw_panel(axes, found, name)
+    figure.axes[0].legend(fontsize="small")
+    figure.supxlabel("seconds of training GAN and encoder", fontsize="medium")
+    return figure
+
+
+def run(out: Path) -> None:
+    """Draws time_to_quality.png from time_to_quality.json."""
+    document = results.read(out, "time_to_quality")
+    if not document:
+        raise InputError(f"{out} has no time_to_quality.json; that study measures it")
+    plots.save(draw_figure(document["results"]), out / FILE)
+    print(out / FILE)
