@@ -112,8 +112,8 @@ def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: 
             rows[name] = len(train["label"])
         elif name in ("classifier", "judge") and section.num_steps and not section.module:
             rows[name] = len(pick_patients(known, section.patients)["label"])
-        elif name in ("evaluators.regressor", "evaluators.robust"):
-            rows[name] = len(train["label"])  # of a segmenter, which films have masks counts
+        elif name == "evaluators.robust":
+            rows[name] = len(train["label"])  # of the others what a film has counts too
     batch = {name: section.batch_size for name, section, _ in _taught(config, tasks)}
     too_large = {name: batch[name] for name in rows if batch[name] > rows[name]}
     if not too_large:

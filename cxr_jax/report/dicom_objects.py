@@ -116,7 +116,7 @@ def _taken_over(path: Path) -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError):
             raise InputError(
                 f"{path}: the header's patient or study is not as DICOM wants it (a date as "
                 "19501231, a sex as F, M or O, a name as SURNAME^GIVEN); correct it first"
