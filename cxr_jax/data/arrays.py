@@ -274,13 +274,14 @@ def prepare(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBu
 
 @contextlib.contextmanager
 def _alone(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Waits until no other process prepares the data set: of two, one would find it written."""
+    """Waits until no other process prepares the same data: of two, one would find them written."""
     cache = Path(builder.data_dir_root)
     if builder.data_path.exists():
         yield
         return
-    cache.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(cache / f"{builder.name}.lock")
+    versions = builder.data_path.parent  # of this data set as it is configured
+    versions.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(versions.with_name(f"{versions.name}.lock"))
     try:
         held = lock.acquire(timeout=0)
     except filelock.Timeout:
