@@ -113,7 +113,12 @@ def run(options: Options) -> Iterator[dict]:
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a finding."""
     columns = list(next(iter(results.values())))
-    text = "`twin_error` with perfect latents; `reconstruction_rmse` on the [-1, 1] scale:"
+    text = (
+        "`twin_error` with perfect latents. `drawn`: the generator's own frame; `additive`: its "
+        "change added to the film, as walks do; `detail`: the film's own detail made weaker or "
+        "stronger as the twin's is; `warp`: the film's pixels moved; `warp, added`: and the rest of "
+        "the change added. `reconstruction_rmse` is on the [-1, 1] scale."
+    )
     return f"{text}\n\n{entry_table(results, columns, 'finding')}\n"
 
 
