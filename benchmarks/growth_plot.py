@@ -49,6 +49,8 @@ def draw_group(axes: Axes, rows: dict[str, dict], title: str) -> None:
 def draw_figure(found: dict[str, dict]) -> Figure:
     """A panel for each group that was measured."""
     groups = [name for name in GROUPS if name in found]
+    if not groups:
+        raise InputError(f"growth.json has none of {', '.join(GROUPS)}, which are drawn")
     figure = Figure(figsize=(3.2 * len(groups), 3.0), layout="constrained")
     panels = figure.subplots(1, len(groups), squeeze=False)[0]
     for axes, name in zip(panels, groups, strict=True):

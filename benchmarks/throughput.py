@@ -112,8 +112,8 @@ GROUPS: dict[str, dict[str, Ours | Theirs]] = {
     },
     "latent_shift": {
         "Latent Shift": Ours(name="latent_shift", steps=2),
-        "PyTorch, singly": Theirs(name="latent_shift", steps=2),
-        "PyTorch": Theirs(name="latent_shift", flags=("--batch=32",), steps=1),
+        "PyTorch": Theirs(name="latent_shift", steps=2),  # film by film
+        "PyTorch, 32 films at once": Theirs(name="latent_shift", flags=("--batch=32",), steps=1),
     },
 }  # fmt: skip
 
@@ -126,6 +126,9 @@ RATIOS = {
     "classifier_step_vs_torch": ("classifier", "classifier", "PyTorch"),
     "inversion_vs_torch": ("inversion", "inversion", "paper's in PyTorch"),
     "latent_shift_vs_torch": ("latent_shift", "Latent Shift", "PyTorch"),
+    "latent_shift_vs_torch_at_once": (
+        *("latent_shift", "Latent Shift", "PyTorch, 32 films at once"),
+    ),
 }
 
 

@@ -30,7 +30,7 @@ def label(finding: str) -> Callable[[ConfigDict], None]:
 
     def change(config: ConfigDict) -> None:
         config.data.finding, config.data.distractors = finding, DISTRACTORS
-        # Findings that are told by shape or texture are learned later than a brightening.
-        config.classifier.num_steps, config.judge.num_steps = 4000, 3000
+        if finding != "opacity":  # shape and texture are learned later than a brightening
+            config.classifier.num_steps, config.judge.num_steps = 4000, 3000
 
     return change

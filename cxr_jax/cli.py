@@ -7,6 +7,7 @@ cxr-jax --config=configs/covid.py:cpu --workdir=runs/covid --task=explain
 import argparse
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -148,17 +149,17 @@ def explain_folder(config: ml_collections.ConfigDict, workdir: Path) -> None:
 
     Of several processes each explains all of them, and the first writes.
     """
-    folder = user_path(config.explain.dir).resolve()
+    folder = Path(os.path.abspath(user_path(config.explain.dir)))  # "." has a name too
     explainer = api.bind_run(load_run(workdir, config))
     result = explainer.explain(folder)
     out = workdir / "explain" / "films" / folder.name
-    if not parallel.is_first():
-        return
-    result.save(
-        out,
-        style=make_style(config.explain.figures),
-        num_page_films=config.explain.num_page_films,
-    )
+    if parallel.is_first():
+        result.save(
+            out,
+            style=make_style(config.explain.figures),
+            num_page_films=config.explain.num_page_films,
+        )
+    parallel.wait("explain.dir")  # until it has written
     accepted = sum(film.accepted for film in result)
     logger.info("%d of %d films pass the gate; written to %s", accepted, len(result), out)
 
@@ -274,8 +275,9 @@ def export(argv: Sequence[str]) -> int:
     )
     given = parser.parse_args(argv)
     quieten_orbax()
+    run = load_run(user_path(given.workdir))
     out = make_folder(user_path(given.out), "--out")
-    export_run(load_run(user_path(given.workdir)), out, prior=not given.without_prior)
+    export_run(run, out, prior=not given.without_prior)
     print(f"written to {out}; cxr_jax.load({str(out)!r}) explains films by it")
     return 0
 

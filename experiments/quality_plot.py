@@ -22,9 +22,11 @@ COLOURS = dict(zip(PATHS, ("grey", "black"), strict=True))
 
 def draw_panel(axes: Axes, found: Mapping[str, Mapping], figure: str) -> None:
     """A figure of merit by path, with its interval, against seconds of training."""
-    ordered = sorted(found.values(), key=seconds)
     for path, colour in COLOURS.items():
-        entries = [entry["figures"][path][figure] for entry in ordered]
+        # One that is undefined, of too few films, has no interval.
+        known = [one for one in found.values() if one["figures"][path][figure].get("ci95")]
+        ordered = sorted(known, key=seconds)
+        entries = [one["figures"][path][figure] for one in ordered]
         means = [entry["mean"] for entry in entries]
         below = [entry["mean"] - entry["ci95"][0] for entry in entries]
         above = [entry["ci95"][1] - entry["mean"] for entry in entries]

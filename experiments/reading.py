@@ -13,7 +13,7 @@ from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.networks import restore
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.workdir import check_same_experiment, is_done, read_json
+from cxr_jax.runtime.workdir import check_same_experiment, is_done, read_contents, read_json
 from experiments.study import Options
 
 BOOTSTRAP = Bootstrap(resamples=2000, seed=0)
@@ -126,13 +126,13 @@ def configs_below(options: Options, task: str = "explain") -> dict[str, dict]:
 
 
 def check_films_differ(workdirs: Sequence[Path]) -> None:
-    """Raises `InputError` if runs of one population explain the same films: they count once."""
-    known: dict[tuple[int, int], Path] = {}
+    """Raises `InputError` if runs of the same data explain the same films: they count once."""
+    known: dict[tuple[str, int], Path] = {}
     for workdir in workdirs if len(workdirs) > 1 else ():
-        seed = read_json(workdir / "config.json")["seed"]
+        contents = read_contents(workdir)
         with np.load(workdir / "explain" / "walks.npz") as arrays:
             for row in arrays["rows"].tolist():
-                if (other := known.setdefault((seed, row), workdir)) != workdir:
+                if (other := known.setdefault((contents, row), workdir)) != workdir:
                     raise InputError(
                         f"{workdir} and {other} explain the same test films; explain one of them "
                         "again with another --config.explain.num_skipped"

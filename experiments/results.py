@@ -65,7 +65,8 @@ def carry_over(results: object, earlier: Mapping, measured: Mapping) -> dict:
         return dict(measured)
     known, before = earlier["results"], dict(earlier["measured"])
     still_older = before.pop("carried_over", {})
-    same = [name for name in results if name in known and results[name] is known[name]]
+    entries = [name for name, entry in results.items() if isinstance(entry, Mapping)]
+    same = [name for name in entries if name in known and results[name] is known[name]]
     carried = {name: still_older.get(name, before) for name in same}
     return dict(measured) | ({"carried_over": carried} if carried else {})
 

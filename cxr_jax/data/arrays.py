@@ -26,7 +26,7 @@ from cxr_jax.datasets.cxr_phantom import cxr_phantom_dataset_builder
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.errors import InputError
 from cxr_jax.runtime import parallel
-from cxr_jax.runtime.user_path import user_path
+from cxr_jax.runtime.user_path import make_folder, user_path
 from cxr_jax.types import AnyArray
 
 logger = logging.getLogger(__name__)
@@ -127,9 +127,9 @@ def owners(arrays: Arrays) -> np.ndarray:
     return arrays["group"] if "group" in arrays else arrays["patient_id"]
 
 
-def patient_half(patient_id: np.ndarray) -> np.ndarray:
-    """0 or 1 for each patient [N], by a hash of the name: the same in every data set."""
-    return np.array([hashlib.sha256(name).digest()[0] % 2 for name in patient_id], int)
+def patient_half(owner: np.ndarray) -> np.ndarray:
+    """0 or 1 for each film [N], by a hash of its owner's name."""
+    return np.array([hashlib.sha256(name).digest()[0] % 2 for name in owner], int)
 
 
 def pick_patients(arrays: Arrays, patients: str) -> Arrays:
@@ -167,14 +167,7 @@ def make_cache(config: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: if it is a file, or cannot be made.
     """
-    cache = cache_folder(config)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"config.data.cache_dir: {cache} cannot be made a folder ({error.strerror}); name "
-            "another, where prepared data may be kept"
-        ) from error
+    make_folder(cache_folder(config), "config.data.cache_dir")
 
 
 def make_builder(config: ml_collections.ConfigDict, seed: int) -> tfds.core.DatasetBuilder:

@@ -72,9 +72,10 @@ def check_folder(section: ml_collections.ConfigDict) -> None:
             )
         preset, fields = manifest_fields(section)
         choose_map(fields, preset, section.positive_class)
-    elif given := [name for name, value in section.manifest.items() if value]:
+    elif section.manifest.preset:
         raise InputError(
-            f"config.data.manifest.{given[0]} is of cxr_manifest; set config.data.name to it too"
+            f"config.data.manifest.preset is {section.manifest.preset!r}, but config.data.name is "
+            f"{section.name!r}; set it to 'cxr_manifest', or leave the preset out"
         )
     if section.positive_class in section.negative_classes:
         raise InputError(

@@ -378,15 +378,17 @@ def score_blind(
     part, seen = blind.used_part(config), explainer.seen
     if not part:
         return {}, {"used": ""}
-    if 0 in explained.shares.values():
-        return {}, {"used": part, "reason": tables.NONE_COVERED}
     is_blind = lambda image: blind.blind_pixels(part, image, seen)
     shares = blind.score_blind(made, explained.groups, is_blind, path=path)
+    rejected = {direction for direction, share in explained.shares.items() if share == 0}
+    rejected |= {"maps"} if "pos_to_neg" in rejected else set()
+    shares = {group: {} if group in rejected else each for group, each in shares.items()}
     by_film = {
         f"blind_{group}": {name: {"share": values} for name, values in each.items()}
         for group, each in shares.items()
     }
-    return by_film, blind.summarise(shares, part, bootstrap)
+    told = blind.summarise(shares, part, bootstrap)
+    return by_film, told | ({"reason": tables.NONE_COVERED} if rejected else {})
 
 
 def write(

@@ -13,6 +13,7 @@ frame of reference is the patient's.
 import collections
 import contextlib
 import datetime
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -90,23 +91,35 @@ def write_objects(
         written then.
     """
     sources = [read_source(path) for path in paths]
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as beside:
+        _write_each(Path(beside), paths, sources, changes=changes, pictures=pictures, square=square)
+        directory.mkdir(exist_ok=True)
+        for path in sorted(Path(beside).iterdir()):
+            path.replace(directory / path.name)
+    return directory
+
+
+def _write_each(
+    folder: Path,
+    paths: Sequence[Path],
+    sources: Sequence[tuple[Dataset, Turn | None]],
+    *,
+    changes: np.ndarray,
+    pictures: Sequence[np.ndarray],
+    square: str,
+) -> None:
+    """Both objects of each film, one after the other; see `write_objects`."""
     captures, maps = (collections.defaultdict(generate_uid) for _ in range(2))  # by study
-    made: dict[str, Dataset] = {}
     for number, (path, (source, turn)) in enumerate(zip(paths, sources, strict=True), start=1):
         study, shape = source.StudyInstanceUID, (int(source.Rows), int(source.Columns))
         change = on_film(changes[number - 1] / 2, shape=shape, square=square, turn=turn)
         named = dict(number=number, description=DESCRIPTION)
         with _taken_over(path):
-            made[f"{number:03d}_walk.dcm"] = secondary_capture(
-                source, pictures[number - 1], series=captures[study], **named
-            )
-            made[f"{number:03d}_change.dcm"] = parametric_map(
-                source, change, series=maps[study], **named
-            )
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, dataset in made.items():
-        dataset.save_as(directory / name, enforce_file_format=True)
-    return directory
+            walk = secondary_capture(source, pictures[number - 1], series=captures[study], **named)
+            walk.save_as(folder / f"{number:03d}_walk.dcm", enforce_file_format=True)
+            made = parametric_map(source, change, series=maps[study], **named)
+            made.save_as(folder / f"{number:03d}_change.dcm", enforce_file_format=True)
 
 
 @contextlib.contextmanager

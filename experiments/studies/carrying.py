@@ -116,8 +116,8 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     text = (
         "`twin_error` with perfect latents. `drawn`: the generator's own frame; `additive`: its "
         "change added to the film, as walks do; `detail`: the film's own detail made weaker or "
-        "stronger as the twin's is; `warp`: the film's pixels moved; `warp, added`: and the rest of "
-        "the change added. `reconstruction_rmse` is on the [-1, 1] scale."
+        "stronger as the twin's is; `warp`: the film's pixels moved; `warp, added`: and what is "
+        "then missing added. `reconstruction_rmse` is on the [-1, 1] scale."
     )
     return f"{text}\n\n{entry_table(results, columns, 'finding')}\n"
 

@@ -5,6 +5,7 @@ Keeps of a finished run of configs/phantom.py what README and docs/outputs.md te
 
 from collections.abc import Iterator, Mapping
 
+from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from experiments.markdown import entry_table
 from experiments.reading import check_finished, read_report
@@ -16,8 +17,10 @@ FAITHFULNESS = ("partial", "minus", "rank", "top", "unvalued")
 
 
 def keep(report: Mapping) -> dict:
-    """Of metrics.json what is told."""
+    """Of metrics.json what is told; an `InputError` where no positive was explained."""
     faithful = report["faithfulness"]
+    if not faithful["maps"]:
+        raise InputError(f"of this run nothing can be told: {faithful['reason']}")
     return {
         "coverage": report["coverage"],
         "latent_path": report["latent_path"],

@@ -34,8 +34,9 @@ def measure(workdirs: Sequence[Path]) -> dict:
       InputError: if films cannot be rendered again, as those of a phantom.
     """
     reports = [read_report(workdir) for workdir in workdirs]
-    if not all(report["faithfulness"]["maps"] for report in reports):
-        raise InputError(f"{workdirs[0]} is no run of configs/findings.py")
+    for workdir, report in zip(workdirs, reports, strict=True):
+        if not report["faithfulness"]["maps"]:
+            raise InputError(f"{workdir}: {report['faithfulness']['reason']}")
     walked = [report["paths"][report["latent_path"]] for report in reports]
     found = {
         "finding": read_json(workdirs[0] / "config.json")["data"]["finding"],

@@ -70,8 +70,11 @@ def flips_kept(workdirs: Sequence[Path], direction: str, paths: Sequence[str]) -
 def measure(workdirs: Sequence[Path]) -> dict:
     """One variant, over its runs."""
     reports = [read_report(workdir) for workdir in workdirs]
-    if not all("maps" in report["blind"] for report in reports):
-        raise InputError(f"{workdirs[0]} is no run of configs/half_blind.py with explained films")
+    for workdir, report in zip(workdirs, reports, strict=True):
+        if not report["blind"]["used"]:
+            raise InputError(f"{workdir} is no run of configs/half_blind.py")
+        if "reason" in report["blind"]:
+            raise InputError(f"{workdir}: {report['blind']['reason']}")
     check_films_differ(workdirs)
     paths = [report["latent_path"] for report in reports]
     return {

@@ -39,7 +39,7 @@ def measure(workdir: Path) -> dict:
         )
     path, blind = report["latent_path"], report["blind"]
     no_share = {"mean": None, "reason": blind["reason"]} if "reason" in blind else NO_PART
-    is_blind = "maps" in blind
+    share = lambda group, name: blind[group][name] if blind.get(group) else no_share
     return {
         "image_size": config["data"]["image_size"],
         "visible": blind["used"] or "all",
@@ -56,9 +56,9 @@ def measure(workdir: Path) -> dict:
             for direction in DIRECTIONS
         },
         "blind": {
-            "map": blind["maps"]["latent"] if is_blind else no_share,
-            "linear": blind["pos_to_neg"]["linear"] if is_blind else no_share,
-            **{name: blind[name][path] if is_blind else no_share for name in DIRECTIONS},
+            "map": share("maps", "latent"),
+            "linear": share("pos_to_neg", "linear"),
+            **{name: share(name, path) for name in DIRECTIONS},
         },
     }
 

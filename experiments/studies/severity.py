@@ -20,7 +20,7 @@ from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import correlate
 from cxr_jax.networks.restore import load_classifier, margins
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.workdir import read_json
+from cxr_jax.runtime.workdir import read_contents, read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, configs_below, runs_below
 from experiments.study import Options, Study
@@ -62,12 +62,16 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
     """
     config = precision.in_float32(ml_collections.ConfigDict(read_json(workdir / "config.json")))
     data = config.data
-    splits, _ = load_splits(data, config.seed, ("filename",))
+    if data.name == "cxr_phantom":
+        raise InputError(f"{workdir} is of phantoms, whom no radiologist has scored")
+    splits, contents = load_splits(data, config.seed, ("filename",))
+    if contents != read_contents(workdir):
+        raise InputError(f"the data have changed since {workdir} was begun; restore them")
     check_excluded(folder, learned_films(splits))
     pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
     margin = {
-        who: margins(load_classifier(config[section], data.image_size, workdir / folder), pixels)
-        for who, (section, folder) in CLASSIFIERS.items()
+        who: margins(load_classifier(config[section], data.image_size, workdir / place), pixels)
+        for who, (section, place) in CLASSIFIERS.items()
     }
     auroc = read_json(workdir / "classifier" / "done.json")
     return {

@@ -67,8 +67,10 @@ def test_what_is_undefined_is_missed(tmp_path):
 def test_a_run_without_components_is_refused(tmp_path):
     write_run(tmp_path, "films")
     path = tmp_path / "films" / "explain" / "metrics.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"faithfulness": {"maps": {}}}))
-    with pytest.raises(InputError, match=r"films is no run of configs/findings\.py"):
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"faithfulness": {"maps": {}, "reason": "why"}})
+    )
+    with pytest.raises(InputError, match="films: why"):
         findings.measure([tmp_path / "films"])
 
 

@@ -56,7 +56,7 @@ def test_the_worst_variant_is_told_of_all(options, monkeypatch):
 def write_run(workdir, path: str, *, row: int, straight: float, along: float):
     """A finished run of two films, whose chosen path flips so many of them."""
     (workdir / "explain").mkdir(parents=True)
-    (workdir / "config.json").write_text(json.dumps({"seed": 0}))
+    (workdir / "data.json").write_text(json.dumps({"contents": "the same films"}))
     walks = {
         direction: {"flip_rate_f": {"mean": along}, "flip_rate": {"mean": along}}
         for direction in DIRECTIONS

@@ -35,14 +35,15 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     figures = {"classifier": {"auroc": 0.9}, "judge": {"auroc": 0.8}}
     (workdir / "classifier" / "done.json").write_text(json.dumps(figures))
     section = {"visible": "lungs", "dtype": "bfloat16"}
-    data = {"image_size": 8, "square": "crop", "bits": 0}
+    data = {"name": "cxr_folder", "image_size": 8, "square": "crop", "bits": 0}
     config = {"seed": 0, "classifier": section, "judge": section | {"visible": ""}, "data": data}
     (workdir / "config.json").write_text(json.dumps(config))
     totals = truth.scores[:, 0].sum(axis=1)
     monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
     monkeypatch.setattr(severity, "read_truth", lambda folder: {"covid": truth})
     taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
-    monkeypatch.setattr(severity, "load_splits", lambda data, seed, fields: (taught, ""))
+    monkeypatch.setattr(severity, "load_splits", lambda data, seed, fields: (taught, "films"))
+    monkeypatch.setattr(severity, "read_contents", lambda workdir: "films")
     monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
     monkeypatch.setattr(
         severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
@@ -60,6 +61,9 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     assert "| `lungs` | 1.000" in page and "are shown lungs; AUROC" in page
     (tmp_path / EXCLUDED).write_text("own.png\n")
     with pytest.raises(InputError, match=r"has learned from own\.png"):
+        next(severity.run(parse(severity.STUDY, arguments)))
+    monkeypatch.setattr(severity, "read_contents", lambda workdir: "other films")
+    with pytest.raises(InputError, match="the data have changed"):
         next(severity.run(parse(severity.STUDY, arguments)))
 
 

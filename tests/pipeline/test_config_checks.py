@@ -264,7 +264,7 @@ def test_a_batch_is_of_no_more_films_than_phantoms_are_drawn(section, task):
 
 def test_fields_of_another_data_set_are_not_passed_over(config):
     config.data.name, config.data.manifest.preset = "cxr_folder", "nih"
-    assert "manifest.preset is of cxr_manifest" in refused(config_checks.check_folder, config.data)
+    assert "manifest.preset is 'nih'" in refused(config_checks.check_folder, config.data)
     config.data.name, config.data.positive_class = "cxr_manifest", "Pneumonia"
     config_checks.check_folder(config.data)
     config.data.split_column = "split_by_source"

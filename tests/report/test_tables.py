@@ -14,6 +14,7 @@ from builders import (
     make_walk,
 )
 
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.evaluate import realism, scores
 from cxr_jax.evaluate.disentanglement import severity_ranks
 from cxr_jax.explain.explained import Calibration, Explained, Group
@@ -272,6 +273,18 @@ def test_walks_from_negatives_are_judged_too():
     # That of `linear` is idle.
     assert (structure["linear"] == 1).all() and (structure["aligned"] < 1).all()
     assert realism["linear"]["mean"] == 0.0 != realism["aligned"]["mean"]
+
+
+def test_of_rejected_films_nothing_is_told():
+    """Not even what could be computed: phantoms of which f values no component here."""
+    group = make_groups()["pos_to_neg"]
+    made, rejected = {"latent": group.films.image}, dict(share_covered=0.0, bootstrap=BOOTSTRAP)
+    spec, asked = PhantomSpec(size=SIDE), make_explainer()  # of which nothing may be asked
+    told = tables.score_faithfulness(asked, group, made, spec=spec, **rejected)
+    assert told == ({}, {"maps": {}, "paths": {}, "reason": tables.NONE_COVERED})
+    thresholds = CALIBRATION.thresholds
+    _, told = tables.score_deletion(asked, group, made, thresholds=thresholds, **rejected)
+    assert told["maps"] == {} and told["reason"] == tables.NONE_COVERED
 
 
 def score_maps(maps, group, share_covered=1.0):

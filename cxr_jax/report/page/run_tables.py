@@ -126,10 +126,13 @@ def _partial(faithful: Mapping, kind: str, name: str) -> dict:
 def map_table(metrics: Mapping) -> PageTable:
     """Every map that the run made, controls and published rivals too."""
     deleted, rows = metrics["deletion"]["maps"], []
+    missing = "the run did not make it"
+    if "reason" in metrics["deletion"]:
+        missing = metrics["deletion"]["reason"]
     for name, entry in metrics["maps"].items():
         found = {**entry, **_partial(metrics["faithfulness"], "maps", name)}
         found |= deleted[name] if name in deleted else {}
-        cells = _cells(MAP_COLUMNS, found, "the run did not make it")
+        cells = _cells(MAP_COLUMNS, found, missing)
         rows.append(Row(title=title(name), note=map_note(name), cells=cells))
     return PageTable(
         title="Maps",
