@@ -3,13 +3,14 @@
 import sys
 
 from cxr_jax.runtime.startup import cpu_devices, keep_programs, split_processor
-from experiments import claims, finding_pictures, quality_plot, tables
+from experiments import claims, finding_pictures, finding_strips, quality_plot, tables
 from experiments.command import main
 from experiments.studies import STUDIES
 
 COMMANDS = {
     "claims": claims.run,
     "finding_pictures": finding_pictures.run,
+    "finding_strips": finding_strips.run,
     "quality_plot": quality_plot.run,
     "tables": tables.run,
 }
