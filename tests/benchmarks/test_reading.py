@@ -46,6 +46,7 @@ def test_rates_are_told_with_what_they_cost():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_all_are_timed_in_turn():
     options = parse(STUDY, ["--out=", "--films=12", "--pixels=64", "--size=16", "--rounds=2"])
     ((results,),) = (found.values() for found in reading.run(options))
