@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.make_run import Side
+from benchmarks.make_run import Side, check_new
 from benchmarks.throughput import spread, tell
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.user_path import user_path
@@ -44,8 +44,7 @@ def run(options: Options) -> Iterator[dict]:
         raise InputError("--against=DIR names the other checkout")
     folders = {"ours": ROOT, "other": user_path(options.own["against"]).absolute()}
     workdir = options.workdir.absolute()
-    if workdir.exists():
-        raise InputError(f"{workdir} is there already; name a new folder by --workdir")
+    check_new(workdir)
     overrides = (*SHORT, *options.overrides)
     for name, folder in folders.items():
         Side(checkout=folder, workdir=workdir / name).take(BEFORE, options.config_file, overrides)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.interleave import Entrant, Timed, race
-from benchmarks.make_run import Side
+from benchmarks.make_run import Side, check_new
 from benchmarks.throughput import R1_EVERY, Ours, cells, describe
 from cxr_jax.cli import TASKS
 from cxr_jax.errors import InputError
@@ -92,8 +92,7 @@ def explain(source: Path, workdir: Path, config: str, *, overrides: tuple[str, .
             workdir=workdir / f"films{films}{'_first' * (not found)}",
             programs=workdir / "programs",
         )
-        if run.workdir.exists():
-            raise InputError(f"{run.workdir} is there already; name a new folder by --workdir")
+        check_new(run.workdir)
         runs.copy_finished(TRAINED, source, run.workdir)
         taken = run.take("explain", config, (*overrides, f"--{FILM_COUNT}={films}"))
         found[str(films)] = taken | {"seconds_a_film": round(taken["seconds"] / films, 2)}

@@ -82,6 +82,12 @@ class Side:
         }
 
 
+def check_new(workdir: Path) -> None:
+    """Raises `InputError` if a folder is there: what is done in it would not be timed again."""
+    if workdir.exists():
+        raise InputError(f"{workdir} is there already; name a new folder by --workdir")
+
+
 def run(options: Options) -> Iterator[dict]:
     """Task by task, beside the runs that an earlier call timed."""
     sides, kind = {"ours": Side(checkout=ROOT, workdir=options.workdir.absolute() / "ours")}, ALONE
@@ -90,8 +96,7 @@ def run(options: Options) -> Iterator[dict]:
         sides["other"] = Side(checkout=other, workdir=options.workdir.absolute() / "other")
         kind = f"beside {other.name}"
     for side in sides.values():
-        if side.workdir.exists():
-            raise InputError(f"{side.workdir} is there already; a run is timed from its beginning")
+        check_new(side.workdir)
     taken = {name: {} for name in sides}
     tasks = {name: side.tasks() for name, side in sides.items()}
     for number, task in enumerate(dict.fromkeys(sum(tasks.values(), []))):

@@ -6,12 +6,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cxr_jax import plots
-from cxr_jax.errors import InputError
-from experiments import results
+from experiments.pictures import draw_result
 from experiments.studies.time_to_quality import PATHS
 
-FILE = "time_to_quality.png"
 PANELS = {
     "flip_rate": "flips of f and h, from positive",
     "twin_error": "twin_error: 0 is best",
@@ -59,8 +56,4 @@ def draw_figure(found: Mapping[str, Mapping]) -> Figure:
 
 def run(out: Path) -> None:
     """Draws time_to_quality.png from time_to_quality.json."""
-    document = results.read(out, "time_to_quality")
-    if not document:
-        raise InputError(f"{out} has no time_to_quality.json; that study measures it")
-    plots.save(draw_figure(document["results"]), out / FILE)
-    print(out / FILE)
+    draw_result(out, "time_to_quality", draw_figure)

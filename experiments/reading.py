@@ -66,6 +66,12 @@ def check_done(workdir: Path, task: str) -> None:
         raise InputError(f"{workdir / task} is not complete; run main.py with this --workdir first")
 
 
+def check_phantoms(config: ml_collections.ConfigDict, what: str) -> None:
+    """Raises `InputError` if `what` is of films of which nobody knows how they would be healthy."""
+    if config.data.name != "cxr_phantom":
+        raise InputError(f"{what} is of real films, whose truth nobody knows; give phantoms")
+
+
 def walked_paths(arrays: Iterable[str], direction: str) -> list[str]:
     """The paths that walks.npz, its names given, holds in a direction."""
     keys = (key.split("/") for key in arrays)

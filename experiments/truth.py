@@ -12,13 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxr_jax.data.arrays import Arrays
+from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import ZONES, fill_boxes
 from cxr_jax.runtime.user_path import user_path
+from cxr_jax.runtime.workdir import read_contents
 from experiments.study import Flag, Options
 
 READERS = ("senior", "junior")
@@ -210,10 +212,25 @@ def _boxes(where: str, row: Row) -> list[list[float]]:
 # 2. Which of them were learned from.
 
 
-def learned_films(splits: Mapping[str, Arrays]) -> list[str]:
-    """Names of a run's training and validation films, whose data know `filename`."""
+def load_learned(
+    config: ml_collections.ConfigDict, workdir: Path, folder: Path
+) -> tuple[dict[str, Arrays], list[str]]:
+    """A run's data, and the names of the films that it has learned from or was chosen by.
+
+    Args:
+      config: of the run; its data know `filename`.
+      folder: of the truth.
+
+    Raises:
+      InputError: if the data are no longer the run's, or show patients of the truth.
+    """
+    splits, contents = load_splits(config.data, config.seed, ("filename",))
+    if contents != read_contents(workdir):
+        raise InputError(f"the data have changed since {workdir} was begun; restore them")
     taught = (splits[split]["filename"] for split in ("train", "validation"))
-    return [name.decode() for names in taught for name in names]
+    learned = [name.decode() for names in taught for name in names]
+    check_excluded(folder, learned)
+    return splits, learned
 
 
 def check_excluded(folder: Path, learned: Sequence[str]) -> None:

@@ -181,20 +181,17 @@ def reasons_to_reject(
     if lungs is not None:
         error = np.where(whole, error, lung_error(films, lungs))
     bound = np.where(whole, thresholds.film_error, thresholds.lung_error)
-    where = np.where(whole, "", "lung ")
+    where, gate = np.where(whole, "", "lung "), np.full(len(off), gate_margin)
+    checks = (
+        ("f differs on the reconstruction by {value:.2f} of the class gap", off, gate),
+        ("h differs on the reconstruction by {value:.2f} of the class gap", off_judge, gate),
+        ("{where}reconstruction error is {value:.3f}", error, bound),
+    )
     return [
         "; ".join(
-            text.format(value[i])
-            for text, value, limit in (
-                ("f differs on the reconstruction by {:.2f} of the class gap", off, gate_margin),
-                (
-                    "h differs on the reconstruction by {:.2f} of the class gap",
-                    off_judge,
-                    gate_margin,
-                ),
-                (f"{where[i]}reconstruction error is {{:.3f}}", error, bound[i]),
-            )
-            if not value[i] <= limit
+            text.format(value=value[i], where=where[i])
+            for text, value, limit in checks
+            if not value[i] <= limit[i]
         )
         for i in range(len(off))
     ]

@@ -107,15 +107,14 @@ def check_finding(section: ml_collections.ConfigDict) -> None:
 def check_films(config: ml_collections.ConfigDict, tasks: Sequence[str], train: Arrays) -> None:
     """Raises `InputError` if there are fewer training films than one batch of these tasks has."""
     known = {name: train[name] for name in ("label", "patient_id", "group") if name in train}
-    rows = {}
+    rows, batch = {}, {}
     for name, section, _ in _taught(config, tasks):
-        if name in ("gan", "encoder", "prior"):
+        batch[name] = section.batch_size
+        # Of the other evaluators what a film has counts too.
+        if name in ("gan", "encoder", "prior", "evaluators.robust"):
             rows[name] = len(train["label"])
         elif name in ("classifier", "judge") and section.num_steps and not section.module:
             rows[name] = len(pick_patients(known, section.patients)["label"])
-        elif name == "evaluators.robust":
-            rows[name] = len(train["label"])  # of the others what a film has counts too
-    batch = {name: section.batch_size for name, section, _ in _taught(config, tasks)}
     too_large = {name: batch[name] for name in rows if batch[name] > rows[name]}
     if not too_large:
         return

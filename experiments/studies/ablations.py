@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from cxr_jax import metrics
-from cxr_jax.errors import InputError
 from experiments import markdown, runs
 from experiments.markdown import cell
-from experiments.reading import BOOTSTRAP, entry_of, read_report
+from experiments.reading import BOOTSTRAP, check_phantoms, entry_of, read_report
 from experiments.study import Options, Study
 
 # Each row's difference from the config.
@@ -126,8 +125,7 @@ def to_markdown(results: Mapping) -> str:
 
 def run(options: Options) -> Iterator[dict]:
     """Runs what is missing; the rows so far."""
-    if options.config.data.name != "cxr_phantom":
-        raise InputError("study ablations needs phantoms, whose truth is known")
+    check_phantoms(options.config, options.config_file)
     rows, scores = {}, {}
     for name, changes in ROWS.items():
         workdir = options.workdir / folder(name)

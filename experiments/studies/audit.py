@@ -15,7 +15,7 @@ from cxr_jax.evaluate import audit
 from experiments import markdown, runs
 from experiments.command import load_config
 from experiments.markdown import cell, entry_table
-from experiments.reading import BOOTSTRAP, load_group, read_report
+from experiments.reading import BOOTSTRAP, check_phantoms, load_group, read_report
 from experiments.study import Options, Study
 
 CONFIGS = {
@@ -100,8 +100,7 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
 def run(options: Options) -> Iterator[dict]:
     """Runs what is missing; the configs so far."""
     for name, config in configs(options).items():
-        if config.data.name != "cxr_phantom":
-            raise InputError(f"{name} is of real films, of which nobody knows what lies where")
+        check_phantoms(config, name)
     results = dict(options.known)
     for name, file in files(options).items():
         base = options.workdir / name.replace(":", "_")

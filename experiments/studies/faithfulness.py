@@ -5,8 +5,8 @@ patient with every subset of them (cxr_jax/evaluate/faithfulness.py); the mass o
 held against it, within films. Every map, ours and every rival, is taken in its best variant (which
 sign counts, how much it is smoothed, which layer, which window), chosen by the partial correlation
 on validation positives, as are the map of ours and the rival that are held against each other; the
-test films are others, and were in no choice. Of several GANs, the
-first one's films choose, and each explains test films of its own.
+test films are others, and were in no choice. Of several GANs, the first one's films choose, and
+each explains test films of its own.
 
   partial    correlation of a film's log masses and log values, given how plainly each is seen
   minus      our best map's less this one's, paired over films
@@ -168,8 +168,9 @@ def choose(seen: Seen) -> Choice:
     variants, reached = {}, {}
     for name, choices in seen.made.items():
         tried = itertools.product(choices, SIGNS, RADII)
-        variants[name] = max(tried, key=lambda picked: _partial(seen, name, picked))
-        reached[name] = _partial(seen, name, variants[name])
+        partial = {picked: _partial(seen, name, picked) for picked in tried}
+        variants[name] = max(partial, key=partial.get)
+        reached[name] = partial[variants[name]]
     return Choice(
         variants=variants,
         ours=max(OURS, key=reached.get),

@@ -30,7 +30,7 @@ from scipy import ndimage
 
 from cxr_jax import metrics
 from cxr_jax.api import read_films
-from cxr_jax.data.arrays import Arrays, load_splits
+from cxr_jax.data.arrays import Arrays
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import find_zones
 from cxr_jax.explain import films, maps
@@ -41,7 +41,7 @@ from cxr_jax.pipeline.explain import map_inputs
 from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import gate_region
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.workdir import read_contents, read_json
+from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, entry_table
 from experiments.reading import check_done, read_report
 from experiments.studies.severity import follow
@@ -49,9 +49,8 @@ from experiments.study import Flag, Options, Study
 from experiments.truth import (
     FLAG,
     Marked,
-    check_excluded,
     find_taught,
-    learned_films,
+    load_learned,
     read_truth,
     truth_folder,
 )
@@ -385,11 +384,7 @@ def run(options: Options) -> Iterator[dict]:
     folder, workdir = truth_folder(options), options.workdir
     sets, found = read_truth(folder), load_run(workdir)
     config, section = found.config, study_section(found.config)
-    splits, contents = load_splits(config.data, config.seed, ("filename",))
-    if contents != read_contents(workdir):
-        raise InputError(f"the data have changed since {workdir} was begun; restore them")
-    learned = learned_films(splits)
-    check_excluded(folder, learned)
+    splits, learned = load_learned(config, workdir, folder)
     explainer = make_explainer(found.models, section, config.seed, segmenter=found.segmenter)
     report, tables = read_report(workdir), {}
     for name in options.own["sets"]:

@@ -15,20 +15,18 @@ import ml_collections
 import numpy as np
 
 from cxr_jax.api import read_films
-from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import correlate
 from cxr_jax.networks.restore import load_classifier, margins
 from cxr_jax.runtime import precision
-from cxr_jax.runtime.workdir import read_contents, read_json
+from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, configs_below, runs_below
 from experiments.study import Options, Study
 from experiments.truth import (
     FLAG,
     Marked,
-    check_excluded,
-    learned_films,
+    load_learned,
     read_truth,
     truth_folder,
 )
@@ -64,10 +62,7 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
     data = config.data
     if data.name == "cxr_phantom":
         raise InputError(f"{workdir} is of phantoms, whom no radiologist has scored")
-    splits, contents = load_splits(data, config.seed, ("filename",))
-    if contents != read_contents(workdir):
-        raise InputError(f"the data have changed since {workdir} was begun; restore them")
-    check_excluded(folder, learned_films(splits))
+    load_learned(config, workdir, folder)
     pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
     margin = {
         who: margins(load_classifier(config[section], data.image_size, workdir / place), pixels)

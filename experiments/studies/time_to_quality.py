@@ -26,7 +26,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json, write_json
 from experiments import runs
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, check_done
+from experiments.reading import BOOTSTRAP, check_done, check_phantoms
 from experiments.studies import validation
 from experiments.study import Flag, Options, Study
 
@@ -115,8 +115,7 @@ def run(options: Options) -> Iterator[dict]:
     source = Path(options.own["source"])
     for task in SHARED:
         check_done(source, task)
-    if options.config.data.name != "cxr_phantom":
-        raise InputError("study time_to_quality needs phantoms, whose truth is known")
+    check_phantoms(options.config, options.config_file)
     results = dict(options.known)
     for name in options.own["trainings"]:
         steps, batch = read_training(name)

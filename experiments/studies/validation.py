@@ -22,7 +22,7 @@ from cxr_jax.report import tables
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import flatten, read_json
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, check_done
+from experiments.reading import BOOTSTRAP, check_done, check_phantoms
 from experiments.study import Flag, Options, Study
 
 APART = ("seed", "gan.seed", "data.cache_dir", "evaluators.names")  # no choice between methods
@@ -119,8 +119,7 @@ def find_configs(options: Options) -> dict[Path, ml_collections.ConfigDict]:
     for workdir in options.seed_dirs:
         check_done(workdir, "encoder")
         config = along(read_config(workdir), options.own["images"])
-        if config.data.name != "cxr_phantom":
-            raise InputError(f"{workdir} is of real films, whose truth nobody knows")
+        check_phantoms(config, str(workdir))
         found[workdir] = config
     return found
 

@@ -39,5 +39,5 @@ def test_it_is_drawn_from_the_result_file(tmp_path, capsys):
     document = {"study": "growth", "measured": {}, "results": {"gan_batch": rows(4, 6)}}
     (tmp_path / "growth.json").write_text(json.dumps(document))
     growth_plot.run(tmp_path)
-    assert (tmp_path / growth_plot.FILE).stat().st_size > 5000
-    assert growth_plot.FILE in capsys.readouterr().out
+    assert (tmp_path / "growth.png").stat().st_size > 5000
+    assert "growth.png" in capsys.readouterr().out

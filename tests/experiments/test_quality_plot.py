@@ -39,5 +39,5 @@ def test_it_is_drawn_from_the_result_file(tmp_path, capsys):
     document = {"study": "time_to_quality", "measured": {}, "results": FOUND}
     (tmp_path / "time_to_quality.json").write_text(json.dumps(document))
     quality_plot.run(tmp_path)
-    assert (tmp_path / quality_plot.FILE).stat().st_size > 5000
-    assert quality_plot.FILE in capsys.readouterr().out
+    assert (tmp_path / "time_to_quality.png").stat().st_size > 5000
+    assert "time_to_quality.png" in capsys.readouterr().out

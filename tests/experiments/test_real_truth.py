@@ -13,6 +13,7 @@ from truth_films import make_truth, write_table, zone_row
 
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
+from experiments import truth as truth_folder
 from experiments.command import parse
 from experiments.studies import real_truth
 from experiments.truth import read_truth
@@ -221,7 +222,7 @@ def finished(folder, run, tmp_path, monkeypatch):
     splits = {"train": split, "validation": split}
     run.models = run.segmenter = None
     monkeypatch.setattr(real_truth, "load_run", lambda workdir: run)
-    monkeypatch.setattr(real_truth, "load_splits", lambda *arguments: (splits, "films 1.0"))
+    monkeypatch.setattr(truth_folder, "load_splits", lambda *arguments: (splits, "films 1.0"))
     explainer = make_square_explainer(walk=Walker())
     monkeypatch.setattr(real_truth, "make_explainer", lambda *arguments, **fields: explainer)
     return [f"--truth={folder}", f"--workdir={workdir}", "--out="]

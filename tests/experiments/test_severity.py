@@ -8,6 +8,7 @@ import pytest
 from truth_films import make_truth
 
 from cxr_jax.errors import InputError
+from experiments import truth as truth_folder
 from experiments.command import parse
 from experiments.studies import severity
 from experiments.truth import EXCLUDED, read_truth
@@ -42,8 +43,8 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
     monkeypatch.setattr(severity, "read_truth", lambda folder: {"covid": truth})
     taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
-    monkeypatch.setattr(severity, "load_splits", lambda data, seed, fields: (taught, "films"))
-    monkeypatch.setattr(severity, "read_contents", lambda workdir: "films")
+    monkeypatch.setattr(truth_folder, "load_splits", lambda data, seed, fields: (taught, "films"))
+    monkeypatch.setattr(truth_folder, "read_contents", lambda workdir: "films")
     monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
     monkeypatch.setattr(
         severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
@@ -62,7 +63,7 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     (tmp_path / EXCLUDED).write_text("own.png\n")
     with pytest.raises(InputError, match=r"has learned from own\.png"):
         next(severity.run(parse(severity.STUDY, arguments)))
-    monkeypatch.setattr(severity, "read_contents", lambda workdir: "other films")
+    monkeypatch.setattr(truth_folder, "read_contents", lambda workdir: "other films")
     with pytest.raises(InputError, match="the data have changed"):
         next(severity.run(parse(severity.STUDY, arguments)))
 
