@@ -173,6 +173,8 @@ class Explanation(Sequence):
             stop=self.walks.frame,
             change=self.walks.change[..., 0],
         )
+        for earlier in directory.glob("traversal_*"):  # of more films, perhaps
+            earlier.unlink()
         for number, first in enumerate(range(0, len(self), ROWS_A_SHEET), start=1):
             figure = self.figure(first, style=style)
             plots.save(figure, directory / f"traversal_{number:02d}.png", style)

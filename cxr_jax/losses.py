@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Real
 
-from cxr_jax.types import AnyArray, FeatureMaps, Image, LungLogit, Margin, Mask, Scalar
+from cxr_jax.types import AnyArray, Each, FeatureMaps, Image, LungLogit, Margin, Mask, Scalar
 
 Latents = Float[AnyArray, "b p"]
-Each = Float[AnyArray, "b"]  # one number an image
 
 
 def classification(margin: Margin, label: Real[AnyArray, " b"], smoothing: float) -> Scalar:

@@ -88,20 +88,20 @@ def pixel_auroc(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | Non
     return auroc(saliency[region], mask[region])
 
 
-def top_iou(saliency: np.ndarray, mask: np.ndarray, region: np.ndarray | None = None) -> float:
-    """IoU of the mask with as many of the map's largest pixels as the mask has.
+def iou_at_equal_area(saliency: np.ndarray, mask: np.ndarray) -> float:
+    """IoU of a mask with as many of the map's largest pixels as the mask has.
 
-    Over all pixels or over a region's. Of equal pixels the first in reading order are taken, so an
-    empty map marks the top of the image. NaN for an empty mask.
+    Of equal pixels that are not all needed a share of each is taken, so that an even map is given
+    what a random choice would have; NaN for an empty mask.
     """
-    if region is not None:
-        saliency, mask = saliency[region], mask[region]
     count = int(mask.sum())
     if count == 0:
         return float("nan")
-    top = np.argsort(-saliency.ravel(), kind="stable")[:count]
-    shared = int(mask.ravel()[top].sum())
-    return shared / (2 * count - shared)
+    least = np.partition(saliency, saliency.size - count, axis=None)[saliency.size - count]
+    above, equal = saliency > least, saliency == least
+    share = (count - above.sum()) / equal.sum()
+    shared = (above & mask).sum() + share * (equal & mask).sum()
+    return float(shared / (2 * count - shared))
 
 
 def completeness(attribution: np.ndarray, change_of_margin: float | np.floating) -> float:
@@ -135,15 +135,6 @@ def wrong_way(margin: np.ndarray, towards: int) -> float:
     moves = np.diff(margin)
     total = np.abs(moves).sum()
     return float(np.clip(-towards * moves, 0, None).sum() / total) if total > 0 else float("nan")
-
-
-def median_survival(time: np.ndarray, event: np.ndarray) -> float:
-    """Kaplan-Meier median of times, censored where `event` is false; infinite if never reached."""
-    order = np.lexsort((~event, time))  # at equal times events come before censorings
-    at_risk = np.arange(len(time), 0, -1)
-    survival = np.cumprod(1 - event[order] / at_risk)
-    below = survival <= 0.5 + 1e-12
-    return float(time[order][below.argmax()]) if below.any() else float("inf")
 
 
 # Sets of images.
@@ -224,8 +215,8 @@ def variance_shares(values: np.ndarray) -> tuple[float, float, float]:
 def interval(estimates: np.ndarray) -> list[float] | None:
     """The middle 95% of estimates.
 
-    None where more than a tenth of them are undefined, or more than a fortieth infinite: the
-    interval of a median survival has no end if that of so many resamples is never reached.
+    None where more than a tenth of them are undefined, or more than a fortieth infinite: such an
+    interval has no end.
     """
     known = estimates[~np.isnan(estimates)]
     if len(known) < 0.9 * len(estimates) or np.isinf(known).mean() > 0.025:
@@ -283,11 +274,14 @@ def summarise_proportion(hits: np.ndarray) -> dict:
     }
 
 
-def summarise_median_survival(time: np.ndarray, event: np.ndarray, bootstrap: Bootstrap) -> dict:
-    """Kaplan-Meier median of walks [N] and its interval."""
-    median = median_survival(time, event)
-    if not np.isfinite(median):
-        return {"mean": None, "reason": "half of the walks or more do not flip"}
-    picks = bootstrap.rows(len(time))
-    estimates = np.array([median_survival(time[p], event[p]) for p in picks])
-    return {"mean": median, "ci95": interval(estimates), "images": len(time)}
+def summarise_median(values: np.ndarray, bootstrap: Bootstrap, reason: str) -> dict:
+    """The lower median of per-image values [N], infinite where it never comes to one.
+
+    Args:
+      reason: why nothing is known if the median is infinite.
+    """
+    median = lambda values: np.quantile(values, 0.5, axis=-1, method="inverted_cdf")
+    if not np.isfinite(median(values)):
+        return {"mean": None, "reason": reason}
+    estimates = median(values[bootstrap.rows(len(values))])
+    return {"mean": float(median(values)), "ci95": interval(estimates), "images": len(values)}

@@ -66,10 +66,10 @@ def refresh(row: Mapping, out: Path) -> dict:
 
 def verdict(row: Mapping) -> str:
     """Whether the value meets its target."""
-    if row["value"] is None:
-        return "not measured"
     if not set(BOUNDS) & row.keys():
         return "no target"
+    if row["value"] is None:
+        return "not measured"
     if row.get("by_interval") and not row["ci95"]:
         return "no interval"
     low, high = row["ci95"] if row.get("by_interval") else (row["value"], row["value"])
@@ -93,13 +93,16 @@ def cells(row: Mapping) -> list[str]:
 def to_markdown(rows: Sequence[Mapping]) -> str:
     """The table for people."""
     said = [verdict(row) for row in rows]
-    met, missed = (sum(each.startswith(word) for each in said) for word in ("met", "**"))
+    met, missed = said.count("met"), sum(each.startswith("**") for each in said)
+    older = sum(each.startswith("met,") for each in said)
     unknown = said.count("not measured")
+    undecided = sum(not set(BOUNDS) & row.keys() for row in rows)
     head = ["study", "figure", "target", "measured", "", "commit", "command"]
     lines = [
         "## Targets, and what was measured of them",
         "",
-        f"{len(rows)} targets: {met} met, {missed} missed, {unknown} not measured.",
+        f"{len(rows) - undecided} targets: {met} met, {older} met by an older version of the "
+        f"method alone, {missed} missed, {unknown} not measured.",
         "",
         *table(head, map(cells, rows)),
     ]

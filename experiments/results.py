@@ -65,9 +65,14 @@ def carry_over(results: object, earlier: Mapping, measured: Mapping) -> dict:
         return dict(measured)
     known, before = earlier["results"], dict(earlier["measured"])
     still_older = before.pop("carried_over", {})
-    entries = [name for name, entry in results.items() if isinstance(entry, Mapping)]
-    same = [name for name in entries if name in known and results[name] is known[name]]
-    carried = {name: still_older.get(name, before) for name in same}
+    entries = {name: entry for name, entry in results.items() if isinstance(entry, Mapping)}
+    # Whose figures an entry has: its own, or those of the one that it names.
+    owners = {name: entry.get("variant", name) for name, entry in entries.items()}
+    carried = {
+        name: still_older.get(owner, before)
+        for name, owner in owners.items()
+        if owner in known and results.get(owner) is known[owner]
+    }
     return dict(measured) | ({"carried_over": carried} if carried else {})
 
 

@@ -115,7 +115,7 @@ def opacity_figures(maps: Maps, truth: Marked) -> Each:
     return {
         name: {
             "lung_auroc": of(saliency, metrics.pixel_auroc),
-            "iou": of(saliency, lambda one, mark, _: radiologists.iou_at_equal_area(one, mark)),
+            "iou": of(saliency, lambda one, mark, _: metrics.iou_at_equal_area(one, mark)),
             "share": of(saliency, lambda one, mark, _: metrics.share_on(one, mark)),
         }
         for name, saliency in maps.items()
@@ -127,7 +127,7 @@ def box_figures(maps: Maps, truth: Marked) -> Each:
     figures = {
         "auroc": metrics.pixel_auroc,
         "hit": radiologists.hit,
-        "iou": radiologists.iou_at_equal_area,
+        "iou": metrics.iou_at_equal_area,
     }
     return {
         name: {

@@ -218,7 +218,6 @@ def make_walk(carried: np.ndarray, margin, **fields) -> Walk:
         carried=carried,
         margin=margin,
         judge_margin=margin / 2,
-        drawn_margin=margin,
         distance=np.sqrt(np.square(carried - carried[:, :1]).mean(axis=(2, 3, 4))),
     )
     return Walk(**plain | fields)

@@ -293,6 +293,9 @@ def test_explanations_go_back_into_the_film_s_study(explainer, films, tmp_path):
         pixels = np.frombuffer(made.FloatPixelData, "<f4").reshape(film.change.shape)
         np.testing.assert_allclose(pixels, film.change / 2, atol=1e-6)
         assert pydicom.dcmread(out / f"{i + 1:03d}_walk.dcm").StudyInstanceUID == f"1.2.{i + 1}"
+    with pytest.raises(InputError, match="out holds DICOM objects of other films"):
+        explainer.explain(paths[1:]).save_dicom(out, paths[1:])
+    assert len(list(out.iterdir())) == 4
 
 
 @pytest.mark.parametrize(("value", "named"), [(255, "mask's few"), (0, "one grey value 0")])
@@ -371,6 +374,17 @@ def test_a_result_is_shown_and_saved(explainer, films, tmp_path):
     assert (out / "traversal_01.png").stat().st_size > 1000
     page = (out / "report.html").read_text()
     assert page.count("<article") == 5 and "film 5" in page
+
+
+def test_no_picture_of_films_that_were_saved_before_is_left(
+    explainer, films, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(api, "ROWS_A_SHEET", 2)
+    pictures = lambda: sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    explainer.explain(films).save(tmp_path / "out")
+    assert pictures() == [f"traversal_0{number}.png" for number in (1, 2, 3)]
+    explainer.explain(films[:2]).save(tmp_path / "out")
+    assert pictures() == ["traversal_01.png"]
 
 
 def test_a_page_shows_what_else_is_known_of_films(explainer, films, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Figures of merit against hand values and second implementations too simple to be wrong."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -102,25 +104,32 @@ def test_pixel_auroc_within_a_region():
     assert metrics.pixel_auroc(saliency, mask, lungs) == 1.0  # the bright corner is outside
 
 
-def test_top_iou_by_hand():
-    saliency = np.array([[9.0, 1.0], [2.0, 3.0]])[..., None]
-    mask = np.array([[False, False], [True, True]])[..., None]
-    assert metrics.top_iou(saliency, mask) == pytest.approx(1 / 3)  # 9 and 3 against 2 and 3
-    lungs = np.array([[False, True], [True, True]])[..., None]
-    assert metrics.top_iou(saliency, mask, lungs) == 1.0  # the bright corner is outside
-    assert metrics.top_iou(-saliency, mask, lungs) == pytest.approx(1 / 3)  # 1 and 2
-    assert metrics.top_iou(-saliency, ~mask) == pytest.approx(1 / 3)  # 1 and 2 against 9 and 1
-    assert np.isnan(metrics.top_iou(saliency, mask & False))
-    assert np.isnan(metrics.top_iou(saliency, mask, ~mask))
+def test_iou_at_equal_area_by_hand():
+    saliency = np.array([[5.0, 4, 3], [2, 1, 0]])[..., None]
+    mask = np.array([[1, 0, 1], [0, 1, 0]], bool)[..., None]
+    # The three largest share two pixels with the mask: 2 of 4.
+    assert metrics.iou_at_equal_area(saliency, mask) == pytest.approx(0.5)
+    assert np.isnan(metrics.iou_at_equal_area(saliency, np.zeros_like(mask)))
 
 
-def test_top_iou_breaks_ties_in_reading_order():
-    # Many pixels, so that a sort that is not stable would show.
-    first = np.zeros((32, 32, 1), bool)
-    first[:5] = True
-    assert metrics.top_iou(np.zeros(first.shape), first) == 1.0
-    assert metrics.top_iou(np.zeros(first.shape), first[::-1]) == 0.0
-    assert metrics.top_iou(first[::-1] + 0.0, first | first[::-1]) == 1.0
+def test_without_ties_iou_is_that_of_the_largest_pixels():
+    rng = np.random.default_rng(0)
+    for count in (1, 7, 30):
+        saliency, mask = rng.permutation(64).reshape(8, 8, 1) * 1.0, np.zeros(64, bool)
+        mask[rng.permutation(64)[:count]] = True
+        mask = mask.reshape(8, 8, 1)
+        largest = saliency >= 64 - count
+        expected = (largest & mask).sum() / (largest | mask).sum()
+        assert metrics.iou_at_equal_area(saliency, mask) == pytest.approx(expected)
+
+
+def test_ties_are_worth_to_iou_the_mean_over_all_choices():
+    saliency = np.array([2.0, 1, 1, 1, 0])
+    mask = np.array([False, True, True, True, False])
+    picks = itertools.combinations([1, 2, 3], 2)  # beside the largest pixel
+    shared = np.mean([mask[[0, *pick]].sum() for pick in picks])
+    found = metrics.iou_at_equal_area(saliency.reshape(1, 5, 1), mask.reshape(1, 5, 1))
+    assert found == pytest.approx(shared / (2 * 3 - shared))
 
 
 def test_completeness():
@@ -148,40 +157,6 @@ def test_wrong_way():
     assert metrics.wrong_way(np.array([0.0, 1.0, 3.0]), -1) == 1.0
     assert metrics.wrong_way(np.array([0.0, 3.0, 2.0]), 1) == pytest.approx(1 / 4)
     assert np.isnan(metrics.wrong_way(np.zeros(3), 1))
-
-
-def survival_median_by_definition(time, event) -> float:
-    """The product-limit estimator, one event time after the other."""
-    survival = 1.0
-    for t in np.unique(time[event]):
-        at_risk = (time >= t).sum()
-        survival *= 1 - (event & (time == t)).sum() / at_risk
-        if survival <= 0.5 + 1e-12:
-            return float(t)
-    return float("inf")
-
-
-def test_median_survival_by_hand():
-    # At 1: 5/6. At 2 two of five at risk flip and one is censored: 5/6 * 3/5 = 1/2.
-    time = np.array([1.0, 2.0, 2.0, 2.0, 3.0, 4.0])
-    event = np.array([True, True, True, False, False, True])
-    assert metrics.median_survival(time, event) == 2.0
-    # Were the censored one censored before, four were at risk: 5/6 * 2/4 < 1/2, at the same time;
-    # with one flip fewer the curve stays above one half until the last film flips.
-    event = np.array([True, True, False, False, False, True])
-    assert metrics.median_survival(time, event) == 4.0
-    assert metrics.median_survival(time, np.zeros(6, bool)) == float("inf")
-    assert metrics.median_survival(np.array([3.0, 1.0, 2.0]), np.ones(3, bool)) == 2.0
-
-
-def test_median_survival_agrees_with_its_definition():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        rows = rng.integers(1, 30)
-        time = rng.integers(1, 8, rows).astype(float)  # many ties
-        event = rng.uniform(size=rows) < rng.uniform(0.2, 1)
-        expected = survival_median_by_definition(time, event)
-        assert metrics.median_survival(time, event) == expected
 
 
 def test_summarise_leaves_out_what_is_undefined():
@@ -221,37 +196,29 @@ def test_bootstrap_intervals_cover_the_mean_about_as_often_as_they_say():
     assert 0.88 < covered / 200 < 0.99
 
 
-def test_median_survival_of_walks_by_hand():
-    time = np.array([1.0, 2.0, 3.0])
-    summary = metrics.summarise_median_survival(
-        time, np.ones(3, bool), Bootstrap(resamples=200, seed=0)
-    )
-    assert summary["mean"] == 2.0 and summary["images"] == 3
-    assert summary["ci95"] == [1.0, 3.0]
-    censored = metrics.summarise_median_survival(
-        time, np.zeros(3, bool), Bootstrap(resamples=200, seed=0)
-    )
-    assert censored["mean"] is None and censored["reason"]
+def test_a_median_by_hand():
+    bootstrap = Bootstrap(resamples=200, seed=0)
+    summary = metrics.summarise_median(np.array([1.0, 3.0, 2.0]), bootstrap, "never")
+    assert summary == {"mean": 2.0, "ci95": [1.0, 3.0], "images": 3}
+    half = metrics.summarise_median(np.array([1.0, np.inf, 2.0, np.inf]), bootstrap, "never")
+    assert half["mean"] == 2.0  # of an even number the lower one
+    most = metrics.summarise_median(np.array([1.0, np.inf, np.inf]), bootstrap, "never")
+    assert most == {"mean": None, "reason": "never"}
 
 
 def test_a_median_that_many_resamples_lack_has_no_interval():
-    time, event = np.arange(1.0, 9.0), np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
-    summary = metrics.summarise_median_survival(time, event, Bootstrap(resamples=400, seed=0))
+    values = np.array([1.0, 2.0, 3.0, 4.0] + 4 * [np.inf])
+    summary = metrics.summarise_median(values, Bootstrap(resamples=400, seed=0), "never")
     assert summary["mean"] == 4.0
     assert summary["ci95"] is None
 
 
 def test_a_median_that_one_resample_in_twenty_never_reaches_has_no_interval():
     """Of twelve walks eight flip: in some resamples, by chance, more than half do not."""
-    time, event = np.arange(1.0, 13.0), np.arange(12) < 8
-    never = np.mean(
-        [(~event[pick]).sum() > 6 for pick in Bootstrap(resamples=400, seed=0).rows(12)]
-    )
+    values, bootstrap = np.array([*range(8)] + 4 * [np.inf]), Bootstrap(resamples=400, seed=0)
+    never = np.mean([np.isinf(values[pick]).sum() > 6 for pick in bootstrap.rows(12)])
     assert 0.025 < never < 0.1
-    assert (
-        metrics.summarise_median_survival(time, event, Bootstrap(resamples=400, seed=0))["ci95"]
-        is None
-    )
+    assert metrics.summarise_median(values, bootstrap, "never")["ci95"] is None
     # Where fewer are, they stand at the upper end and are not left out.
     assert metrics.interval(np.array([*range(198), np.inf, np.inf])) == [4.0, 194.0]
 

@@ -137,7 +137,7 @@ def picks_mean(values: np.ndarray, picks: np.ndarray) -> np.ndarray:
 
 
 def is_flagged(share: Mapping) -> bool:
-    """The rule."""
+    """Whether more than OUTSIDE_SHARE of the evidence lies outside, by the lower end."""
     return share["mean"] is not None and share["ci95"][0] > OUTSIDE_SHARE
 
 

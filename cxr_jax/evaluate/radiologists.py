@@ -63,22 +63,6 @@ def rank_agreement(values: np.ndarray, scores: np.ndarray) -> float:
 # 2. Outlines and boxes.
 
 
-def iou_at_equal_area(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """IoU of a mask with as many of the map's largest pixels as the mask has.
-
-    Of equal pixels that are not all needed a share of each is taken, so that an even map is given
-    what a random choice would have; NaN for an empty mask.
-    """
-    count = int(mask.sum())
-    if count == 0:
-        return float("nan")
-    least = np.partition(saliency, saliency.size - count, axis=None)[saliency.size - count]
-    above, equal = saliency > least, saliency == least
-    share = (count - above.sum()) / equal.sum()
-    shared = (above & mask).sum() + share * (equal & mask).sum()
-    return float(shared / (2 * count - shared))
-
-
 def hit(saliency: np.ndarray, mask: np.ndarray) -> float:
     """Whether the map's largest pixel lies on the mask; of several, the share that does.
 

@@ -12,6 +12,7 @@ from cxr_jax.metrics import Bootstrap
 NO_TWIN = "no twin: nobody knows how this film would look with the other finding"
 LEAST_MOVE = 0.05  # of the class gap; below it f has not moved and `transfer` means nothing
 PROPORTIONS = ("flip_rate", "flip_rate_f", "reached")  # 0 or 1 a walk
+SELDOM_FLIPPED = "more than half of the walks do not flip"
 NO_MASK = "the data set has no mask for it"
 
 
@@ -78,14 +79,14 @@ def _length(frames: np.ndarray) -> float:
 
 
 def summarise_paths(
-    scores: Mapping[str, np.ndarray], share_covered: float, bootstrap: Bootstrap
+    scores: Mapping[str, np.ndarray], num_rejected: int, bootstrap: Bootstrap
 ) -> dict[str, dict]:
     """The entry of metrics.json for one path and direction.
 
     Args:
       scores: of `score_walk`, each [N].
-      share_covered: of the films that passed the gate; rejected films count as unflipped in
-        `flip_rate_all`.
+      num_rejected: how many films did not pass the gate; in `flip_rate_all` they count as
+        unflipped.
     """
     table = {}
     for name, values in scores.items():
@@ -93,14 +94,17 @@ def summarise_paths(
             table[name] = summarise_metric(name, values, bootstrap)
     flipped = scores["flip_rate"] > 0
     # Walks end early where f is soon satisfied; to censor them there would reward fooling f alone.
-    time = np.where(flipped, scores["flip_time"], np.inf)
-    table["flip_distance"] = metrics.summarise_median_survival(time, flipped, bootstrap)
-    films = len(flipped)
-    rejected = np.zeros(round(films / share_covered) - films if share_covered > 0 else 0)
-    flips = np.concatenate([scores["flip_rate"], rejected])
+    far = np.where(flipped, scores["flip_time"], np.inf)
+    table["flip_distance"] = metrics.summarise_median(far, bootstrap, SELDOM_FLIPPED)
+    flips = np.concatenate([scores["flip_rate"], np.zeros(num_rejected)])
     table["flip_rate_all"] = metrics.summarise_proportion(flips)
     table.setdefault("twin_error", {"mean": None, "reason": NO_TWIN})
     return table
+
+
+def count_rejected(num_explained: int, coverage: float) -> int:
+    """How many films of one run and direction the gate rejected; 0 where it passed none."""
+    return round(num_explained / coverage) - num_explained if coverage > 0 else 0
 
 
 def summarise_metric(name: str, values: np.ndarray, bootstrap: Bootstrap) -> dict:
@@ -126,7 +130,7 @@ def score_map(saliency: np.ndarray, truth: Mapping[str, np.ndarray]) -> dict[str
         "pixel_auroc_lung": np.array(
             [metrics.pixel_auroc(saliency[i], lesion[i], lung[i] | lesion[i]) for i in rows]
         ),
-        "iou": np.array([metrics.top_iou(saliency[i], lesion[i]) for i in rows]),
+        "iou": np.array([metrics.iou_at_equal_area(saliency[i], lesion[i]) for i in rows]),
         "lookalike": np.array(
             [
                 metrics.share_on(saliency[i], lookalike[i]) if lookalike[i].any() else np.nan

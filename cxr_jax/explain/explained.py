@@ -32,7 +32,8 @@ class Calibration:
     Attributes:
       thresholds: of the gate and of the walks.
       guide: of the walks.
-      reach: median length of linear walks from positive to negative; `flip_auc` looks that far.
+      reach: median distance between the ends of linear walks from positive to negative, as drawn;
+        `flip_auc` looks that far.
       path: the path that map `latent` is read from.
     """
 
@@ -51,7 +52,7 @@ class Explained:
       reasons: why each is not explainable; "" where it is.
       looked_at: the share of each that the gate looked at: the lungs that it found, 1 for all.
       groups: explainable films and their walks, by direction.
-      shares: which part of each direction's films passed the gate.
+      coverage: which part of each direction's films passed the gate.
       rmse, lung_rmse: of each film's reconstruction, covered or not; over the whole film, and where
         the gate looked.
       margin: f on every film of the split, explained or not.
@@ -61,7 +62,7 @@ class Explained:
     reasons: list[str]
     looked_at: np.ndarray
     groups: Mapping[str, Group]
-    shares: Mapping[str, float]
+    coverage: Mapping[str, float]
     rmse: np.ndarray
     lung_rmse: np.ndarray
     margin: np.ndarray

@@ -17,7 +17,7 @@ from cxr_jax.models.model import Model
 from cxr_jax.networks import prior
 from cxr_jax.networks.restore import TrainedModels, make_margins
 from cxr_jax.runtime import parallel
-from cxr_jax.types import Count, Image, Index, Margin, Pixels, ZClass, ZStructure
+from cxr_jax.types import Count, Each, Image, Index, Margin, Pixels, ZClass, ZStructure
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ def _draw_latents(
     return prior.draw_answered(drawn_by, (models.generator, models.classifier), films)
 
 
-def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Margin:
+def _felt_share(models: TrainedModels, batch: tuple[Image, Image]) -> Each:
     return necessity.felt_share(models.classify, *batch)
 
 

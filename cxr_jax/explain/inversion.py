@@ -27,7 +27,17 @@ from cxr_jax import losses
 from cxr_jax.models.model import Model
 from cxr_jax.networks import grading
 from cxr_jax.networks.grading import Scale
-from cxr_jax.types import AnyArray, FeatureMaps, Image, Margin, Render, Scalar, ZClass, ZStructure
+from cxr_jax.types import (
+    AnyArray,
+    Each,
+    FeatureMaps,
+    Image,
+    Margin,
+    Render,
+    Scalar,
+    ZClass,
+    ZStructure,
+)
 
 STARTS = ("encoder", "origin")  # of an inversion
 
@@ -91,7 +101,7 @@ class Target:
     image: Image
     margin: Margin
     features: FeatureMaps
-    radius: Margin
+    radius: Each
 
 
 def make_target(classifier: Model, scale: Scale, image: Image) -> Target:
@@ -108,8 +118,8 @@ class Latents:
     z_structure: ZStructure
     direction: ZClass
 
-    def z_class(self, radius: Margin) -> ZClass:
-        """z_class."""
+    def z_class(self, radius: Each) -> ZClass:
+        """The class latents [b, n]: radius [b] times the direction."""
         return radius[:, None] * self.direction
 
 
@@ -139,7 +149,7 @@ def error(
     classify: Callable[[Image], tuple[Margin, FeatureMaps]],
     span: Scalar,
     weights: InversionWeights,
-) -> Margin:
+) -> Each:
     """How far the drawn image is from the target: to the eye, to f, and to the prior."""
     image = render(latents.z_structure, latents.z_class(target.radius))
     margin, features = classify(image)

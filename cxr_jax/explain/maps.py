@@ -22,6 +22,7 @@ from cxr_jax.runtime import parallel
 from cxr_jax.types import Image, Margin
 
 REFERENCES = 128  # healthy films, from which expected gradients are taken
+FILMS_AT_ONCE = 64  # of which the references are held
 
 # Traced: (models, a batch of arrays) to maps.
 Traced = Callable[[TrainedModels, Any], Image]
@@ -251,12 +252,16 @@ def _expected(section: ml_collections.ConfigDict, seed: int) -> Traced:
     return expect
 
 
-def _draw_references(inputs: MapInputs) -> np.ndarray:
+def _from_references(inputs: MapInputs) -> np.ndarray:
     """Expected gradients from REFERENCES healthy films, others for each film of a call."""
     rng = np.random.Generator(np.random.Philox(inputs.seed))
-    shape = len(inputs.films.image), REFERENCES
+    image = inputs.films.image
+    shape = len(image), REFERENCES
     rows, shares = rng.integers(len(inputs.healthy), size=shape), rng.random(shape, np.float32)
-    return inputs.traced((inputs.films.image, inputs.healthy[rows], shares))
+    # All references of 500 films of 128 px at once would be 4 GB.
+    parts = [slice(at, at + FILMS_AT_ONCE) for at in range(0, len(image), FILMS_AT_ONCE)]
+    made = [inputs.traced((image[at], inputs.healthy[rows[at]], shares[at])) for at in parts]
+    return np.concatenate(made)
 
 
 def _cover_with_mean(inputs: MapInputs) -> np.ndarray:
@@ -288,7 +293,7 @@ register(
     Map(
         name="expected_gradients",
         title="Expected Gradients",
-        of=_draw_references,
+        of=_from_references,
         traced=_expected,
         is_published=True,
     )

@@ -19,7 +19,7 @@ from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.traversal import Frames, Points, StoppedWalk, Walk, stop_walk
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.runtime import parallel
-from cxr_jax.types import AnyArray, Image, Margin, Scalar, ZClass
+from cxr_jax.types import AnyArray, Each, Image, Margin, Scalar, ZClass
 
 DIRECTIONS = {"pos_to_neg": -1, "neg_to_pos": 1}
 
@@ -56,7 +56,7 @@ class PathInputs:
 
     models: TrainedModels
     films: Films
-    towards: Margin
+    towards: Each
     given: ZClass
     step_length: Scalar
     section: ml_collections.ConfigDict
@@ -68,7 +68,7 @@ class PathInputs:
     def robust_features(self, image: Image) -> Float[AnyArray, "b p"]:
         """The deepest feature map of the adversarially trained classifier."""
         _, features = self.models.robust(image)
-        return features[max(features)].reshape(len(image), -1)
+        return features[self.models.robust.network.last_stage].reshape(len(image), -1)
 
     def gradient(self) -> traversal.Field:
         """The classifier's, towards the other decision."""

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jaxtyping import Bool, Float, Int
 
-from cxr_jax.types import AnyArray, Classify, Image, Margin, Scalar, ZClass
+from cxr_jax.types import AnyArray, Classify, Each, Image, Scalar, ZClass
 
 Points = Float[AnyArray, "k b n"]
 Frames = Float[AnyArray, "k b h w 1"]
@@ -83,7 +83,7 @@ def geodesic(
     return jnp.concatenate([ends[0], inner, ends[1]])
 
 
-def margin_gradient(draw: Draw, classify: Classify, towards: Margin) -> Field:
+def margin_gradient(draw: Draw, classify: Classify, towards: Each) -> Field:
     """Field of path `aligned`: +-d f(G(z)) / dz, the direction that f reacts to most.
 
     Args:
@@ -176,7 +176,7 @@ def march(
 
 def pixel(
     image: Image,
-    towards: Margin,
+    towards: Each,
     classify: Classify,
     *,
     step_length: Scalar,
@@ -225,10 +225,10 @@ class Walk:
 
     Attributes:
       points: z_class [b, k, n]; n = 0 for a path that does not run through the latent space.
-      drawn: the generator's frames [b, k, h, w, 1].
+      drawn: frames before they are carried [b, k, h, w, 1]: the generator's, but for a path with
+        frames of its own.
       carried: the change carried onto the real image, clipped to [-1, 1].
       margin, judge_margin: f and h on `carried` [b, k].
-      drawn_margin: f on `drawn`.
       distance: of `carried` from its first frame [b, k].
     """
 
@@ -237,7 +237,6 @@ class Walk:
     carried: Float[AnyArray, "b k h w 1"]
     margin: Float[AnyArray, "b k"]
     judge_margin: Float[AnyArray, "b k"]
-    drawn_margin: Float[AnyArray, "b k"]
     distance: Float[AnyArray, "b k"]
 
 
@@ -257,7 +256,6 @@ def follow(
         carried=carried,
         margin=each_frame(classify, carried),
         judge_margin=each_frame(judge, carried),
-        drawn_margin=each_frame(classify, drawn),
         distance=distance(carried, carried[:1]),
     )
     return jax.tree.map(lambda steps: jnp.moveaxis(steps, 0, 1), walk)

@@ -1,7 +1,7 @@
 """From a work directory to trained models: what later tasks load of earlier ones."""
 
 import dataclasses
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -55,11 +55,11 @@ class TrainedModels:
     prior: LatentPrior | None = None
 
     def classify(self, image: Image) -> Margin:
-        """f."""
+        """f: the margin of the explained classifier [b]."""
         return self.classifier(image)[0]
 
     def judge_margin(self, image: Image) -> Margin:
-        """h."""
+        """h: the margin of the classifier that judges [b]."""
         return self.judge(image)[0]
 
 
@@ -196,7 +196,12 @@ def load_scale(workdir: Path) -> Scale:
     path = workdir / SCALE_FILE
     if not path.exists():
         raise InputError(f"{path} is missing; run --task=gan with this --workdir first")
-    return Scale(**{name: np.float32(value) for name, value in read_json(path).items()})
+    return parse_scale(read_json(path))
+
+
+def parse_scale(described: Mapping[str, float]) -> Scale:
+    """What `describe_scale` told."""
+    return Scale(**{name: np.float32(value) for name, value in described.items()})
 
 
 # Evaluators.

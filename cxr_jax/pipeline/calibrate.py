@@ -5,6 +5,7 @@ import importlib.metadata
 import logging
 import platform
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import ml_collections
@@ -253,6 +254,16 @@ def describe_calibration(calibration: Calibration) -> dict:
     }
 
 
+def parse_calibration(described: Mapping, guide: Mapping[str, np.ndarray]) -> Calibration:
+    """What `describe_calibration` and `guide_arrays` told."""
+    return Calibration(
+        thresholds=Thresholds(**described["thresholds"]),
+        guide=Guide(step_length=described["step_length"], **guide),
+        reach=described["reach"],
+        path=described["path"],
+    )
+
+
 def load_calibration(directory: Path) -> Calibration:
     """What `save_calibration` wrote.
 
@@ -268,12 +279,7 @@ def load_calibration(directory: Path) -> Calibration:
             f"{directory / ARRAYS} is damaged or of an earlier version; --task=explain with this "
             "--workdir calibrates anew"
         )
-    return Calibration(
-        thresholds=Thresholds(**stored["thresholds"]),
-        guide=Guide(step_length=stored["step_length"], **guide),
-        reach=stored["reach"],
-        path=stored["path"],
-    )
+    return parse_calibration(stored, guide)
 
 
 def is_calibrated(

@@ -165,7 +165,7 @@ def _taught(
             yield name, config[name], 1
     if "gan" in tasks:
         yield "gan", config.gan, BATCH_MULTIPLE
-    if "encoder" in tasks and config.gan.objective == "ours":
+    if "encoder" in tasks and config.gan.networks == "ours":
         yield "encoder", config.encoder, BATCH_MULTIPLE
     if "prior" in tasks and has_prior(config):
         yield "prior", config.prior, 1
@@ -349,7 +349,7 @@ def check_paper(config: ml_collections.ConfigDict) -> None:
                 "explain.inversion.start",
                 config.explain.inversion.start,
                 "origin",
-                "objective (gan.objective), which trains no encoder,",
+                "objective (gan.objective)",
             ),
         ]
     if gan.networks == "paper":

@@ -1,6 +1,7 @@
 """Task `explain`: inverts held-out films, walks them, and writes numbers and figures."""
 
 import dataclasses
+import functools
 import logging
 import shutil
 from pathlib import Path
@@ -123,10 +124,10 @@ def explain_test(
     covered = accepted(reasons)
     logger.info("%d of %d films pass the gate", covered.sum(), len(covered))
     rmse = films.rms(inverted.drawn - inverted.image)
-    groups, shares = {}, {}
+    groups, coverage = {}, {}
     for direction, towards in DIRECTIONS.items():
         member = (inverted.margin > 0) == (towards < 0)
-        shares[direction] = float(covered[member].mean())
+        coverage[direction] = float(covered[member].mean())
         picked = member & covered if (member & covered).any() else member
         some = inverted.rows(picked)
         groups[direction] = Group(
@@ -140,7 +141,7 @@ def explain_test(
         reasons=reasons,
         looked_at=looked_at(lungs, len(rows)),
         groups=groups,
-        shares=shares,
+        coverage=coverage,
         rmse=rmse,
         lung_rmse=rmse if lungs is None else films.lung_error(inverted, lungs),
         margin=margin,
@@ -247,21 +248,19 @@ def measure(
     """
     section = config.explain
     bootstrap = Bootstrap(resamples=section.bootstrap, seed=config.seed)
-    positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
+    positives, coverage = explained.groups["pos_to_neg"], explained.coverage["pos_to_neg"]
     inputs = map_inputs(explainer, positives, calibration, train=splits["train"], seed=config.seed)
     made = maps.make_maps(inputs, section.maps, explainer.traced_maps)
-    by_segmenter, by_truth = (
-        tables.audit_films(
-            explainer,
-            positives,
-            calibration,
-            maps=made,
-            share_covered=share,
-            bootstrap=bootstrap,
-            by_truth=whose,
-        )
-        for whose in (False, True)
+    audit_by = functools.partial(
+        tables.audit_films,
+        explainer,
+        positives,
+        calibration,
+        maps=made,
+        coverage=coverage,
+        bootstrap=bootstrap,
     )
+    by_segmenter, by_truth = audit_by(by_truth=False), audit_by(by_truth=True)
     scored, tabled = score(
         config,
         explainer,
@@ -298,7 +297,7 @@ def describe(
     return {
         "images": len(explained.rows),
         "coverage": float(accepted(explained.reasons).mean()),
-        "coverage_by_direction": explained.shares,
+        "coverage_by_direction": explained.coverage,
         "gate_share": {
             **metrics.summarise(explained.looked_at, bootstrap),
             "whole_films": int((explained.looked_at == 1).sum()),
@@ -326,20 +325,20 @@ def score(
     Args:
       made: the maps of the positives, by name.
     """
-    positives, share = explained.groups["pos_to_neg"], explained.shares["pos_to_neg"]
+    positives, coverage = explained.groups["pos_to_neg"], explained.coverage["pos_to_neg"]
     real = other_films(test, explained.margin, explained.rows) if explainer.features else ()
     walked, of_paths = tables.score_paths(
         explainer, explained, calibration, real=real, bootstrap=bootstrap
     )
     of_maps = {
         "maps": tables.score_maps(
-            made, positives, calibration, share_covered=share, bootstrap=bootstrap
+            made, positives, calibration, coverage=coverage, bootstrap=bootstrap
         ),
         "faithfulness": tables.score_faithfulness(
             explainer,
             positives,
             made,
-            share_covered=share,
+            coverage=coverage,
             spec=phantom_spec(config.data),
             bootstrap=bootstrap,
         ),
@@ -347,7 +346,7 @@ def score(
             explainer,
             positives,
             made,
-            share_covered=share,
+            coverage=coverage,
             thresholds=calibration.thresholds,
             bootstrap=bootstrap,
         ),
@@ -380,7 +379,7 @@ def score_blind(
         return {}, {"used": ""}
     is_blind = lambda image: blind.blind_pixels(part, image, seen)
     shares = blind.score_blind(made, explained.groups, is_blind, path=path)
-    rejected = {direction for direction, share in explained.shares.items() if share == 0}
+    rejected = {direction for direction, part in explained.coverage.items() if part == 0}
     rejected |= {"maps"} if "pos_to_neg" in rejected else set()
     shares = {group: {} if group in rejected else each for group, each in shares.items()}
     by_film = {

@@ -16,8 +16,7 @@ import safetensors.numpy
 
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
-from cxr_jax.explain.films import Thresholds
-from cxr_jax.explain.paths import Guide, needed_evaluators
+from cxr_jax.explain.paths import needed_evaluators
 from cxr_jax.models.model import Model
 from cxr_jax.networks import restore
 from cxr_jax.networks.build import (
@@ -26,7 +25,6 @@ from cxr_jax.networks.build import (
     make_robust,
     make_segmenter,
 )
-from cxr_jax.networks.grading import Scale
 from cxr_jax.networks.prior import make_prior
 from cxr_jax.networks.restore import TrainedModels
 from cxr_jax.pipeline.calibrate import (
@@ -35,6 +33,7 @@ from cxr_jax.pipeline.calibrate import (
     guide_arrays,
     is_calibrated,
     load_calibration,
+    parse_calibration,
 )
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, read_contents, read_json, write_json
@@ -114,7 +113,7 @@ def export_run(run: FinishedRun, directory: Path, *, prior: bool = True) -> None
     trees["calibration"] = guide_arrays(calibration.guide)
     directory.mkdir(parents=True, exist_ok=True)
     arrays = flax.traverse_util.flatten_dict(trees, sep="/")
-    local = {name: np.ascontiguousarray(_on_host(array)) for name, array in arrays.items()}
+    local = {name: np.ascontiguousarray(np.asarray(array)) for name, array in arrays.items()}
     # Written by us, with the user's own permissions: safetensors' writer leaves the owner alone.
     (directory / ARRAYS).write_bytes(safetensors.numpy.save(local))
     write_json(
@@ -126,10 +125,6 @@ def export_run(run: FinishedRun, directory: Path, *, prior: bool = True) -> None
             "data": run.contents,
         },
     )
-
-
-def _on_host(array: object) -> np.ndarray:
-    return np.asarray(array)
 
 
 def _load_exported(path: Path) -> FinishedRun:
@@ -155,18 +150,12 @@ def _load_exported(path: Path) -> FinishedRun:
     if "prior" in trees:
         arrays = parallel.replicate(trees["prior"])
         models["prior"] = make_prior(exact, seed=0).with_arrays(arrays)
-    segmenter, stored = models.pop("segmenter"), facts["calibration"]
-    scale = Scale(**{name: np.float32(value) for name, value in facts["scale"].items()})
+    segmenter = models.pop("segmenter")
     return FinishedRun(
         config=config,
-        models=TrainedModels(scale=scale, **models),
+        models=TrainedModels(scale=restore.parse_scale(facts["scale"]), **models),
         segmenter=segmenter,
-        calibration=Calibration(
-            thresholds=Thresholds(**stored["thresholds"]),
-            guide=Guide(step_length=stored["step_length"], **trees["calibration"]),
-            reach=stored["reach"],
-            path=stored["path"],
-        ),
+        calibration=parse_calibration(facts["calibration"], trees["calibration"]),
         contents=facts["data"],
     )
 

@@ -29,8 +29,14 @@ def list_rejected(
 def save_scores(path: Path, scores: Mapping[str, Mapping[str, Mapping[str, np.ndarray]]]) -> None:
     """Writes every per-film score as an array GROUP/NAME/METRIC: what the tables are means of.
 
-    Groups are the two directions, with paths by name, and `maps`, with maps by name. Rows are the
-    covered films of the direction, or of the map's positives those that have lesions.
+    | GROUP | NAME | a row is |
+    |---|---|---|
+    | pos_to_neg, neg_to_pos | path | a covered film of that direction |
+    | maps | map | a covered positive that has lesions |
+    | faithfulness | maps.MAP, paths.PATH | a covered positive; `products` has [3, 3] of each |
+    | deletion | map | a covered positive |
+    | blind_maps, blind_pos_to_neg, blind_neg_to_pos | map or path | a covered film |
+    | audit, audit_true_masks | region | a covered positive |
     """
     arrays = {
         f"{group}/{name}/{metric}": values

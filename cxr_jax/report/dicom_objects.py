@@ -87,9 +87,11 @@ def write_objects(
       square: see `on_film`.
 
     Raises:
-      InputError: if a file is no DICOM film, or its header cannot be taken over; nothing is
-        written then.
+      InputError: if a file is no DICOM film, or its header cannot be taken over, or the folder
+        holds such objects already, maybe of other patients; nothing is written then.
     """
+    if any(directory.glob("*_walk.dcm")):
+        raise InputError(f"{directory} holds DICOM objects of other films; name another folder")
     sources = [read_source(path) for path in paths]
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as beside:

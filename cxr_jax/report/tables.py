@@ -84,22 +84,23 @@ def score_paths(
     """Per-film scores by direction and path, and the `paths` of metrics.json made of them."""
     each, table = {}, {}
     for direction, group in explained.groups.items():
-        share = explained.shares[direction]
+        coverage = explained.coverage[direction]
         each[direction] = path_scores(group, calibration.thresholds, calibration.reach)
         steady, real_table = judge_walks(explainer, group, real, bootstrap=bootstrap)
+        num_rejected = scores.count_rejected(len(group.films.margin), coverage)
         for path, values in each[direction].items():
             values["necessity"] = felt_shares(explainer, group, path)
             if path in steady:
                 values["structure"] = steady[path]
-            entry = scores.summarise_paths(values, share, bootstrap)
+            entry = scores.summarise_paths(values, num_rejected, bootstrap)
             reasons = explainer.reasons
             entry["realism"] = real_table.get(path, _none(reasons["regressor"]))
             entry.setdefault("structure", _none(reasons["segmenter"]))
             entry.setdefault("length_gain", _none(NO_STRAIGHT))
-            if share == 0:
-                unflipped = np.zeros(len(values["flip_rate"]))
+            if coverage == 0:
                 entry = dict.fromkeys(entry, _none(NONE_COVERED))
-                entry["flip_rate_all"] = metrics.summarise(unflipped, bootstrap)
+                unflipped = np.zeros(len(values["flip_rate"]))
+                entry["flip_rate_all"] = metrics.summarise_proportion(unflipped)
                 values.update({metric: rows[:0] for metric, rows in values.items()})
             table.setdefault(path, {})[direction] = entry
     names = table["linear"]["pos_to_neg"]
@@ -121,18 +122,18 @@ def score_maps(
     group: Group,
     calibration: Calibration,
     *,
-    share_covered: float,
+    coverage: float,
     bootstrap: Bootstrap,
 ) -> tuple[dict[str, Scores], dict[str, dict]]:
     """Per-film scores of every map, of the positives that have lesions, and `maps` made of them.
 
     Args:
       maps: signed where the method is.
-      share_covered: of the positives; where none passed the gate, nothing is known.
+      coverage: of the positives; where none passed the gate, nothing is known.
     """
     if "lesion_mask" not in group.truth:
         return {}, scores.undefined_maps([*maps, "prior", "oracle"], scores.NO_MASK)
-    if share_covered == 0:
+    if coverage == 0:
         return {}, scores.undefined_maps([*maps], NONE_COVERED)
     lesioned = group.truth["lesion_mask"].any(axis=(1, 2, 3))
     masks = {name: mask[lesioned] for name, mask in group.truth.items()}
@@ -165,17 +166,17 @@ def score_faithfulness(
     group: Group,
     maps: Mapping[str, np.ndarray],
     *,
-    share_covered: float,
+    coverage: float,
     spec: PhantomSpec | None,
     bootstrap: Bootstrap,
 ) -> tuple[dict[str, Scores], dict]:
     """Of every map and every walk's change, film by film, and the `faithfulness` of metrics.json.
 
     Args:
-      share_covered: of the positives; where none passed the gate, nothing is known.
+      coverage: of the positives; where none passed the gate, nothing is known.
       spec: of the phantoms; None for other films, of which nobody knows what f values.
     """
-    if spec is None or share_covered == 0:
+    if spec is None or coverage == 0:
         reason = NO_COMPONENTS if spec is None else NONE_COVERED
         return {}, {"maps": {}, "paths": {}, "reason": reason}
     patients = group.truth["patient_id"]
@@ -204,16 +205,16 @@ def score_deletion(
     group: Group,
     maps: Mapping[str, np.ndarray],
     *,
-    share_covered: float,
+    coverage: float,
     thresholds: Thresholds,
     bootstrap: Bootstrap,
 ) -> tuple[dict[str, Scores], dict]:
     """Of every map, film by film, and the `deletion` of metrics.json.
 
     Args:
-      share_covered: of the positives; where none passed the gate, nothing is known.
+      coverage: of the positives; where none passed the gate, nothing is known.
     """
-    if share_covered == 0:
+    if coverage == 0:
         return {}, deletion.summarise({}, bootstrap) | {"reason": NONE_COVERED}
     image = group.films.image
     asked = {
@@ -288,7 +289,7 @@ def audit_films(
     calibration: Calibration,
     *,
     maps: Mapping[str, np.ndarray],
-    share_covered: float,
+    coverage: float,
     bootstrap: Bootstrap,
     by_truth: bool = False,
 ) -> AuditResult:
@@ -308,7 +309,7 @@ def audit_films(
         return _no_audit(other, NO_LUNGS)
     else:
         regions = audit.film_regions(explainer.find_lungs(image))
-    if share_covered == 0:
+    if coverage == 0:
         return _no_audit(other, NONE_COVERED)
     found = audit.evidence(explainer.classify, image, other, regions=regions)
     each = {name: {"evidence": values} for name, values in found.items()}

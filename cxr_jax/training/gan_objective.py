@@ -37,7 +37,7 @@ from cxr_jax.networks.build import GanNetworks
 from cxr_jax.networks.grading import Scale
 from cxr_jax.training.gan_state import FrozenInputs
 from cxr_jax.training.loss_terms import TERMS, Gaussian, Grafts, StepAnswers, StepImages
-from cxr_jax.types import AnyArray, Classify, Image, Label, Margin, Params, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Classify, Each, Image, Label, Margin, Params, ZClass, ZStructure
 
 # At first a class latent takes away less than the whole finding, so grafts are made stronger.
 GRAFT_GAIN = 2.5
@@ -61,7 +61,7 @@ class StepNoise:
     z_structure: ZStructure
     z_class: ZClass
     sample: ZStructure
-    share: Margin
+    share: Each
 
 
 def draw_noise(keys: jax.Array, latent_sizes: tuple[int, int]) -> StepNoise:
@@ -163,7 +163,7 @@ def draw_images(
     )
 
 
-def feel(classify: Classify, image: Image, change: Image, *, share: Margin) -> Image:
+def feel(classify: Classify, image: Image, change: Image, *, share: Each) -> Image:
     """How much of a change f feels at each place, by one gradient on the way: `necessity.felt`.
 
     Args:
@@ -180,7 +180,7 @@ def draw_grafts(
     *,
     is_pair: Bool[AnyArray, " b"],
     scale: Scale,
-    share: Margin,
+    share: Each,
     noise: ZStructure,
     decide: Classify,
 ) -> Grafts:
@@ -212,7 +212,7 @@ def draw_grafts(
     )
 
 
-def graft(image: Image, change: Image, share: Margin) -> Image:
+def graft(image: Image, change: Image, share: Each) -> Image:
     """Carries a change onto an image, between half as strong (share 0) and GRAFT_GAIN times."""
     gain = 0.5 + share * (GRAFT_GAIN - 0.5)
     return jnp.clip(image + gain[:, None, None, None] * change, -1.0, 1.0)
@@ -238,7 +238,7 @@ class GeneratorOutputs:
     fake_grade: Int[AnyArray, " fakes"]
     real_grade: Int[AnyArray, " batch"]
     z_structure: ZStructure
-    is_positive: Margin
+    is_positive: Each
     margin: Float[AnyArray, " batch"]
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from cxr_jax import losses
 from cxr_jax.networks.grading import Scale
-from cxr_jax.types import AnyArray, FeatureMaps, Image, Margin, Scalar, ZStructure
+from cxr_jax.types import AnyArray, Each, FeatureMaps, Image, Margin, Scalar, ZStructure
 
 Gaussian = tuple[jax.Array, jax.Array]  # mean, log_std
 
@@ -33,10 +33,10 @@ class Grafts:
 
     removal: Image
     twin: Image
-    has_twin: Margin
+    has_twin: Each
     change: Image
     carried: Image
-    has_change: Margin
+    has_change: Each
 
 
 @flax.struct.dataclass(kw_only=True)
@@ -66,7 +66,7 @@ class StepImages:
     z_structure: ZStructure
     structure_moments: Gaussian
     class_moments: Gaussian
-    is_positive: Margin
+    is_positive: Each
 
 
 @flax.struct.dataclass(kw_only=True)

@@ -25,7 +25,7 @@ from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, mark_done
 from cxr_jax.training import samples, supervised
 from cxr_jax.training.supervised import Loss
-from cxr_jax.types import AnyArray, Keys, Margin, Params, Pixels, ZClass, ZStructure
+from cxr_jax.types import AnyArray, Each, Keys, Margin, Params, Pixels, ZClass, ZStructure
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def flow_arrays(prior: LatentPrior, codes: Codes, scale: Scale) -> Arrays:
 def flow_loss(prior: LatentPrior) -> Loss:
     """The mean squared error of both fields' velocities, each over the films of its decision."""
 
-    def error(name: str, params: Params, batch: Arrays, noise: AnyArray) -> Margin:
+    def error(name: str, params: Params, batch: Arrays, noise: AnyArray) -> Each:
         drawn: CodePrior = getattr(prior, name)
         return velocity_error(
             drawn.flow.replace(params=params[name]),
@@ -111,7 +111,7 @@ def flow_loss(prior: LatentPrior) -> Loss:
     return loss
 
 
-def mean_over(films: Margin, values: Margin) -> jax.Array:
+def mean_over(films: Each, values: Each) -> jax.Array:
     """The mean of values over some films, 1 where one is meant, of the batch of all devices."""
     share = parallel.mean(films.mean())
     return (films * values).mean() / jnp.maximum(share, 1e-6)

@@ -211,9 +211,10 @@ def measure(seen: list[Seen], chosen: Choice) -> dict:
     }
     table = faithfulness.summarise(joined, BOOTSTRAP, ours=chosen.ours)
     for name, parts in each.items():
-        table[name]["each_seed"] = [
+        each_seed = [
             float(faithfulness.partial_correlation(part["products"].sum(axis=0))) for part in parts
         ]
+        table[name]["each_seed"] = [value if np.isfinite(value) else None for value in each_seed]
         table[name]["variant"] = list(chosen.variants[name])
     return {
         "films": sum(len(one.valued) for one in seen),

@@ -6,6 +6,7 @@ measured too (see sanity.py), which is one more GAN and one more classifier. Wha
 run again, so that a killed study goes on where it was.
 """
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,8 @@ COMPARED = ("flip_auc", "flip_rate", "transfer", "twin_error")
 STRAIGHT = ("linear", "global", "chord")
 RIVALS = {
     **dict.fromkeys(("aligned", "natural"), STRAIGHT),
-    **dict.fromkeys(("geodesic", "geodesic_pixel"), ("linear",)),  # which has the same ends
+    # Which has the same ends.
+    **dict.fromkeys(("geodesic", "geodesic_pixel", "necessary"), ("linear",)),
 }
 PATH_COLUMNS = ("flip_rate", "flip_auc", "transfer", "twin_error", "structure", "realism", "length")
 SANITY_COLUMNS = ("sanity", "between_seeds", "to_shuffled", "to_other_film")
@@ -83,9 +85,9 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
     for direction in DIRECTIONS:
         each = load_group(workdirs, direction)
         draws = realism.join([run.get(direction, {}) for run in drawn])
-        share = float(np.mean([report["coverage_by_direction"][direction] for report in reports]))
+        num_rejected = sum(map(functools.partial(count_rejected, direction), workdirs))
         for path, values in each.items():
-            entry = scores.summarise_paths(values, share, bootstrap)
+            entry = scores.summarise_paths(values, num_rejected, bootstrap)
             if path in draws:
                 entry["realism"] = realism.summarise(draws[path])
             else:
@@ -120,6 +122,13 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
             for name in ("flip_rate", "twin_error")
         },
     }
+
+
+def count_rejected(direction: str, workdir: Path) -> int:
+    """How many films of a run the gate rejected."""
+    (walked, *_) = load_group([workdir], direction).values()
+    coverage = read_report(workdir)["coverage_by_direction"][direction]
+    return scores.count_rejected(len(walked["flip_rate"]), coverage)
 
 
 def _of_latent(report: Mapping) -> Mapping:

@@ -128,7 +128,7 @@ def run(options: Options) -> Iterator[dict]:
 
 
 def overall(found: Mapping[str, Mapping]) -> dict:
-    """The variant whose map `latent` has the largest share, with all of its figures."""
+    """The variant of whose map `latent` most may lie there, by the upper end; with its figures."""
     worst = max(found, key=lambda name: found[name]["maps"]["latent"]["ci95"][1])
     return found[worst] | {"variant": worst}
 

@@ -33,6 +33,7 @@ from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.audit import film_regions
 from cxr_jax.networks.restore import load_segmenter
+from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import is_done, mark_done, read_json
 from cxr_jax.training import classifier
 from cxr_jax.training.segmenter import find_lungs
@@ -59,7 +60,7 @@ def find_regions(
     config: ml_collections.ConfigDict, workdir: Path, splits: Mapping[str, Arrays]
 ) -> dict[str, Masks]:
     """The audit's regions of real films, by the run's own segmenter."""
-    segmenter = load_segmenter(config, workdir)
+    segmenter = load_segmenter(precision.in_float32(config), workdir)
     found = {
         split: film_regions(find_lungs(segmenter, arrays["image"]))
         for split, arrays in splits.items()

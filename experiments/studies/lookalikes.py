@@ -18,7 +18,7 @@ import numpy as np
 
 from cxr_jax import metrics
 from cxr_jax.data.arrays import Arrays, load_splits, phantom_spec
-from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw
+from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec, draw, find_patient
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import audit, scores
 from experiments import markdown, reading
@@ -54,7 +54,7 @@ def redraw(test: Arrays, spec: PhantomSpec, names: Sequence[str]) -> dict[str, n
     """The test films once more, without look-alikes; a phantom's name is its seed and index."""
     drawn = []
     for patient in test["patient_id"]:
-        seed, index = (int(part) for part in patient.decode().split("-"))
+        seed, index = find_patient(patient.decode())
         drawn.append(draw(seed, index, spec, lookalikes=False))
     return {name: np.stack([film[name] for film in drawn]) for name in names}
 

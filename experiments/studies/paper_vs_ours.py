@@ -21,6 +21,7 @@ from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits, to_unit_range
 from cxr_jax.networks.build import make_gan_networks
 from cxr_jax.pipeline.explain import load_explainer
+from cxr_jax.runtime import precision
 from experiments import markdown, runs
 from experiments.command import load_config
 from experiments.markdown import cell
@@ -92,6 +93,7 @@ def draw_samples(
     return draw(np.asarray(z_structure), np.asarray(z_class))
 
 
+@precision.exactly
 def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]:
     """What no report has: the quality of samples and how long an inversion takes."""
     splits, _ = load_splits(config.data, config.seed)

@@ -83,6 +83,8 @@ def score(
     """By path, the figures on validation films."""
     calibration = calibrate(explainer, splits, config.explain, seed=config.seed)
     explained = explain_test(explainer, splits["validation"], calibration, section=config.explain)
+    if 0 in explained.coverage.values():
+        return {path: dict.fromkeys(COLUMNS, validation.NONE_COVERED) for path in PATHS}
     spec = phantom_spec(config.data, "validation")
     films = [
         faithfulness.value_film(name.decode(), spec, explainer.classify)

@@ -26,6 +26,7 @@ from experiments.reading import BOOTSTRAP, check_done, check_phantoms
 from experiments.study import Flag, Options, Study
 
 APART = ("seed", "gan.seed", "data.cache_dir", "evaluators.names")  # no choice between methods
+NONE_COVERED = {"mean": None, "reason": tables.NONE_COVERED}
 COLUMNS = (
     *("flip_rate", "flip_rate_to_positive", "twin_error"),
     *("on_target", "pixel_auroc_lung", "lookalike", "less_area"),
@@ -89,6 +90,8 @@ def measure(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, dict]
     explainer = load_explainer(config, workdir, prior=False)
     calibration = calibrate(explainer, splits, config.explain, seed=config.seed)
     explained = explain_test(explainer, splits["validation"], calibration, section=config.explain)
+    if 0 in explained.coverage.values():
+        return dict.fromkeys(COLUMNS, NONE_COVERED)
     positives, negatives = (explained.groups[name] for name in ("pos_to_neg", "neg_to_pos"))
     return summarise(positives, negatives, calibration)
 

@@ -1,7 +1,5 @@
 """Maps against radiologists' marks: zones, masses, overlaps and intervals, by hand."""
 
-import itertools
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -75,33 +73,6 @@ def test_equal_or_missing_scores_have_no_ranks(scores):
 
 
 # 2. Outlines and boxes.
-
-
-def test_iou_at_equal_area_by_hand():
-    saliency = np.array([[5.0, 4, 3], [2, 1, 0]])[..., None]
-    mask = np.array([[1, 0, 1], [0, 1, 0]], bool)[..., None]
-    # The three largest share two pixels with the mask: 2 of 4.
-    assert radiologists.iou_at_equal_area(saliency, mask) == pytest.approx(0.5)
-    assert np.isnan(radiologists.iou_at_equal_area(saliency, np.zeros_like(mask)))
-
-
-def test_without_ties_it_is_that_of_the_largest_pixels():
-    rng = np.random.default_rng(0)
-    for count in (1, 7, 30):
-        saliency, mask = rng.permutation(64).reshape(8, 8, 1) * 1.0, np.zeros(64, bool)
-        mask[rng.permutation(64)[:count]] = True
-        mask = mask.reshape(8, 8, 1)
-        expected = metrics.top_iou(saliency, mask)
-        assert radiologists.iou_at_equal_area(saliency, mask) == pytest.approx(expected)
-
-
-def test_ties_are_worth_the_mean_over_all_choices():
-    saliency = np.array([2.0, 1, 1, 1, 0])
-    mask = np.array([False, True, True, True, False])
-    picks = itertools.combinations([1, 2, 3], 2)  # beside the largest pixel
-    shared = np.mean([mask[[0, *pick]].sum() for pick in picks])
-    found = radiologists.iou_at_equal_area(saliency.reshape(1, 5, 1), mask.reshape(1, 5, 1))
-    assert found == pytest.approx(shared / (2 * 3 - shared))
 
 
 def test_a_hit_is_the_largest_pixel_on_the_mask():

@@ -180,7 +180,7 @@ def test_a_chance_map_scores_chance():
 def test_the_table_counts_rejected_films_as_unflipped(films):
     walk = make_walk(fade(films["image"], films["twin"], K), falling_margin())
     each = score(walk, films["twin"])
-    table = scores.summarise_paths(each, 0.6, BOOTSTRAP)
+    table = scores.summarise_paths(each, 2, BOOTSTRAP)
     assert table["flip_rate"]["mean"] == 1.0
     assert table["flip_rate_all"]["mean"] == pytest.approx(0.6)
     assert table["flip_distance"]["mean"] == pytest.approx(np.median(each["flip_time"]))
@@ -191,7 +191,7 @@ def test_the_table_counts_rejected_films_as_unflipped(films):
 def test_what_is_undefined_says_why(films):
     still = np.repeat(films["image"][:, None], K + 1, axis=1)
     each = score(make_walk(still, np.full((3, K + 1), 3.0)))
-    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    table = scores.summarise_paths(each, 0, BOOTSTRAP)
     for name in ("twin_error", "flip_distance", "transfer", "monotonicity"):
         assert table[name]["mean"] is None and table[name]["reason"], name
     assert table["flip_rate"]["mean"] == 0.0
@@ -228,24 +228,31 @@ def test_stopping_early_without_a_flip_is_no_short_flip_distance():
         "flip_rate": np.array([1.0] * 3 + [0.0] * 7),
         "flip_time": np.array([0.03] * 3 + [0.02] * 7),
     }
-    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    table = scores.summarise_paths(each, 0, BOOTSTRAP)
     assert (
         table["flip_distance"]["mean"] is None and "do not flip" in table["flip_distance"]["reason"]
     )
     each["flip_rate"][:7], each["flip_time"][:7] = 1.0, 0.03
-    assert scores.summarise_paths(each, 1.0, BOOTSTRAP)["flip_distance"]["mean"] == 0.03
+    assert scores.summarise_paths(each, 0, BOOTSTRAP)["flip_distance"]["mean"] == 0.03
 
 
 def test_rejected_films_widen_the_interval_of_the_rate_of_all():
     each = {"flip_rate": np.ones(30), "flip_time": np.full(30, 0.1)}
-    table = scores.summarise_paths(each, 0.75, BOOTSTRAP)["flip_rate_all"]
+    table = scores.summarise_paths(each, 10, BOOTSTRAP)["flip_rate_all"]
     assert table["mean"] == pytest.approx(0.75) and table["images"] == 40
     assert 0.55 < table["ci95"][0] < 0.75 < table["ci95"][1] < 0.95
 
 
+def test_rejected_films_are_counted_from_the_coverage():
+    assert scores.count_rejected(3, 0.6) == 2
+    assert scores.count_rejected(28, 28 / 29) == 1
+    assert scores.count_rejected(7, 1.0) == 0
+    assert scores.count_rejected(7, 0.0) == 0  # then the seven are the rejected ones
+
+
 def test_a_share_of_films_has_an_exact_interval():
     each = {"flip_rate": np.ones(32), "flip_time": np.full(32, 0.1), "structure": np.ones(32)}
-    table = scores.summarise_paths(each, 1.0, BOOTSTRAP)
+    table = scores.summarise_paths(each, 0, BOOTSTRAP)
     for name in ("flip_rate", "flip_rate_all"):
         assert table[name]["ci95"] == pytest.approx([0.025 ** (1 / 32), 1.0])
     assert table["structure"]["ci95"] == [1.0, 1.0]

@@ -109,6 +109,15 @@ def test_entries_that_are_kept_keep_their_measurement(study):
     assert once_more["carried_over"] == {"old": BEFORE, "again": NOW}
 
 
+def test_an_entry_with_the_figures_of_another_is_as_old_as_that_one():
+    known = {"old": {"x": 1}, "all": {"x": 1, "variant": "old"}}
+    earlier = {"measured": BEFORE, "results": known}
+    found = {"old": known["old"], "new": {"x": 0}, "all": {"x": 1, "variant": "old"}}
+    assert results.carry_over(found, earlier, NOW)["carried_over"] == {"old": BEFORE, "all": BEFORE}
+    found["all"] = {"x": 0, "variant": "new"}
+    assert results.carry_over(found, earlier, NOW)["carried_over"] == {"old": BEFORE}
+
+
 def test_results_without_an_earlier_file_carry_nothing():
     assert results.carry_over({"a": {}}, {}, NOW) == NOW
     assert results.carry_over([1], {"measured": BEFORE, "results": [1]}, NOW) == NOW

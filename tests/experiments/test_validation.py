@@ -74,6 +74,19 @@ def test_a_run_is_explained_as_it_was_trained(tmp_path):
     assert found.gan.weights.transplant == 7.0
 
 
+def test_of_rejected_films_nothing_is_told(monkeypatch):
+    class Rejected:
+        coverage = {"pos_to_neg": 0.5, "neg_to_pos": 0.0}
+
+    for name in ("load_explainer", "calibrate"):
+        monkeypatch.setattr(validation, name, lambda *args, **fields: None)
+    monkeypatch.setattr(validation, "load_splits", lambda *args: ({"validation": None}, None))
+    monkeypatch.setattr(validation, "explain_test", lambda *args, **fields: Rejected)
+    found = validation.measure(phantom.get_config(), None)
+    assert found.keys() == set(validation.COLUMNS)
+    assert all(entry["mean"] is None and entry["reason"] for entry in found.values())
+
+
 def test_a_row_says_what_its_config_has_otherwise():
     first = ConfigDict(dict(gan=dict(seed=0, weights=dict(a=1.0, b=2.0))))
     other = first.copy_and_resolve_references()

@@ -307,6 +307,14 @@ def test_maps_come_in_their_order_and_only_those_asked_for(films):
     assert list(maps.make_maps(inputs, ("oracle", "latent"), TRACED)) == ["latent", "oracle"]
 
 
+def test_films_have_their_references_however_many_are_held_at_once(films, monkeypatch):
+    inputs = make_inputs(films)
+    whole = maps.make_maps(inputs, ("expected_gradients",), TRACED)["expected_gradients"]
+    monkeypatch.setattr(maps, "FILMS_AT_ONCE", 2)
+    parts = maps.make_maps(inputs, ("expected_gradients",), TRACED)["expected_gradients"]
+    np.testing.assert_array_equal(parts, whole)
+
+
 def test_no_classifier_is_asked_for_a_map_that_is_not_wanted(films):
     def refuse(batch):
         raise AssertionError("not asked for")
@@ -443,7 +451,7 @@ def test_a_new_map_is_made_scored_and_shown(
         made,
         group,
         calibration,
-        share_covered=1.0,
+        coverage=1.0,
         bootstrap=Bootstrap(resamples=20, seed=0),
     )
     size = np.abs(expected)

@@ -238,6 +238,8 @@ def test_the_papers_encoder_is_not_trained_whatever_its_batch(monkeypatch):
     config = paper.get_config("tiny")
     config.encoder.batch_size = 7
     config_checks.check_batches(config, ["encoder"])
+    config.gan.networks = "ours"  # which have an encoder, whatever the objective
+    assert "encoder.batch_size is 7" in refused(config_checks.check_batches, config, ["encoder"])
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_films_are_walked_from_both_sides_and_only_those_that_pass(splits, secti
     done = explain_test(splits, section, invert=spoil_squares(0, 3))
     np.testing.assert_array_equal(done.rows, np.arange(8))
     assert [row for row, reason in enumerate(done.reasons) if reason] == [0, 3]
-    assert done.shares == {"pos_to_neg": 0.75, "neg_to_pos": 0.75}
+    assert done.coverage == {"pos_to_neg": 0.75, "neg_to_pos": 0.75}
     for direction, rows in (("pos_to_neg", [1, 5, 6]), ("neg_to_pos", [2, 4, 7])):
         group = done.groups[direction]
         image = splits["test"]["image"][rows].astype(np.float32) / 127.5 - 1
@@ -137,7 +137,7 @@ def test_what_lies_beyond_what_f_is_shown_of_a_film_is_told(splits, section):
     some = dict(made=made, path="linear", bootstrap=Bootstrap(resamples=9, seed=0))
     nothing = explain.score_blind(base.get_config(), explainer, done, **some)
     assert nothing == ({}, {"used": ""})
-    rejected = dataclasses.replace(done, shares={"pos_to_neg": 0.0, "neg_to_pos": 1.0})
+    rejected = dataclasses.replace(done, coverage={"pos_to_neg": 0.0, "neg_to_pos": 1.0})
     _, table = explain.score_blind(config, make_square_explainer(seen=upper_half), rejected, **some)
     assert table["maps"] == table["pos_to_neg"] == {} and table["reason"] == NONE_COVERED
     assert table["neg_to_pos"]["linear"]["images"] > 0
@@ -146,7 +146,7 @@ def test_what_lies_beyond_what_f_is_shown_of_a_film_is_told(splits, section):
 def test_where_none_passes_all_are_walked_and_the_coverage_says_so(splits, section):
     positives = np.flatnonzero(splits["test"]["label"][:8])
     done = explain_test(splits, section, invert=spoil_squares(*positives))
-    assert done.shares == {"pos_to_neg": 0.0, "neg_to_pos": 1.0}
+    assert done.coverage == {"pos_to_neg": 0.0, "neg_to_pos": 1.0}
     assert len(done.groups["pos_to_neg"].films.margin) == 4
 
 

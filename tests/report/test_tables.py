@@ -81,14 +81,14 @@ def make_groups() -> dict[str, Group]:
     }
 
 
-def make_explained(groups: dict[str, Group], **shares: float) -> Explained:
+def make_explained(groups: dict[str, Group], **coverage: float) -> Explained:
     rows = sum(len(group.films.margin) for group in groups.values())
     return Explained(
         rows=np.arange(rows),
         reasons=[""] * rows,
         looked_at=np.ones(rows),
         groups=groups,
-        shares={"pos_to_neg": 0.5, "neg_to_pos": 1.0} | shares,
+        coverage={"pos_to_neg": 0.5, "neg_to_pos": 1.0} | coverage,
         rmse=np.zeros(rows),
         lung_rmse=np.zeros(rows),
         margin=np.zeros(rows),
@@ -131,8 +131,8 @@ def features(image) -> np.ndarray:
     return np.stack([image.mean(axis=(1, 2, 3)), image.std(axis=(1, 2, 3)), image[:, 2, 2, 0]], 1)
 
 
-def score(explainer=None, groups=None, **shares: float):
-    explained = make_explained(groups or make_groups(), **shares)
+def score(explainer=None, groups=None, **coverage: float):
+    explained = make_explained(groups or make_groups(), **coverage)
     explainer = explainer or make_explainer(find_lungs=bright, features=features)
     return tables.score_paths(explainer, explained, CALIBRATION, real=REAL, bootstrap=BOOTSTRAP)
 
@@ -278,7 +278,7 @@ def test_walks_from_negatives_are_judged_too():
 def test_of_rejected_films_nothing_is_told():
     """Not even what could be computed: phantoms of which f values no component here."""
     group = make_groups()["pos_to_neg"]
-    made, rejected = {"latent": group.films.image}, dict(share_covered=0.0, bootstrap=BOOTSTRAP)
+    made, rejected = {"latent": group.films.image}, dict(coverage=0.0, bootstrap=BOOTSTRAP)
     spec, asked = PhantomSpec(size=SIDE), make_explainer()  # of which nothing may be asked
     told = tables.score_faithfulness(asked, group, made, spec=spec, **rejected)
     assert told == ({}, {"maps": {}, "paths": {}, "reason": tables.NONE_COVERED})
@@ -287,10 +287,8 @@ def test_of_rejected_films_nothing_is_told():
     assert told["maps"] == {} and told["reason"] == tables.NONE_COVERED
 
 
-def score_maps(maps, group, share_covered=1.0):
-    return tables.score_maps(
-        maps, group, CALIBRATION, share_covered=share_covered, bootstrap=BOOTSTRAP
-    )
+def score_maps(maps, group, coverage=1.0):
+    return tables.score_maps(maps, group, CALIBRATION, coverage=coverage, bootstrap=BOOTSTRAP)
 
 
 def test_maps_are_scored_on_films_that_have_lesions():
@@ -446,18 +444,18 @@ def test_where_no_film_is_covered_it_is_said_only_that_none_flips():
             assert entry == {"mean": None, "reason": tables.NONE_COVERED}
     assert table["aligned"]["neg_to_pos"]["flip_rate"]["mean"] == 1.0
     kept, maps = score_maps(
-        {"latent": np.ones((4, SIDE, SIDE, 1))}, groups["pos_to_neg"], share_covered=0.0
+        {"latent": np.ones((4, SIDE, SIDE, 1))}, groups["pos_to_neg"], coverage=0.0
     )
     assert kept == {} and maps["latent"]["on_target"]["reason"] == tables.NONE_COVERED
 
 
-def audit(group, share_covered=1.0, by_truth=False, **fields):
+def audit(group, coverage=1.0, by_truth=False, **fields):
     return tables.audit_films(
         make_explainer(classify=lambda image: image.sum(axis=(1, 2, 3)), **fields),
         group,
         CALIBRATION,
         maps={"latent": group.films.image - group.films.origin},
-        share_covered=share_covered,
+        coverage=coverage,
         bootstrap=BOOTSTRAP,
         by_truth=by_truth,
     )
@@ -485,6 +483,6 @@ def test_without_lungs_or_covered_films_there_is_no_verdict():
     assert unknown.table["verdict"] == f"No verdict: {tables.NO_LUNGS}."
     unmasked = audit(dataclasses.replace(group, truth={}), by_truth=True, find_lungs=bright)
     assert unmasked.table["verdict"] == f"No verdict: {scores.NO_MASK}."
-    rejected = audit(group, share_covered=0.0, find_lungs=bright)
+    rejected = audit(group, coverage=0.0, find_lungs=bright)
     assert rejected.regions is None
     assert rejected.table["verdict"] == f"No verdict: {tables.NONE_COVERED}."

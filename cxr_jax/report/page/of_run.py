@@ -74,12 +74,12 @@ def page_of_folder(directory: Path) -> Page:
 
 
 def _coverage(metrics: Mapping) -> str:
-    films, passed = metrics["images"], len(metrics["rejected"])
+    films, rejected = metrics["images"], len(metrics["rejected"])
     each = ", ".join(
         f"{share:.0%} of those that f calls {'positive' if name == 'pos_to_neg' else 'negative'}"
         for name, share in metrics["coverage_by_direction"].items()
     )
-    return f"{films - passed} of {films} films passed the gate ({each})."
+    return f"{films - rejected} of {films} films passed the gate ({each})."
 
 
 def _films(direction: str, metrics: Mapping, walks: Arrays, *, maps: Arrays) -> Iterator[PageFilm]:
