@@ -135,17 +135,15 @@ class ResidualBlock(nn.Module):
 
 
 class Stem(nn.Module):
-    """An image to maps at 1/2 and 1/4 of its size, each by space-to-depth and a 3x3 convolution."""
+    """An image to maps at a quarter of its size: twice space-to-depth and a 3x3 convolution."""
 
     widths: tuple[int, int]
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, image: Map
-    ) -> tuple[Float[AnyArray, "b h//2 w//2 e"], Float[AnyArray, "b h//4 w//4 f"]]:
-        half = nn.silu(Conv3(self.widths[0], dtype=self.dtype)(space_to_depth(image)))
-        return half, Conv3(self.widths[1], dtype=self.dtype)(space_to_depth(half))
+    def __call__(self, image: Map) -> Float[AnyArray, "b h//4 w//4 f"]:
+        x = nn.silu(Conv3(self.widths[0], dtype=self.dtype)(space_to_depth(image)))
+        return Conv3(self.widths[1], dtype=self.dtype)(space_to_depth(x))
 
 
 def binomial_blur(x: Map) -> Map:

@@ -41,7 +41,7 @@ class Classifier(nn.Module):
         """
         del keys
         features = {}
-        _, x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(mirror_half(image, self.visible))
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(mirror_half(image, self.visible))
         for stage, width in enumerate(self.widths[1:], start=1):
             x = downsample(x) if stage > 1 else x
             x = ResidualBlock(width, dtype=self.dtype)(x)

@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, image: Image) -> tuple[tuple[ZStructure, ZStructure], tuple[ZClass, ZClass]]:
         """Returns ((mean, log_std) of the structure, (mean, log_std) of the unit class latent)."""
-        half, x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
         pyramid = []
         for level, width in enumerate(self.widths[1:]):
             x = downsample(x) if level > 0 else x
@@ -53,10 +53,6 @@ class Encoder(nn.Module):
             context = jnp.concatenate([features, upsample(context)], axis=-1)
             context = nn.silu(Conv3(self.widths[-2], dtype=self.dtype)(context))
             contexts.append(context)
-        if len(self.z_class_channels) > len(contexts):
-            context = upsample(nn.Dense(self.widths[0], dtype=self.dtype)(context))
-            context = jnp.concatenate([half, context], axis=-1)
-            contexts.append(nn.silu(Conv3(self.widths[0], dtype=self.dtype)(context)))
         if not self.spatial_z_class:
             contexts = [context.mean(axis=(1, 2), keepdims=True) for context in contexts]
         return z_structure, self._gaussians(contexts, self.z_class_channels)

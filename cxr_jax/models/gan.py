@@ -91,8 +91,7 @@ class Generator(nn.Module):
 
     z_structure is a pyramid of maps (1/16, 1/8, 1/4, ... of the image size), each N(0, I), added
     where their size is reached: a single vector cannot hold one patient's ribs. z_class is one too
-    (1/8, 1/4, ...) and modulates every size, so that it can place, size and grade a lesion. It may
-    go on to 1/2, where no map of z_structure is: fine enough for a texture.
+    (1/8, 1/4, ...) and modulates every size, so that it can place, size and grade a lesion.
 
     Attributes:
       z_structure_channels: of the maps at 1/16, 1/8, ...; one level of the generator each.
@@ -129,32 +128,24 @@ class Generator(nn.Module):
             x = ResidualBlock(width, dtype=self.dtype)(x)
             # Fewer channels first, then larger: the full-size layers are what costs.
             x = upsample(nn.Dense(self.widths[level + 1], dtype=self.dtype)(x))
-        if len(conditions) > len(maps):
-            x = Modulation(dtype=self.dtype)(x, conditions[-1])
         x = nn.silu(Conv3(self.widths[-1], dtype=self.dtype)(nn.silu(PixelNorm()(x))))
         x = depth_to_space(Conv3(4, dtype=jnp.float32)(x))
         # The blur removes the dot pattern of depth-to-space at none of a convolution's cost.
         return jnp.tanh(binomial_blur(x))
 
     def _conditions(self, z_class: ZClass) -> list[AnyMap]:
-        """What modulates each level: the class maps of its size and coarser ones, joined.
-
-        A class map finer than all levels modulates what is drawn after them, alone.
-        """
+        """What modulates each level: the class maps of its size and coarser ones, joined."""
         shapes = z_class_shapes(self.image_size, self.z_class_channels, self.spatial_z_class)
-        maps, levels = unpack(z_class, shapes), len(self.z_structure_channels)
+        branches = [
+            ClassBranch(self.widths[-1], dtype=self.dtype)(u) for u in unpack(z_class, shapes)
+        ]
         if not self.spatial_z_class:
-            return [sum(map(self._branch, maps))] * levels
-        branches = [self._branch(u) for u in maps[: levels - 1]]
+            return [sum(branches)] * len(self.z_structure_channels)
         conditions = [downsample(branches[0]), branches[0]]
-        while len(conditions) < levels:
+        while len(conditions) < len(self.z_structure_channels):
             finer = branches[len(conditions) - 1] if len(conditions) <= len(branches) else 0.0
             conditions.append(upsample(conditions[-1]) + finer)
-        # Of a quarter of the width: at this size a convolution costs four times as much.
-        return conditions + [self._branch(u, share=4) for u in maps[levels - 1 : levels]]
-
-    def _branch(self, z_class: Map, share: int = 1) -> AnyMap:
-        return ClassBranch(self.widths[-1] // share, dtype=self.dtype)(z_class)
+        return conditions
 
 
 class Discriminator(nn.Module):

@@ -31,7 +31,7 @@ class Regressor(nn.Module):
     @nn.compact
     def __call__(self, image: Image) -> tuple[Parameters, Features]:
         """Returns the standardised parameters and the penultimate features."""
-        _, x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
+        x = Stem(tuple(self.widths[:2]), dtype=self.dtype)(image)
         for stage, width in enumerate(self.widths[1:], start=1):
             x = downsample(x) if stage > 1 else x
             x = ResidualBlock(width, dtype=self.dtype)(x)

@@ -115,28 +115,6 @@ def test_a_class_latent_without_maps_changes_every_level_alike(networks, latents
     assert mean.shape == log_std.shape == z_class.shape
 
 
-def test_a_class_latent_may_reach_half_the_size(networks, latents, image, random_params):
-    """One of its numbers changes what is within the layers after it, and each of them something."""
-    generator, encoder = (
-        net.clone(z_class_channels=(2, 1, 1)) for net in (networks.generator, networks.encoder)
-    )
-    total = generator.latent_sizes[1]
-    z_class = jax.random.normal(jax.random.key(1), (2, total))
-    params = random_params(generator, latents[0][:2], z_class)
-    draw = jax.jit(lambda z: generator.apply({"params": params}, latents[0][:2], z))
-    finest = 16 * 16  # of films of 32 pixels
-    middle = total - finest + 8 * 16 + 8
-    drawn = draw(z_class)
-    moved = jnp.abs(draw(z_class.at[:, middle].add(1.0)) - drawn)[0, ..., 0] > 1e-6
-    rows, columns = (np.flatnonzero(moved.any(axis=axis)) for axis in (1, 0))
-    for reached in (rows, columns):  # 3x3 convolutions: two of its branch, two after it; a blur
-        assert 6 <= reached[0] <= 16 and 17 <= reached[-1] <= 27
-    gradient = jax.jit(jax.grad(lambda z: (draw(z) * jnp.cos(drawn * 1e3)).sum()))(z_class)
-    assert (jnp.abs(gradient[:, -finest:]) > 0).all()
-    _, (mean, log_std) = jax.eval_shape(encoder.init_with_output, jax.random.key(0), image)[0]
-    assert mean.shape[1] == log_std.shape[1] == total
-
-
 def test_the_discriminator_is_told_the_grade(networks, image, random_params):
     discriminator, rows = networks.discriminator, len(image)
     params = random_params(discriminator, image, jnp.zeros(rows, jnp.int32))
