@@ -14,6 +14,7 @@ from experiments.studies import (
     intervention,
     inversion,
     lookalikes,
+    necessary,
     paper_vs_ours,
     prior,
     real_films,
@@ -26,6 +27,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(prior, ends, findings, carrying, real_truth, real_films, severity),
+    *(necessary, prior, ends, findings, carrying, real_truth, real_films, severity),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}
