@@ -32,7 +32,7 @@ from experiments.study import Flag, Options, Study
 
 PATH = "necessary"
 ALL_FELT = 1e-6  # as `least_felt`: what moves f at all is kept whole
-WHOLE, NEITHER = "mask and gain", "neither: `linear`"
+WHOLE, NEITHER = "mask and gain", "neither (linear)"
 COLUMNS = (
     *("flip_rate_f", "flip_rate", "flip_rate_to_positive", "twin_error"),
     *("partial", "felt", "length"),
@@ -82,7 +82,7 @@ def summarise(each: Mapping[str, Columns], faithful: Mapping[str, Columns]) -> d
         | {"partial": partial[name]["partial"]}
         for name, columns in each.items()
     }
-    for name in each.keys() - {WHOLE}:
+    for name in (name for name in each if name != WHOLE):
         table[f"{WHOLE}, less {name}"] = {
             metric: metrics.summarise(each[WHOLE][metric] - values, BOOTSTRAP)
             for metric, values in each[name].items()
