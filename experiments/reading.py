@@ -29,6 +29,14 @@ def read_report(workdir: Path) -> dict:
     return json.loads((workdir / "explain" / "metrics.json").read_text())
 
 
+def commits_of(reports: Sequence[Mapping]) -> list[str]:
+    """By which commits runs were explained; that of the study that reads them may be a later one.
+
+    "" is unknown: of a version that did not say so, or without git.
+    """
+    return sorted({report["commit"] if "commit" in report else "" for report in reports})
+
+
 def check_finished(
     config: ml_collections.ConfigDict, workdir: Path, task: str, *, sections: Sequence[str] = ()
 ) -> None:

@@ -41,7 +41,7 @@ from cxr_jax.report.arrays import list_rejected, save_maps, save_scores, save_wa
 from cxr_jax.report.figures import make_style, save_audit, save_figures, save_interpolation
 from cxr_jax.report.page.of_run import page_of_run
 from cxr_jax.report.page.render import save_page
-from cxr_jax.runtime import parallel, precision
+from cxr_jax.runtime import parallel, precision, provenance
 from cxr_jax.runtime.workdir import is_done, mark_done, read_contents, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -272,6 +272,7 @@ def measure(
     )
     return Report(
         metrics={
+            "commit": provenance.commit(),
             "config": config.to_dict(),
             **describe(splits["test"], explained, calibration, bootstrap=bootstrap),
             **{name: classifier_figures[name] for name in ("classifier", "judge", "errors")},

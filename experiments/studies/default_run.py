@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from experiments.markdown import entry_table
-from experiments.reading import check_finished, read_report
+from experiments.reading import check_finished, commits_of, read_report
 from experiments.study import Options, Study
 
 WALKS = ("flip_rate_f", "flip_rate", "twin_error", "necessity")
@@ -22,6 +22,7 @@ def keep(report: Mapping) -> dict:
     if not faithful["maps"]:
         raise InputError(f"of this run nothing can be told: {faithful['reason']}")
     return {
+        "commits": commits_of([report]),
         "coverage": report["coverage"],
         "latent_path": report["latent_path"],
         "auroc": {name: report[name]["auroc"] for name in ("classifier", "judge")},

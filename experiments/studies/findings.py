@@ -12,12 +12,20 @@ from pathlib import Path
 from cxr_jax.errors import InputError
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
-from experiments.reading import average, configs_below, entry_of, read_report, runs_below
+from experiments.reading import (
+    average,
+    commits_of,
+    configs_below,
+    entry_of,
+    read_report,
+    runs_below,
+)
 from experiments.study import Options, Study
 
 FLIPS = ("flip_rate_f", "flip_rate")
 LEAST = {"flip_rate_f": 0.9, "flip_rate": 0.9, "faithfulness": 0.6}
 WALKED = (*FLIPS, "twin_error")
+MAPS = ("latent", "expected_gradients", "prior", "oracle")  # the last two never ask f
 
 
 def one_or_average(reports: Sequence[Mapping], *keys: str) -> dict:
@@ -48,9 +56,9 @@ def measure(workdirs: Sequence[Path]) -> dict:
         "pos_to_neg": {name: one_or_average(walked, "pos_to_neg", name) for name in WALKED},
         "neg_to_pos": {name: one_or_average(walked, "neg_to_pos", name) for name in FLIPS},
         "faithfulness": {
-            name: one_or_average(reports, "faithfulness", "maps", name, "partial")
-            for name in ("latent", "expected_gradients")
+            name: one_or_average(reports, "faithfulness", "maps", name, "partial") for name in MAPS
         },
+        "commits": commits_of(reports),
     }
     return found | {"missed": misses(found)}
 
@@ -68,6 +76,16 @@ def run(options: Options) -> Iterator[dict]:
     found |= {name: measure(runs) for name, runs in runs_below(options).items()}
     faithful = [name for name, one in found.items() if not one["missed"]]
     yield found | {"all": {"faithful": len(faithful), "measured": len(found)}}
+
+
+def counts(found: Mapping) -> str:
+    """Of how many films each figure is: those without the finding have no twin error."""
+    entries = {
+        "flips": found["pos_to_neg"]["flip_rate"],
+        "twin error": found["pos_to_neg"]["twin_error"],
+        "faithfulness": found["faithfulness"]["latent"],
+    }
+    return ", ".join(f"{entry.get('images', 0)} of {name}" for name, entry in entries.items())
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
@@ -88,7 +106,7 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
         coverage = ", ".join(f"{share:.2f}" for share in one["coverage"])
         lines.append(
             f"- `{name}`, {one['finding']}: AUROC of f and h {pairs}; coverage {coverage}; path "
-            f"`{one['latent_path']}`; "
+            f"`{one['latent_path']}`; films: {counts(one)}; "
             + (f"misses {', '.join(one['missed'])}." if one["missed"] else "shown faithfully.")
         )
     count = results["all"]

@@ -21,6 +21,7 @@ from experiments.markdown import entry_table
 from experiments.reading import (
     BOOTSTRAP,
     check_films_differ,
+    commits_of,
     configs_below,
     load_group,
     read_report,
@@ -78,6 +79,7 @@ def measure(workdirs: Sequence[Path]) -> dict:
     check_films_differ(workdirs)
     paths = [report["latent_path"] for report in reports]
     return {
+        "commits": commits_of(reports),
         "latent_path": ", ".join(dict.fromkeys(paths)),
         "auroc": float(np.mean([report["classifier"]["auroc"] for report in reports])),
         "maps": shares(workdirs, "blind_maps"),

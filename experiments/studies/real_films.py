@@ -18,7 +18,7 @@ from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, table
-from experiments.reading import configs_below, read_report, runs_below
+from experiments.reading import commits_of, configs_below, read_report, runs_below
 from experiments.study import Options, Study
 
 FLIPS = {"f": "flip_rate_f", "f and h": "flip_rate"}
@@ -41,6 +41,7 @@ def measure(workdir: Path) -> dict:
     no_share = {"mean": None, "reason": blind["reason"]} if "reason" in blind else NO_PART
     share = lambda group, name: blind[group][name] if blind.get(group) else no_share
     return {
+        "commits": commits_of([report]),
         "image_size": config["data"]["image_size"],
         "visible": blind["used"] or "all",
         "latent_path": path,

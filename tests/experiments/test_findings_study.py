@@ -29,7 +29,7 @@ def write_run(folder, name: str, **changed) -> None:
         "faithfulness": {
             "maps": {
                 "latent": {"partial": entry(values["faithfulness"])},
-                "expected_gradients": {"partial": entry(0.7)},
+                **{name: {"partial": entry(0.7)} for name in findings.MAPS[1:]},
             }
         },
     }
@@ -50,7 +50,8 @@ def test_a_finding_must_reach_all_three(weak, tmp_path):
     assert found["all"] == {"faithful": 1, "measured": 2}
     page = findings.to_markdown(found)
     assert (
-        "`nodule`, nodule: AUROC of f and h 0.900, 0.800; coverage 0.97; path `necessary`" in page
+        "`nodule`, nodule: AUROC of f and h 0.900, 0.800; coverage 0.97; path `necessary`; films: "
+        "30 of flips, 30 of twin error, 30 of faithfulness; shown faithfully." in page
     )
     assert f"misses {weak}." in page and "1 of 2 are shown faithfully" in page
 

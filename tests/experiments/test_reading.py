@@ -70,3 +70,8 @@ def test_average():
 def test_intervals_overlap_where_they_share_a_value(one, other, expected):
     assert reading.overlap({"ci95": one}, {"ci95": other}) == expected
     assert reading.overlap({"ci95": other}, {"ci95": one}) == expected
+
+
+def test_the_commits_of_runs_are_told_once_each():
+    reports = [{"commit": "bbb"}, {"commit": "aaa"}, {"commit": "bbb"}, {}]
+    assert reading.commits_of(reports) == ["", "aaa", "bbb"]
