@@ -110,8 +110,9 @@ def test_the_table_says_what_the_results_say():
             *(interval(down[name]["flip_rate"]) for name in PLAIN),
         ],
         [interval(up["necessary"]["flip_rate"]), *(mean(up[n]["flip_rate"]) for n in PLAIN)],
-        [interval(down[name]["twin_error"]) for name in ("necessary", "linear")],
-        [of_map("latent_occlusion"), of_map("healthy_subspace_gradients")]
+        [interval(down[name]["twin_error"]) for name in ("necessary", "linear")]
+        + [interval(_results("faithfulness")["twin_error_minus_subspace"])],
+        [of_map(name) for name in ("latent", "latent_occlusion", "healthy_subspace_gradients")]
         + [mean(faithful[name]["partial"]) for name in ("expected_gradients", "grad_cam")],
         [interval(maps["latent"]["on_target"]), mean(maps["prior"]["on_target"]), mean(best)]
         + [mean(maps["oracle"]["on_target"])],

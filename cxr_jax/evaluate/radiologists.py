@@ -4,8 +4,10 @@ A radiologist says where a finding *is*; what a classifier *uses* may be somethi
 that shows this is right and scores badly here. So these figures say how plausible a map is, and the
 audit (cxr_jax/evaluate/audit.py) how sound the classifier.
 
-Zones are those of the Brixia score (Borghesi and Maroldi, 2020): A, B, C are the upper, middle and
-lower third of the right lung, which lies left in the picture; D, E, F those of the left lung.
+Zones are after the Brixia score (Borghesi and Maroldi, 2020): A, B, C are the upper, middle and
+lower third of the right lung, which lies left in the picture; D, E, F those of the left lung. The
+score's own zones end at anatomical lines (aortic arch, right inferior pulmonary vein), which nobody
+has drawn here.
 """
 
 import numpy as np

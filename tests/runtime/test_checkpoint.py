@@ -30,6 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def leave_nothing_behind():
     """Orbax's tasks that failed on a damaged file say so when they are collected, or at exit."""
     logging.getLogger("asyncio").disabled = True
+    gc.freeze()  # of what was there before there is nothing to collect
     yield
     gc.collect()
 
