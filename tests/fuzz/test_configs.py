@@ -101,7 +101,7 @@ def check(config: str, given: list[str]) -> None:
         assert not list(Path(workdir).iterdir())
 
 
-@both_suites(quick=100, thorough=1000)
+@both_suites(quick=50, thorough=1000)
 def test_overrides(num_examples, monkeypatch):
     monkeypatch.chdir(ROOT)
     explore(check, num_examples, st.sampled_from(CONFIGS), overrides(), most_memory=None)

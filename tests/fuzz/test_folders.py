@@ -82,7 +82,7 @@ def check_picture(data: bytes, suffix: str) -> None:
         assert square.shape == (SIZE, SIZE) and square.dtype == np.uint8
 
 
-@both_suites(quick=1000, thorough=6000)
+@both_suites(quick=400, thorough=6000)
 def test_pictures(num_examples):
     explore(check_picture, num_examples, PICTURES, SUFFIXES, most_memory=MOST_OF_A_FILM)
 
@@ -209,6 +209,6 @@ def check_folder(files: dict[str, bytes], skip: bool) -> None:
                 assert mask.shape == (SIZE, SIZE) and {*np.unique(mask)} == {0, 255}
 
 
-@both_suites(quick=300, thorough=1500)
+@both_suites(quick=150, thorough=1500)
 def test_folders(num_examples):
     explore(check_folder, num_examples, folders(), st.booleans(), most_memory=MOST_OF_A_FILM)

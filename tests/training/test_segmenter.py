@@ -75,6 +75,7 @@ def test_one_convention_is_that_of_one_class():
         np.testing.assert_array_equal(with_lungs(arrays, label)["image"], rows)
 
 
+@pytest.mark.slow
 def test_a_resumed_evaluator_equals_the_undisturbed(tiny_config, monkeypatch, tmp_path):
     tiny_config.evaluators.names = ("segmenter",)
     tiny_config.evaluators.segmenter.update(
