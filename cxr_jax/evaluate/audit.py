@@ -31,6 +31,7 @@ REGION_NAMES = {
     "elsewhere": "rest of the film",
     "border": "outer tenth of the film",
     "rest": "heart, abdomen and chest wall",
+    "rim": "rim around the lungs",
 }
 RENDERED = ("lesions", "marker")  # what the phantom can be drawn without
 # Logits: at most 1.25% of a probability, which a sound classifier answers to anything it ignores.
@@ -59,14 +60,20 @@ def phantom_regions(truth: Mapping[str, np.ndarray]) -> Regions:
     return partition(masks, "elsewhere")
 
 
-def film_regions(lungs: np.ndarray) -> Regions:
-    """Lungs, border, rest; from a segmenter's lungs [N, h, w, 1] bool, their two largest parts."""
+def film_regions(lungs: np.ndarray, shown: np.ndarray | None = None) -> Regions:
+    """Lungs, border, rest; from a segmenter's lungs [N, h, w, 1] bool, their two largest parts.
+
+    Args:
+      shown: of an f that is shown the lungs alone, what it is shown [N, h, w, 1] bool. What of that
+        lies around the lungs is a region of its own, `rim`: its evidence is no shortcut.
+    """
     lungs = np.array([largest_parts(mask, count=2) for mask in lungs])
     side = lungs.shape[1]
     edge = round(BORDER * side)
     border = np.ones_like(lungs)
     border[:, edge : side - edge, edge : side - edge] = False
-    return partition({"lungs": lungs, "border": border}, "rest")
+    rim = {} if shown is None else {"rim": shown}
+    return partition({"lungs": lungs} | rim | {"border": border}, "rest")
 
 
 def largest_parts(mask: np.ndarray, count: int) -> np.ndarray:

@@ -308,7 +308,8 @@ def audit_films(
     elif explainer.find_lungs is None:
         return _no_audit(other, NO_LUNGS)
     else:
-        regions = audit.film_regions(explainer.find_lungs(image))
+        shown = None if explainer.seen is None else explainer.seen(image)
+        regions = audit.film_regions(explainer.find_lungs(image), shown)
     if coverage == 0:
         return _no_audit(other, NONE_COVERED)
     found = audit.evidence(explainer.classify, image, other, regions=regions)

@@ -54,6 +54,27 @@ def test_the_border_of_a_film_is_its_outer_tenth_beside_the_lungs():
     assert regions["border"].sum() == 400 - 256 - 5
 
 
+def test_what_is_shown_around_lungs_is_no_shortcut():
+    lungs = np.zeros((1, 20, 20, 1), bool)
+    lungs[:, 5:15, 3:15] = True
+    shown = audit.grow(lungs, 2)
+    regions = audit.film_regions(lungs, shown)
+    assert list(regions) == ["lungs", "rim", "border", "rest"]
+    np.testing.assert_array_equal(regions["rim"], shown & ~lungs)
+    np.testing.assert_array_equal(sum(mask.astype(int) for mask in regions.values()), 1)
+    # Half of what this f reads lies in the rim.
+    weight = lungs / lungs.sum() + regions["rim"] / regions["rim"].sum()
+    classify = lambda image: (image * weight).sum(axis=(1, 2, 3))
+    film = np.ones((1, 20, 20, 1))
+    found = audit.evidence(classify, film, 0 * film, regions=regions)
+    assert found["lungs"] == pytest.approx(1) and found["rim"] == pytest.approx(1)
+    share = audit.outside_share(found, Bootstrap(resamples=10, seed=0))
+    assert share["mean"] == pytest.approx(0)
+    with_rest = audit.evidence(classify, film, 0 * film, regions=audit.film_regions(lungs))
+    share = audit.outside_share(with_rest, Bootstrap(resamples=10, seed=0))
+    assert share["mean"] == pytest.approx(0.5)
+
+
 def test_grown_masks_reach_so_far_and_no_further():
     mask = np.zeros((1, 9, 9, 1), bool)
     mask[0, 4, 4] = mask[0, 0, 0] = True

@@ -106,6 +106,7 @@ def make_explainer(**fields) -> Explainer:
     empty = dict(
         draw_latents=None,
         find_lungs=None,
+        seen=None,
         features=None,
         traced_maps={},
         missing_maps={},
@@ -474,6 +475,10 @@ def test_the_audit_is_of_a_phantoms_regions_and_of_a_real_films():
     film = audit(dataclasses.replace(group, truth=truth), find_lungs=bright)
     assert list(film.each) == ["lungs", "border", "rest"]
     np.testing.assert_allclose(film.each["lungs"]["evidence"], 4 * LESION, rtol=1e-5)
+    everything = lambda image: np.ones(image.shape, bool)
+    shown = audit(dataclasses.replace(group, truth=truth), find_lungs=bright, seen=everything)
+    assert list(shown.each) == ["lungs", "rim", "border", "rest"]
+    assert not shown.regions["rest"].any() and shown.regions["rim"].any()
 
 
 def test_without_lungs_or_covered_films_there_is_no_verdict():
