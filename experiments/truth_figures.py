@@ -7,11 +7,12 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import radiologists
+from cxr_jax.explain.maps import of_kind
 from cxr_jax.explain.paths import PATHS
 from experiments.reading import BOOTSTRAP
 from experiments.truth import READERS, Marked
 
-OURS = ("latent", "latent_occlusion", "latent_integrated_gradients", "residual")
+OURS = of_kind("ours")
 DARKENED = "latent, darkened"  # of map latent what the walk takes away: opacities are bright
 RIVALS = (
     *("integrated_gradients", "expected_gradients", "grad_cam", "layer_cam", "latent_shift"),

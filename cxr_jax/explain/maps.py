@@ -68,7 +68,9 @@ class Map:
       needs_lesions: whether the training films' lesions must be known.
       num_films: without so many there is none.
       paths: that must be walked.
-      is_published: a method of the literature, shown beside ours in `changes.png`.
+      kind: "ours"; "published", a method of the literature, shown beside ours in `changes.png`;
+        "rival", another way that asks no walk; "control", which has explained nothing.
+      note: what people are told of it beside its name.
       completes_walk: whether its sum ought to be what f moves by along the walk.
       needs_features: whether it reads a classifier's feature maps.
     """
@@ -81,7 +83,8 @@ class Map:
     needs_lesions: bool = False
     num_films: int = 1
     paths: tuple[str, ...] = ()
-    is_published: bool = False
+    kind: str = "ours"
+    note: str = ""
     completes_walk: bool = False
     needs_features: bool = False
 
@@ -101,6 +104,11 @@ def register(map_: Map) -> Map:
     """Enters a map under its name."""
     MAPS[map_.name] = map_
     return map_
+
+
+def of_kind(kind: str) -> tuple[str, ...]:
+    """The names of all maps of a kind, in the registry's order."""
+    return tuple(name for name, map_ in MAPS.items() if map_.kind == kind)
 
 
 # 2. Maps of a walk.
@@ -139,7 +147,13 @@ def _left_over(inputs: MapInputs) -> np.ndarray:
     return inputs.films.image - inputs.stopped.at_stop(inputs.stopped.walk.drawn)
 
 
-register(Map(name="latent", of=lambda inputs: inputs.stopped.change))
+register(
+    Map(
+        name="latent",
+        of=lambda inputs: inputs.stopped.change,
+        note="the change of the walk shown above",
+    )
+)
 register(
     Map(
         name="latent_occlusion",
@@ -204,18 +218,18 @@ def _grad_cam(section: ml_collections.ConfigDict, seed: int) -> Traced:
     )
 
 
-register(Map(name="gradient", of=_of_image, traced=_gradient, is_published=True))
+register(Map(name="gradient", of=_of_image, traced=_gradient, kind="published"))
 register(
     Map(
         name="integrated_gradients",
         title="Integrated Gradients",
         of=_of_image,
         traced=_integrated_gradients,
-        is_published=True,
+        kind="published",
     )
 )
 register(
-    Map(name="smoothgrad", title="SmoothGrad", of=_of_image, traced=_smoothgrad, is_published=True)
+    Map(name="smoothgrad", title="SmoothGrad", of=_of_image, traced=_smoothgrad, kind="published")
 )
 register(
     Map(
@@ -223,7 +237,7 @@ register(
         title="Grad-CAM",
         of=_of_image,
         traced=_grad_cam,
-        is_published=True,
+        kind="published",
         needs_features=True,
     )
 )
@@ -286,7 +300,7 @@ register(
         title="Integrated Gradients from the mean negative",
         of=lambda inputs: _between(inputs, _mean_healthy(inputs)),
         traced=_from_baseline,
-        is_published=True,
+        kind="published",
     )
 )
 register(
@@ -295,7 +309,7 @@ register(
         title="Expected Gradients",
         of=_from_references,
         traced=_expected,
-        is_published=True,
+        kind="published",
     )
 )
 register(
@@ -304,7 +318,7 @@ register(
         title="LayerCAM",
         of=_of_image,
         traced=_layer_cam,
-        is_published=True,
+        kind="published",
         needs_features=True,
     )
 )
@@ -313,7 +327,7 @@ register(
         name="occlusion",
         of=_cover_with_mean,
         traced=_by_windows(attribution.occlusion),
-        is_published=True,
+        kind="published",
     )
 )
 register(
@@ -322,16 +336,17 @@ register(
         title="Latent Shift",
         of=lambda inputs: inputs.walks["ray"].change,
         paths=("ray",),
-        is_published=True,
+        kind="published",
     )
 )
-register(Map(name="healthy_subspace", title="healthy subspace", of=_subspace_change))
+register(Map(name="healthy_subspace", title="healthy subspace", of=_subspace_change, kind="rival"))
 register(
     Map(
         name="healthy_subspace_gradients",
         title="integrated gradients from the healthy subspace",
         of=lambda inputs: _between(inputs, _subspace_change(inputs)),
         traced=_from_baseline,
+        kind="rival",
     )
 )
 
@@ -372,6 +387,8 @@ def _anogan(section: ml_collections.ConfigDict, seed: int) -> Traced:
 register(
     Map(
         name="prior",
+        kind="control",
+        note="control: where lesions usually are, the same map for all films",
         of=lambda inputs: np.broadcast_to(
             (inputs.train_lesions / 255.0).mean(axis=0), inputs.films.image.shape
         ),
@@ -381,6 +398,8 @@ register(
 register(
     Map(
         name="lungs",
+        kind="control",
+        note="control: the lungs",
         of=lambda inputs: (inputs.truth["lung_mask"] > 0).astype(np.float32),
         truths=("lung_mask",),
         needs_lesions=True,
@@ -389,15 +408,35 @@ register(
 register(
     Map(
         name="shuffled",
+        kind="control",
+        note="control: the change of another film",
         of=lambda inputs: np.roll(inputs.stopped.change, 1, axis=0),
         num_films=2,  # a film alone has no other: its map would be its own control
     )
 )
-register(Map(name="anogan", of=lambda inputs: inputs.traced(inputs.films), traced=_anogan))
-register(Map(name="pixel", of=lambda inputs: inputs.walks["pixel"].change, paths=("pixel",)))
+register(
+    Map(
+        name="anogan",
+        kind="control",
+        note="control: what no negative film has, whatever f says",
+        of=lambda inputs: inputs.traced(inputs.films),
+        traced=_anogan,
+    )
+)
+register(
+    Map(
+        name="pixel",
+        kind="control",
+        note="control: an adversarial change",
+        of=lambda inputs: inputs.walks["pixel"].change,
+        paths=("pixel",),
+    )
+)
 register(
     Map(
         name="oracle",
+        kind="control",
+        note="the best a map can do: the film less its true twin",
         of=lambda inputs: inputs.films.image - inputs.truth["twin"],
         truths=("twin",),
         needs_lesions=True,

@@ -56,7 +56,9 @@ def save_figures(
         plots.save(figure, directory / f"responses_{direction}.png", style)
     group = groups["pos_to_neg"]
     published = {
-        title(name): np.abs(saliency) for name, saliency in maps.items() if MAPS[name].is_published
+        title(name): np.abs(saliency)
+        for name, saliency in maps.items()
+        if MAPS[name].kind == "published"
     }
     figure = plots.changes(
         group.films,

@@ -40,7 +40,7 @@ from experiments.reading import BOOTSTRAP, finished_seeds
 from experiments.study import Flag, Options, Study
 
 PATHS = ("linear", "aligned", "ray", "necessary")
-OURS = ("latent", "latent_occlusion", "latent_integrated_gradients", "residual")
+OURS = maps.of_kind("ours")
 RIVALS = (
     *("gradient", "integrated_gradients", "integrated_gradients_mean", "smoothgrad"),
     *("expected_gradients", "grad_cam", "layer_cam", "occlusion", "latent_shift"),

@@ -75,7 +75,13 @@ def films(gan) -> Films:
 
 def test_every_map_has_its_name_in_this_order():
     assert tuple(MAPS) == NAMES == tuple(map_.name for map_ in MAPS.values())
-    assert {name for name, map_ in MAPS.items() if map_.is_published} == {*PUBLISHED, *BESIDE}
+    assert set(maps.of_kind("published")) == {*PUBLISHED, *BESIDE}
+    assert maps.of_kind("ours") == (
+        *("latent", "latent_occlusion", "residual"),
+        "latent_integrated_gradients",
+    )
+    kinds = {map_.kind for map_ in MAPS.values()}
+    assert kinds == {"ours", "published", "rival", "control"}
 
 
 def test_only_maps_that_are_asked_for_are_compiled(gan, section):
@@ -406,7 +412,7 @@ def brightness_map(monkeypatch) -> Map:
         traced=_brightness,
         paths=("aligned",),
         truths=("twin",),
-        is_published=True,
+        kind="published",
     )
     monkeypatch.setitem(MAPS, map_.name, map_)
     return map_

@@ -71,14 +71,6 @@ EVIDENCE = Column(
     "orders in which the regions can be put back",
     best="",
 )
-CONTROLS = {
-    "latent": "the change of the walk shown above",
-    "prior": "control: where lesions usually are, the same map for all films",
-    "shuffled": "control: the change of another film",
-    "lungs": "control: the lungs",
-    "pixel": "control: an adversarial change",
-    "oracle": "the best a map can do: the film less its true twin",
-}
 
 
 def cell(entry: Mapping) -> Cell:
@@ -146,9 +138,8 @@ def map_table(metrics: Mapping) -> PageTable:
 
 def map_note(name: str) -> str:
     """What kind of method a map is of; "" where its name says it."""
-    if name in CONTROLS:
-        return CONTROLS[name]
-    return "published method" if MAPS[name].is_published else ""
+    published = "published method" if MAPS[name].kind == "published" else ""
+    return MAPS[name].note or published
 
 
 def classifier_table(metrics: Mapping) -> PageTable:
