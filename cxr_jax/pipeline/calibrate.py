@@ -14,13 +14,13 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import Arrays
 from cxr_jax.errors import InputError
+from cxr_jax.evaluate import walks
 from cxr_jax.explain import films
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.explain.films import Films, Thresholds
 from cxr_jax.explain.paths import DIRECTIONS, PATHS, Guide
 from cxr_jax.pipeline.select import accepted, choose, lungs_of, truth_of
-from cxr_jax.report import tables
 from cxr_jax.runtime.workdir import read_json, write_json
 from cxr_jax.types import Pixels
 
@@ -189,13 +189,13 @@ def best_path(explainer: Explainer, group: Group, thresholds: Thresholds, *, rea
     What f feels of a change is all that can be asked of a film whose truth nobody knows. Of equals
     the shorter is taken.
     """
-    scores = tables.path_scores(group, thresholds, reach)
+    scores = walks.path_scores(group, thresholds, reach)
     latent = {name: each for name, each in scores.items() if PATHS[name].is_latent}
     flips = {name: each["flip_rate"].mean() for name, each in latent.items()}
     enough = [name for name, rate in flips.items() if rate >= NEARLY * max(flips.values())]
 
     def merit(name: str) -> tuple[float, float]:
-        felt = tables.felt_shares(explainer, group, name).mean()
+        felt = walks.felt_shares(explainer, group, name).mean()
         return round(float(felt), 2), -float(latent[name]["length"].mean())
 
     return max(enough, key=merit)

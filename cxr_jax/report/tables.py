@@ -7,13 +7,13 @@ import numpy as np
 
 from cxr_jax import metrics, progress
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
-from cxr_jax.evaluate import audit, deletion, faithfulness, realism, scores
+from cxr_jax.evaluate import audit, deletion, faithfulness, realism, scores, walks
 from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
 from cxr_jax.explain.explained import Calibration, Explained, Group
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.explain.films import Thresholds
 from cxr_jax.explain.maps import MAPS
-from cxr_jax.explain.paths import DIRECTIONS, PATHS
+from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.metrics import Bootstrap
 from cxr_jax.types import Image
 
@@ -27,30 +27,6 @@ Scores = dict[str, np.ndarray]  # by metric, one row a film
 
 
 # Paths.
-
-
-def path_scores(group: Group, thresholds: Thresholds, reach: float) -> dict[str, Scores]:
-    """Per-film scores of every path [N]."""
-    twin = group.truth.get("twin") if group.towards < 0 else None
-    table = {}
-    for name, stopped in group.walks.items():
-        table[name] = scores.score_walk(stopped, thresholds, group.towards, reach=reach, twin=twin)
-        if PATHS[name].straight in group.walks:
-            table[name]["length_gain"] = length_gain(group, name)
-    return table
-
-
-def felt_shares(explainer: Explainer, group: Group, name: str) -> np.ndarray:
-    """Of a path's walks [N], which share of their change f feels: `necessity`."""
-    return explainer.felt_share(group.films.image, group.walks[name].change)
-
-
-def length_gain(group: Group, name: str) -> np.ndarray:
-    """Of a path's walks over the straight ones between the same ends [N]."""
-    walk, straight = group.walks[name], group.walks[PATHS[name].straight]
-    last = np.full_like(walk.frame, walk.walk.margin.shape[1] - 1)
-    end = walk.frame if PATHS[name].stops_at_end else last
-    return scores.length_gain(walk.walk, end, straight.walk)
 
 
 def judge_walks(
@@ -85,11 +61,11 @@ def score_paths(
     each, table = {}, {}
     for direction, group in explained.groups.items():
         coverage = explained.coverage[direction]
-        each[direction] = path_scores(group, calibration.thresholds, calibration.reach)
+        each[direction] = walks.path_scores(group, calibration.thresholds, calibration.reach)
         steady, real_table = judge_walks(explainer, group, real, bootstrap=bootstrap)
         num_rejected = scores.count_rejected(len(group.films.margin), coverage)
         for path, values in each[direction].items():
-            values["necessity"] = felt_shares(explainer, group, path)
+            values["necessity"] = walks.felt_shares(explainer, group, path)
             if path in steady:
                 values["structure"] = steady[path]
             entry = scores.summarise_paths(values, num_rejected, bootstrap)

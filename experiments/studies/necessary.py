@@ -18,7 +18,7 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits, phantom_spec
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate import faithfulness, scores
+from cxr_jax.evaluate import faithfulness, scores, walks
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.pipeline.calibrate import load_calibration
@@ -58,12 +58,12 @@ def score(
     """Film by film, the figures of walks along the path."""
     thresholds, reach = calibration.thresholds, calibration.reach
     walked, returned = (
-        tables.path_scores(group, thresholds, reach)[PATH] for group in (positives, negatives)
+        walks.path_scores(group, thresholds, reach)[PATH] for group in (positives, negatives)
     )
     return {
         **{name: walked[name] for name in ("flip_rate_f", "flip_rate", "twin_error", "length")},
         "flip_rate_to_positive": returned["flip_rate"],
-        "felt": tables.felt_shares(explainer, positives, PATH),
+        "felt": walks.felt_shares(explainer, positives, PATH),
     }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from cxr_jax.data.arrays import load_splits
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate import scores
+from cxr_jax.evaluate import scores, walks
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.pipeline.calibrate import calibrate
 from cxr_jax.pipeline.explain import explain_test, load_explainer
@@ -64,7 +64,7 @@ def summarise(
     """The figures of walks along a path, of films that pass the gate."""
     thresholds, reach = calibration.thresholds, calibration.reach
     walked, returned = (
-        tables.path_scores(group, thresholds, reach)[path] for group in (positives, negatives)
+        walks.path_scores(group, thresholds, reach)[path] for group in (positives, negatives)
     )
     change = positives.walks[path].change
     lesioned = positives.truth["lesion_mask"].any(axis=(1, 2, 3))  # f may call others positive too
