@@ -80,6 +80,20 @@ def check_phantoms(config: ml_collections.ConfigDict, what: str) -> None:
         raise InputError(f"{what} is of real films, whose truth nobody knows; give phantoms")
 
 
+def config_of_run(options: Options) -> ml_collections.ConfigDict:
+    """Of a study of one finished run of phantoms, the run's config.
+
+    Raises:
+      InputError: if it is not finished, or of real films; or if a config is given.
+    """
+    if options.config_file or options.overrides:
+        raise InputError("this study goes by the run's own config; give none")
+    check_done(options.workdir, "explain")
+    config = ml_collections.ConfigDict(read_json(options.workdir / "config.json"))
+    check_phantoms(config, str(options.workdir))
+    return config
+
+
 def walked_paths(arrays: Iterable[str], direction: str) -> list[str]:
     """The paths that walks.npz, its names given, holds in a direction."""
     keys = (key.split("/") for key in arrays)

@@ -20,6 +20,7 @@ from experiments.studies import (
     real_films,
     real_truth,
     severity,
+    subspace,
     time_to_quality,
     validation,
 )
@@ -27,6 +28,6 @@ from experiments.studies import (
 _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
-    *(necessary, prior, ends, findings, carrying, real_truth, real_films, severity),
+    *(necessary, subspace, prior, ends, findings, carrying, real_truth, real_films, severity),
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

@@ -26,7 +26,7 @@ from cxr_jax.pipeline.explain import explain_test, load_explainer
 from cxr_jax.report import tables
 from cxr_jax.runtime import precision
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, check_done, check_phantoms
+from experiments.reading import BOOTSTRAP, config_of_run
 from experiments.studies import validation
 from experiments.study import Flag, Options, Study
 
@@ -114,23 +114,9 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
     return summarise(each, faithful)
 
 
-def find_config(options: Options) -> ml_collections.ConfigDict:
-    """The config of the run.
-
-    Raises:
-      InputError: if it is not finished, or of real films; or if a config is given.
-    """
-    if options.config_file or options.overrides:
-        raise InputError("study necessary walks a run with its own config; give none")
-    check_done(options.workdir, "explain")
-    config = validation.read_config(options.workdir)
-    check_phantoms(config, str(options.workdir))
-    return config
-
-
 def run(options: Options) -> Iterator[dict]:
     """Walks and measures."""
-    yield measure(find_config(options), options.workdir, options.own["images"])
+    yield measure(config_of_run(options), options.workdir, options.own["images"])
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
@@ -144,6 +130,6 @@ STUDY = Study(
     run=run,
     to_markdown=to_markdown,
     workdir="runs/phantom",
-    configs=find_config,
+    configs=config_of_run,
     flags=(Flag(name="images", default=200, help="Test films, half of them called positive."),),
 )
