@@ -22,6 +22,7 @@ from pathlib import Path
 
 from experiments import results
 from experiments.markdown import table
+from experiments.reading import entry_of
 
 FILE = "claims.json"
 BOUNDS = ("at_least", "at_most")
@@ -32,20 +33,12 @@ def load(out: Path) -> list[dict]:
     return json.loads((out / FILE).read_text())
 
 
-def find(document: Mapping, keys: Sequence[str]) -> dict:
-    """An entry of a result file as {"mean", ...}; it may be a plain number."""
-    entry = document
-    for key in keys:
-        entry = entry[key]
-    return entry if isinstance(entry, Mapping) else {"mean": entry}
-
-
 def read_source(out: Path, source: Sequence[str]) -> tuple[dict, dict]:
     """The entry that [file, key, ...] names, and how its file was measured."""
     file, *keys = source
     document = json.loads((out / file).read_text())
     measured = document["measured"]
-    return find(document, keys), measured.get("carried_over", {}).get(keys[1], measured)
+    return entry_of(document, keys), measured.get("carried_over", {}).get(keys[1], measured)
 
 
 def refresh(row: Mapping, out: Path) -> dict:
@@ -55,7 +48,7 @@ def refresh(row: Mapping, out: Path) -> dict:
     entry, measured = read_source(out, row["source"])
     row = {**row, "value": entry["mean"], "ci95": entry.get("ci95"), "commit": measured["commit"]}
     row.pop("of_present_method", None)
-    if not results.is_present(measured):
+    if not results.is_current(measured):
         row["of_present_method"] = False
     if "target" in row:
         rivals = [read_source(out, each)[0]["mean"] for each in row["target"]["greatest_of"]]
@@ -74,7 +67,7 @@ def verdict(row: Mapping) -> str:
         return "no interval"
     low, high = row["ci95"] if row.get("by_interval") else (row["value"], row["value"])
     met = low >= row["at_least"] if "at_least" in row else high <= row["at_most"]
-    older = "" if results.is_present(row) else ", of an older version of the method"
+    older = "" if results.is_current(row) else ", of an older version of the method"
     return ("met" if met else "**falls short**") + older
 
 

@@ -100,7 +100,7 @@ def write(out: Path | None, study: Study, results: object, measured: Mapping) ->
 # 3. Pages.
 
 
-def is_present(measured: Mapping) -> bool:
+def is_current(measured: Mapping) -> bool:
     """Whether a result is of the method as it is."""
     return measured.get("of_present_method", True)
 
@@ -117,9 +117,9 @@ def provenance(measured: Mapping) -> str:
 def page(document: Mapping[str, Any], study: Study) -> str:
     """A result file for people."""
     measured = document["measured"]
-    lines = [] if is_present(measured) else [OLDER, ""]
+    lines = [] if is_current(measured) else [OLDER, ""]
     lines += [provenance(measured), ""]
     for name, before in measured.get("carried_over", {}).items():
-        older = "" if is_present(before) else f"{OLDER} "
+        older = "" if is_current(before) else f"{OLDER} "
         lines += [f"`{name}`: {older}{provenance(before)}", ""]
     return "\n".join(lines) + "\n" + study.to_markdown(document["results"])

@@ -25,8 +25,8 @@ def index_row(name: str, document: dict) -> list[str]:
     """The line of one result."""
     measured = document["measured"]
     carried = measured.get("carried_over", {}).values()
-    current = "yes" if all(map(results.is_present, carried)) else "in part"
-    if not results.is_present(measured):
+    current = "yes" if all(map(results.is_current, carried)) else "in part"
+    if not results.is_current(measured):
         current = "no, of an older version"
     commit = f"`{measured['commit']}`"
     return [f"[{name}]({name}.md)", ALL[name].title, commit, measured["date"], current]

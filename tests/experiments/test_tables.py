@@ -53,7 +53,7 @@ def test_a_result_s_digest_is_of_the_config_that_it_holds(name, keys):
 
 
 def test_what_is_older_says_so_in_its_first_line_and_in_the_index(pages):
-    older = {name for name in NAMES if not results.is_present(_measured(name))}
+    older = {name for name in NAMES if not results.is_current(_measured(name))}
     assert older >= {f"{name}.json" for name in ("ablations", "audit", "intervention")}
     for name in NAMES:
         page, row = pages[f"{name[:-5]}.md"], f"[{name[:-5]}]"
