@@ -54,7 +54,8 @@ class Thresholds:
     """Read off validation films.
 
     Attributes:
-      gap, judge_gap: mean margin of real positives minus that of real negatives, of f and of h.
+      gap, judge_gap: mean margin of real positives minus that of real negatives, of f and of h; by
+        their own decisions where they say the opposite of labels, see `gate_unit`.
       positive, negative: median margin of the films that f calls so: where walks towards it stop.
       lung_error: largest accepted reconstruction error in the lungs, RMSE on the [-1, 1] scale.
       film_error: the same over the whole film, for films whose lungs nobody knows.
@@ -127,10 +128,10 @@ def lung_error(films: Films, lungs: np.ndarray) -> np.ndarray:
     return np.sqrt((squared * lungs).sum((1, 2, 3)) / lungs.sum((1, 2, 3)))
 
 
-def class_gap(margin: np.ndarray, label: np.ndarray) -> float:
-    """The gap of a classifier by the labels, or by its own decisions where these say the opposite.
+def gate_unit(margin: np.ndarray, label: np.ndarray) -> float:
+    """The class gap by the labels, or by the classifier's own decisions where it says the opposite.
 
-    It is the unit of the gate: at zero no film would pass, and below it every one.
+    In a unit of zero no film would pass the gate, and in one below zero every film.
     """
     gap = metrics.class_gap(margin, label)
     return gap if gap > 0 else metrics.class_gap(margin, margin > 0)
@@ -152,8 +153,8 @@ def set_thresholds(
       lung_errors, film_errors: of the inverted films, in the lungs and over the whole film.
     """
     return Thresholds(
-        gap=class_gap(margin, label),
-        judge_gap=class_gap(judge_margin, label),
+        gap=gate_unit(margin, label),
+        judge_gap=gate_unit(judge_margin, label),
         positive=float(np.median(margin[margin > 0])),
         negative=float(np.median(margin[margin <= 0])),
         lung_error=float(np.percentile(lung_errors, percentile)),
