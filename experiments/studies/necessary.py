@@ -15,10 +15,9 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits, phantom_spec
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate import faithfulness, scores, walks
+from cxr_jax.evaluate import faithfulness, walks
 from cxr_jax.explain.explained import Calibration, Group
 from cxr_jax.explain.explainer import Explainer
 from cxr_jax.pipeline.calibrate import load_calibration
@@ -26,7 +25,8 @@ from cxr_jax.pipeline.explain import explain_test, load_explainer
 from cxr_jax.report import tables
 from cxr_jax.runtime import precision
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, config_of_run
+from experiments.paired import compare
+from experiments.reading import config_of_run
 from experiments.studies import validation
 from experiments.study import Flag, Options, Study
 
@@ -67,29 +67,6 @@ def score(
     }
 
 
-def summarise(each: Mapping[str, Columns], faithful: Mapping[str, Columns]) -> dict[str, dict]:
-    """By variant every figure; and of the whole path those less the figures of the others.
-
-    Args:
-      faithful: of each variant's change, as of `faithfulness.score_maps`.
-    """
-    partial = faithfulness.summarise(faithful, BOOTSTRAP, ours=WHOLE)
-    table = {
-        name: {
-            metric: scores.summarise_metric(metric.removesuffix("_to_positive"), values, BOOTSTRAP)
-            for metric, values in columns.items()
-        }
-        | {"partial": partial[name]["partial"]}
-        for name, columns in each.items()
-    }
-    for name in (name for name in each if name != WHOLE):
-        table[f"{WHOLE}, less {name}"] = {
-            metric: metrics.summarise(each[WHOLE][metric] - values, BOOTSTRAP)
-            for metric, values in each[name].items()
-        } | {"partial": partial[name]["minus"]}
-    return table
-
-
 @precision.exactly
 def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> dict[str, dict]:
     """The test films of a finished run, walked by every variant."""
@@ -103,7 +80,7 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
         explained = explain_test(explainer, splits["test"], calibration, section=own.explain)
         if 0 in explained.coverage.values():
             raise InputError(f"{workdir}: {tables.NONE_COVERED}")
-        positives, negatives = (explained.groups[each] for each in ("pos_to_neg", "neg_to_pos"))
+        positives, negatives = (explained.groups[one] for one in ("pos_to_neg", "neg_to_pos"))
         valued = valued or [
             faithfulness.value_film(patient.decode(), spec, explainer.classify)
             for patient in positives.truth["patient_id"]
@@ -111,7 +88,7 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
         each[name] = score(explainer, positives, negatives, calibration)
         change = {name: positives.walks[PATH].change}
         faithful |= faithfulness.score_maps(change, valued)
-    return summarise(each, faithful)
+    return compare(each, faithful, ours=WHOLE, rivals=[name for name in each if name != WHOLE])
 
 
 def run(options: Options) -> Iterator[dict]:

@@ -15,7 +15,6 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from cxr_jax import metrics
 from cxr_jax.data.arrays import load_splits, phantom_spec
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate import faithfulness, scores
@@ -27,7 +26,8 @@ from cxr_jax.pipeline.explain import explain_test, healthy_films, load_explainer
 from cxr_jax.report import tables
 from cxr_jax.runtime import precision
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, config_of_run
+from experiments.paired import compare
+from experiments.reading import config_of_run
 from experiments.studies import validation
 from experiments.study import Flag, Options, Study
 
@@ -56,33 +56,6 @@ def walk_straight(
     return stop_walk(walk, target, TOWARDS)
 
 
-def summarise(
-    each: Mapping[str, Mapping[str, np.ndarray]], faithful: Mapping[str, Mapping[str, np.ndarray]]
-) -> dict[str, dict]:
-    """By walk every figure; and of our first the same less those of each rival's, paired.
-
-    Args:
-      each: by walk, film by film.
-      faithful: of each walk's change, as of `faithfulness.score_maps`.
-    """
-    partial = faithfulness.summarise(faithful, BOOTSTRAP, ours=OURS[0])
-    table = {
-        name: {
-            metric: scores.summarise_metric(metric, columns[metric], BOOTSTRAP)
-            for metric in columns.keys() & set(COLUMNS)
-        }
-        | {"partial": partial[name]["partial"]}
-        for name, columns in each.items()
-    }
-    for name in (name for name in each if name not in OURS):
-        table[f"{OURS[0]}, less {name}"] = {
-            metric: metrics.summarise(each[OURS[0]][metric] - values, BOOTSTRAP)
-            for metric, values in each[name].items()
-            if metric in COLUMNS
-        } | {"partial": partial[name]["minus"]}
-    return table
-
-
 @precision.exactly
 def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> dict[str, dict]:
     """The positives of a finished run, walked by us and by the rival."""
@@ -108,20 +81,23 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
         )
     each = {}
     for name, stopped in walks.items():
-        each[name] = scores.score_walk(
+        scored = scores.score_walk(
             stopped,
             calibration.thresholds,
             TOWARDS,
             reach=calibration.reach,
             twin=group.truth["twin"],
         ) | {"felt": explainer.felt_share(group.films.image, stopped.change)}
+        each[name] = {metric: scored[metric] for metric in COLUMNS if metric != "partial"}
     spec = phantom_spec(config.data, "test")
     valued = [
         faithfulness.value_film(patient.decode(), spec, explainer.classify)
         for patient in group.truth["patient_id"]
     ]
     changes = {name: stopped.change for name, stopped in walks.items()}
-    return summarise(each, faithfulness.score_maps(changes, valued))
+    rivals = [name for name in walks if name not in OURS]
+    faithful = faithfulness.score_maps(changes, valued)
+    return compare(each, faithful, ours=OURS[0], rivals=rivals)
 
 
 def run(options: Options) -> Iterator[dict]:

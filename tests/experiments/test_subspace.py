@@ -29,26 +29,6 @@ def test_a_change_is_walked_to_its_end_and_judged_on_the_way():
     assert walked.walk.distance[0, 4] == pytest.approx(0.5**0.5)
 
 
-def test_ours_is_held_against_each_rival():
-    rng, rows = np.random.default_rng(0), 30
-    names = (*subspace.OURS, subspace.RIVAL, "further")
-    each, faithful = {}, {}
-    for shift, name in enumerate(names):
-        each[name] = {
-            "twin_error": rng.normal(size=rows),
-            "flip_rate": (np.arange(rows) >= 10 * shift).astype(float),
-            "flip_time": np.ones(rows),
-        }
-        logs = rng.normal(size=(rows, 3, 4))
-        faithful[name] = {"products": logs @ logs.swapaxes(1, 2)}
-        faithful[name] |= dict.fromkeys(("rank", "top", "unvalued"), np.ones(rows))
-    table = subspace.summarise(each, faithful)
-    assert list(table)[4:] == [f"necessary, less {name}" for name in names[2:]]
-    assert table["necessary, less healthy subspace"]["flip_rate"]["mean"] == pytest.approx(2 / 3)
-    assert "flip_time" not in table["linear"]
-    assert "| `necessary, less further` |" in subspace.to_markdown(table)
-
-
 def test_a_config_is_not_asked_for(tmp_path):
     options = parse(subspace.STUDY, [f"--workdir={tmp_path}", "--out="])
     with pytest.raises(InputError, match="is not complete"):
