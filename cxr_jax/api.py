@@ -173,7 +173,7 @@ class Explanation(Sequence):
             stop=self.walks.frame,
             change=self.walks.change[..., 0],
         )
-        for earlier in directory.glob("traversal_*"):  # of more films, perhaps
+        for earlier in directory.glob("traversal_[0-9]*.*"):  # of more films, perhaps
             earlier.unlink()
         for number, first in enumerate(range(0, len(self), ROWS_A_SHEET), start=1):
             figure = self.figure(first, style=style)

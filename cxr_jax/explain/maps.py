@@ -6,7 +6,7 @@ Every map is [N, h, w, 1], signed where the method is; tables take its size. A n
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,9 @@ class MapInputs:
     traced: Callable[[Any], np.ndarray] | None = None
 
 
+Kind = Literal["ours", "published", "rival", "control"]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Map:
     """One way to say where the evidence lies.
@@ -83,7 +86,7 @@ class Map:
     needs_lesions: bool = False
     num_films: int = 1
     paths: tuple[str, ...] = ()
-    kind: str = "ours"
+    kind: Kind = "ours"
     note: str = ""
     completes_walk: bool = False
     needs_features: bool = False
@@ -106,7 +109,7 @@ def register(map_: Map) -> Map:
     return map_
 
 
-def of_kind(kind: str) -> tuple[str, ...]:
+def of_kind(kind: Kind) -> tuple[str, ...]:
     """The names of all maps of a kind, in the registry's order."""
     return tuple(name for name, map_ in MAPS.items() if map_.kind == kind)
 
