@@ -23,6 +23,7 @@ RUNS = Path("runs/findings")
 FRAMES = 4  # up to the stop, the film among them
 LIMIT = 0.6  # of a difference, on the [-1, 1] scale
 WALK = "pos_to_neg"
+SIZE = 0.85  # of a sheet's usual one: the file is kept with the results
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,7 @@ def draw_figure(strips: list[Strip]) -> Figure:
     """A row for each."""
     titles = ["film", *[""] * (FRAMES - 2), "at its stop", "change", "to be changed", "twin"]
     figure = plots.image_grid(np.array([strip.panels() for strip in strips]), titles)
+    figure.set_size_inches(SIZE * figure.get_size_inches())
     panels = np.reshape(figure.axes, (len(strips), -1))
     for strip, row in zip(strips, panels, strict=True):
         row[0].set_ylabel(strip.finding, fontsize="medium")
