@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from cxr_jax import metrics
+from cxr_jax import metrics, progress
 from cxr_jax.data.arrays import to_unit_range
 from cxr_jax.datasets.cxr_phantom.canvas import one_thread
 from cxr_jax.datasets.cxr_phantom.components import Components, draw_components, find_regions
@@ -66,6 +66,16 @@ def value_film(
         value=values[seen],
         hidden=int((~seen).sum()),
     )
+
+
+def value_films(
+    patients: Sequence[bytes], spec: PhantomSpec, classify: Callable[[np.ndarray], np.ndarray]
+) -> list[Valued]:
+    """`value_film` of each patient, as data sets name them; tells how far it is."""
+    return [
+        value_film(patients[row].decode(), spec, classify)
+        for row in progress.told("Shapley values", len(patients))
+    ]
 
 
 def _ask(

@@ -72,7 +72,7 @@ class Map:
       num_films: without so many there is none.
       paths: that must be walked.
       kind: "ours"; "published", a method of the literature, shown beside ours in `changes.png`;
-        "rival", another way that asks no walk; "control", which has explained nothing.
+        "rival", another way that asks no walk; "control", which does not explain f.
       note: what people are told of it beside its name.
       completes_walk: whether its sum ought to be what f moves by along the walk.
       needs_features: whether it reads a classifier's feature maps.

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cxr_jax import metrics, progress
+from cxr_jax import metrics
 from cxr_jax.datasets.cxr_phantom.phantom import PhantomSpec
 from cxr_jax.evaluate import audit, deletion, faithfulness, realism, scores, walks
 from cxr_jax.evaluate.disentanglement import disentanglement, severity_ranks, variance_table
@@ -155,11 +155,7 @@ def score_faithfulness(
     if spec is None or coverage == 0:
         reason = NO_COMPONENTS if spec is None else NONE_COVERED
         return {}, {"maps": {}, "paths": {}, "reason": reason}
-    patients = group.truth["patient_id"]
-    valued = [
-        faithfulness.value_film(patients[row].decode(), spec, explainer.classify)
-        for row in progress.told("Shapley values", len(patients))
-    ]
+    valued = faithfulness.value_films(group.truth["patient_id"], spec, explainer.classify)
     changes = {name: stopped.change for name, stopped in group.walks.items()}
     each = {
         kind: faithfulness.score_maps(saliency, valued)

@@ -132,10 +132,7 @@ def see(
     for name in group.walks:
         made[f"path {name}"] = {"": group.walks[name].change}
     spec = phantom_spec(config.data, split)
-    valued = [
-        faithfulness.value_film(patient.decode(), spec, explainer.classify)
-        for patient in group.truth["patient_id"]
-    ]
+    valued = faithfulness.value_films(group.truth["patient_id"], spec, explainer.classify)
     return Seen(group=group, valued=valued, made=made, coverage=coverage)
 
 

@@ -6,7 +6,6 @@ measured too (see sanity.py), which is one more GAN and one more classifier. Wha
 run again, so that a killed study goes on where it was.
 """
 
-import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -85,7 +84,8 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
     for direction in DIRECTIONS:
         each = load_group(workdirs, direction)
         draws = realism.join([run.get(direction, {}) for run in drawn])
-        num_rejected = sum(map(functools.partial(count_rejected, direction), workdirs))
+        each_run = zip(workdirs, reports, strict=True)
+        num_rejected = sum(count_rejected(direction, *run) for run in each_run)
         for path, values in each.items():
             entry = scores.summarise_paths(values, num_rejected, bootstrap)
             if path in draws:
@@ -124,10 +124,10 @@ def pool(workdirs: Sequence[Path], drawn: Sequence[realism.Draws] = ()) -> dict:
     }
 
 
-def count_rejected(direction: str, workdir: Path) -> int:
+def count_rejected(direction: str, workdir: Path, report: Mapping) -> int:
     """How many films of a run the gate rejected."""
     (walked, *_) = load_group([workdir], direction).values()
-    coverage = read_report(workdir)["coverage_by_direction"][direction]
+    coverage = report["coverage_by_direction"][direction]
     return scores.count_rejected(len(walked["flip_rate"]), coverage)
 
 

@@ -81,10 +81,9 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
         if 0 in explained.coverage.values():
             raise InputError(f"{workdir}: {tables.NONE_COVERED}")
         positives, negatives = (explained.groups[one] for one in ("pos_to_neg", "neg_to_pos"))
-        valued = valued or [
-            faithfulness.value_film(patient.decode(), spec, explainer.classify)
-            for patient in positives.truth["patient_id"]
-        ]
+        valued = valued or faithfulness.value_films(
+            positives.truth["patient_id"], spec, explainer.classify
+        )
         each[name] = score(explainer, positives, negatives, calibration)
         change = {name: positives.walks[PATH].change}
         faithful |= faithfulness.score_maps(change, valued)

@@ -90,10 +90,7 @@ def measure(config: ml_collections.ConfigDict, workdir: Path, images: int) -> di
         ) | {"felt": explainer.felt_share(group.films.image, stopped.change)}
         each[name] = {metric: scored[metric] for metric in COLUMNS if metric != "partial"}
     spec = phantom_spec(config.data, "test")
-    valued = [
-        faithfulness.value_film(patient.decode(), spec, explainer.classify)
-        for patient in group.truth["patient_id"]
-    ]
+    valued = faithfulness.value_films(group.truth["patient_id"], spec, explainer.classify)
     changes = {name: stopped.change for name, stopped in walks.items()}
     rivals = [name for name in walks if name not in OURS]
     faithful = faithfulness.score_maps(changes, valued)

@@ -86,10 +86,8 @@ def score(
     if 0 in explained.coverage.values():
         return {path: dict.fromkeys(COLUMNS, validation.NONE_COVERED) for path in PATHS}
     spec = phantom_spec(config.data, "validation")
-    films = [
-        faithfulness.value_film(name.decode(), spec, explainer.classify)
-        for name in explained.groups["pos_to_neg"].truth["patient_id"]
-    ]
+    patients = explained.groups["pos_to_neg"].truth["patient_id"]
+    films = faithfulness.value_films(patients, spec, explainer.classify)
     return {path: score_path(path, explained, calibration, films=films) for path in PATHS}
 
 
