@@ -9,10 +9,17 @@ from cxr_jax.configs import base
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """`""`: 128 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests.
+    """`""`: 128 px, `256`: 256 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests.
 
-    `cpu128`: 128 px on two cores, by the objective of configs/phantom.py, from a table. `lungs128`,
-    `left128`: the same, but f and h are shown the lungs alone, or the left half of the picture.
+    `cpu128`: 128 px on two cores, from a table. `lungs128`, `left128`: the same, but f and h are
+    shown the lungs alone, or the left half of the picture.
+
+    The method is that of configs/phantom.py, with its weights and class latent. What differs:
+
+    * f and h share their patients: half of a thousand films would teach neither;
+    * views: stronger, for the GAN too, and without the support devices, which real films have;
+    * the segmenter learns from one class's masks, which are of one convention;
+    * steps and batches, by size and machine.
     """
     config = base.get_config()
     config.data.name = "cxr_folder"
@@ -25,23 +32,22 @@ def get_config(variant: str = "") -> ConfigDict:
     )
     config.gan.num_steps = 20_000
     base.set_dtype(config, "bfloat16")  # half the memory traffic of a GPU or TPU; see docs/tpu.md
-    # What tells these classes apart is everywhere in the film (contrast, border, where it was
-    # taken): at the phantom's prices the class latent would take over the whole chest.
-    config.gan.weights.update(dict(kl_z_class=1.0, locality=3.0, smoothness=0.0))
-    # What transplants, null changes, a heavier margin and a finer z_class are worth there is not
-    # measured.
-    config.gan.weights.update(dict(transplant=0.0, null_change=0.0, margin=2.0))
-    config.gan.z_class_channels = (4, 1)
     # The masks of the two classes follow two conventions, which a classifier could read: the lungs
     # of all films are found by one segmenter that has learned one of them.
     config.evaluators.names = ("segmenter",)
     config.evaluators.segmenter.only_label = 0
     # The other class is exposed otherwise: on the palest of its films lungs must be found too.
     config.evaluators.segmenter.augmentation.update(dict(brightness=0.3, contrast=0.7))
-    variants = {"cpu": small, "cpu128": cpu128, "tiny": tiny}
+    variants = {"256": large, "cpu": small, "cpu128": cpu128, "tiny": tiny}
     for part in ("lungs", "left"):
         variants[f"{part}128"] = base.in_order(cpu128, base.show(part))
     return base.apply_variant(config, variant, variants)
+
+
+def large(config: ConfigDict) -> None:
+    """256 px; batches half as large, whose activations still take twice the memory."""
+    config.data.image_size = 256
+    config.gan.batch_size = 16
 
 
 def small(config: ConfigDict) -> None:
@@ -52,20 +58,12 @@ def small(config: ConfigDict) -> None:
 
 
 def cpu128(config: ConfigDict) -> None:
-    """128 px, and the method that was validated on phantoms: its weights and class latent.
+    """128 px on two cores, of the films of a table.
 
-    The films are those of a table, which leaves out whom radiologists' marks are of
-    (scripts/real_film_tables.py). What differs from configs/phantom.py, and why:
-
-    * size: 128 px, batches half as large, and as many steps as two cores manage;
-    * f and h share their patients: half of a thousand films would teach neither;
-    * augmentation: stronger, and without the phantom's support devices, which real films have;
-    * the segmenter learns from one class's masks, which are of one convention.
+    The table leaves out whom radiologists' marks are of (scripts/real_film_tables.py).
     """
     tabled(config, "covid.csv")
     on_two_cores(config)
-    config.gan.weights.update(base.get_gan().weights)
-    config.gan.z_class_channels = base.get_gan().z_class_channels
 
 
 def tabled(config: ConfigDict, table: str) -> None:

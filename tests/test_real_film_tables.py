@@ -6,7 +6,7 @@ import pytest
 from film_folders import picture, save
 from truth_films import write_table
 
-from cxr_jax.configs import covid, nih
+from cxr_jax.configs import covid, nih, phantom
 from cxr_jax.data.arrays import load_splits
 from scripts import real_film_tables as tables
 
@@ -126,3 +126,13 @@ def test_the_configs_read_the_films_in_place(root):
             patients = {name.decode() for name in splits["test"]["patient_id"]}
             assert set(PATIENTS[:6]) <= patients
             assert not patients & {name.decode() for name in splits["train"]["patient_id"]}
+
+
+@pytest.mark.parametrize("module", [covid, nih])
+@pytest.mark.parametrize("variant", ["", "cpu"])
+def test_real_films_are_explained_by_the_method_that_was_validated_on_phantoms(module, variant):
+    real, validated = module.get_config(variant), phantom.get_config()
+    assert real.gan.weights == validated.gan.weights
+    assert real.gan.z_class_channels == validated.gan.z_class_channels
+    assert real.explain.inversion == validated.explain.inversion
+    assert real.explain.necessary == validated.explain.necessary
