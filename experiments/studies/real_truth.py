@@ -11,7 +11,7 @@ makes darker.
             readers' scores; `profile` is everybody else's mean score, the same map for all films
   opacity   AUROC of pixels in the lungs, IoU at equal area, and share of a map on the outlines;
             `faint` are the films with less than 25% of the lungs covered; `prior` is everybody
-            else's mean outline, `lungs` lights them evenly
+            else's mean outline, `lungs` lights them evenly, `film` is how bright the film is
   boxes     whether the map's maximum lies in a box, AUROC and IoU of pixels over the film
   minus     our best map less this one, paired over films; resampled are patients
   severity  no map: over films, Spearman's correlation of f's margin, and of the junior's total,
@@ -218,6 +218,8 @@ def _explain(
         made["lungs found"] = lungs.astype(np.float32)
     latent = walks[calibration.path]
     made[DARKENED] = np.maximum(-latent.change, 0.0)
+    # An opacity is bright: what a map may owe to the film alone, whatever f is.
+    made["film"] = (pixels + 1) / 2
     flips = {"flip_rate_f": latent.flip_f >= 0, "flip_rate": latent.flip >= 0}
     return {name: enlarge(found, side, blur) for name, found in made.items()}, reasons, flips
 

@@ -17,6 +17,7 @@ from experiments import truth as truth_folder
 from experiments.command import parse
 from experiments.studies import real_truth
 from experiments.truth import read_truth
+from experiments.truth_figures import is_ours
 
 LARGE = 4 * SIDE  # pixels a side of the marked films, four for one of what f sees
 
@@ -114,6 +115,14 @@ def test_what_the_walk_makes_darker_is_told_apart(folder, run):
     np.testing.assert_allclose(darkened[square], latent[square], atol=1e-6)
     corner = np.s_[:, -4:, -4:]
     assert latent[corner].any() and not darkened[corner].any()
+
+
+def test_the_film_is_a_map_itself_brightest_where_it_is(folder, run):
+    seen = look(folder, run)
+    opacity = real_truth.measure(seen)["accepted"]["opacity"]
+    assert opacity["maps"]["film"]["lung_auroc"]["mean"] > 0.99  # but for enlarged edges
+    assert opacity["best_rival"] != "film" and not is_ours("film")
+    assert seen.maps["film"].min() >= 0 and seen.maps["film"].max() <= 1
 
 
 def test_the_profile_is_of_all_films_whatever_f_calls_them(folder, run):
