@@ -219,7 +219,7 @@ def _explain(
     latent = walks[calibration.path]
     made[DARKENED] = np.maximum(-latent.change, 0.0)
     # An opacity is bright: what a map may owe to the film alone, whatever f is.
-    made["film"] = (pixels + 1) / 2
+    made["film"] = pixels / 255
     flips = {"flip_rate_f": latent.flip_f >= 0, "flip_rate": latent.flip >= 0}
     return {name: enlarge(found, side, blur) for name, found in made.items()}, reasons, flips
 
