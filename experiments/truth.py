@@ -7,14 +7,15 @@ exclude_from_training.txt                   films of a training folder that show
 
 import csv
 import dataclasses
+import glob
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import ml_collections
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
@@ -30,6 +31,11 @@ EXCLUDED = "exclude_from_training.txt"
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # patient and number of the film
 
 FLAG = Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md.")
+WITHOUT = Flag(
+    name="without",
+    default=(),
+    help="Marked patients to leave out: whom a run has learned from though no list says so.",
+)
 
 Row = Mapping[str, str]
 
@@ -92,11 +98,15 @@ def truth_folder(options: Options) -> Path:
     return user_path(options.own["truth"])
 
 
-def read_truth(folder: Path) -> dict[str, Marked]:
+def read_truth(folder: Path, without: Sequence[str] = ()) -> dict[str, Marked]:
     """The sets that a folder holds, by name.
 
+    Args:
+      without: patients who are left out, and counted.
+
     Raises:
-      InputError: if it holds none, or a table or a picture is not of the form that is asked for.
+      InputError: if it holds none, or a table or a picture is not of the form that is asked for, or
+        one of those patients is in no set.
     """
     tables = {"covid": "zones.csv", "nih": "annotations.csv"}
     readers = {"covid": read_covid, "nih": read_nih}
@@ -108,7 +118,19 @@ def read_truth(folder: Path) -> dict[str, Marked]:
     if not found:
         wanted = " or ".join(f"{name}/{table}" for name, table in tables.items())
         raise InputError(f"{folder}: holds neither {wanted}; give a folder of marked films")
-    return found
+    known = np.concatenate([truth.patients for truth in found.values()])
+    if strangers := sorted({*without} - {*known.tolist()}):
+        raise InputError(f"--without={strangers[0]}: no film in {folder} is of that patient")
+    return {name: leave_out(truth, without) for name, truth in found.items()}
+
+
+def leave_out(truth: Marked, patients: Sequence[str]) -> Marked:
+    """The films of all other patients; those left out are counted as not read."""
+    theirs = np.isin(truth.patients, np.array(patients, str))
+    if not theirs.any():
+        return truth
+    unread = {**truth.unread, "of patients left out by --without": int(theirs.sum())}
+    return dataclasses.replace(truth.rows(~theirs), unread=unread)
 
 
 def read_covid(folder: Path) -> Marked:
@@ -154,6 +176,14 @@ def read_nih(folder: Path) -> Marked:
     """
     asked = ("filename", "patient_id", "rsna_boxes", "nih_boxes")
     rows = _read_table(folder / "annotations.csv", asked)
+    seen: set[str] = set()
+    for where, row in rows:
+        if row["filename"] in seen:
+            raise InputError(
+                f"{where}: {row['filename']} stands there twice; write all boxes of a film as one "
+                "list in one row"
+            )
+        seen |= {row["filename"]} - {""}
     here = [(where, row) for where, row in rows if row["filename"]]
     boxes = [_boxes(where, row) for where, row in here]
     picked = [row for (_, row), found in zip(here, boxes, strict=True) if found]
@@ -247,15 +277,27 @@ def check_excluded(folder: Path, learned: Sequence[str]) -> None:
         )
     listed = [line.strip() for line in path.read_text().splitlines() if line.strip()]
     for name in listed:
-        if any(film == name or film.endswith(f"/{name}") for film in learned):
+        if any(_is_same_film(film, name) for film in learned):
             raise InputError(
                 f"the run has learned from {name}, whose patient is among those explained "
                 f"({path}); train without the films that are listed there (docs/data.md)"
             )
 
 
+def _is_same_film(film: str, listed: str) -> bool:
+    """Whether one name is the other, or the other below some folder; in any case of letters.
+
+    A film's name without its class is too little to be found below a listed folder.
+    """
+    own, asked = (PurePosixPath(name.casefold()).parts for name in (film, listed))
+    ends = own[-len(asked) :] == asked
+    return ends or (len(own) > 1 and asked[-len(own) :] == own)
+
+
 def find_taught(truth: Marked, learned: Sequence[str]) -> np.ndarray:
     """Of which films [N] the patient was learned from, as far as films of the NIH tell it."""
+    if truth.name != "nih":
+        return np.zeros(len(truth.films), bool)
     taught = {match[1] for name in learned if (match := NIH_NAME.search(name))}
     names = (NIH_NAME.search(film) for film in truth.films)
     return np.array([match is not None and match[1] in taught for match in names], bool)
@@ -314,14 +356,22 @@ def _read_masks(
     for mask, name, is_said in zip(masks, names, said, strict=True):
         if not is_said:
             continue
-        image = _open(folder / name)
+        image = _open(_mask_file(folder / name))
         if image.size != (side, side):
             raise InputError(
                 f"{folder / name}: is {image.width}x{image.height} pixels, but its film is "
                 f"{side}x{side}; save the mask in the film's size"
             )
-        mask[..., 0] = np.asarray(image.convert("L")) > 0
+        mask[..., 0] = np.asarray(image.convert("L")) > 127
     return masks
+
+
+def _mask_file(path: Path) -> Path:
+    """The mask of a film, whose ending may be another."""
+    if path.is_file():
+        return path
+    others = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+    return others[0] if len(others) == 1 else path
 
 
 def _open(path: Path) -> Image.Image:
@@ -329,6 +379,6 @@ def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
-            return image
+            return ImageOps.exif_transpose(image)  # as films are read
     except (OSError, UnidentifiedImageError) as error:
         raise InputError(f"{path}: cannot be read as a picture ({error}); restore it") from error

@@ -15,13 +15,14 @@ from experiments.truth import READERS, Marked
 OURS = of_kind("ours")
 DARKENED = "latent, darkened"  # of map latent what the walk takes away: opacities are bright
 RIVALS = (
-    *("integrated_gradients", "expected_gradients", "grad_cam", "layer_cam", "latent_shift"),
-    *("healthy_subspace", "gradient", "smoothgrad"),
+    *("integrated_gradients", "integrated_gradients_mean", "expected_gradients", "gradient"),
+    *("smoothgrad", "grad_cam", "layer_cam", "occlusion", "latent_shift"),
+    *("healthy_subspace", "healthy_subspace_gradients"),
 )
 RIVAL_PATHS = ("ray", "global", "random")  # latent, but no way of ours to explain a film
 FAINT = 0.25  # of the lungs, covered by the opacity
 FIGURES = {  # of each table; the first decides which map is best
-    "zones": ("spearman", *READERS),
+    "zones": ("spearman", *READERS, "density"),
     "opacity": ("lung_auroc", "iou", "share"),
     "faint": ("lung_auroc", "iou", "share"),
     "boxes": ("auroc", "hit", "iou"),
@@ -39,14 +40,32 @@ def is_ours(name: str) -> bool:
     return name in (*OURS, DARKENED) or walked
 
 
-# 1. Controls that know no film.
+# 1. Controls that know nothing of f.
 
 
 def controls(truth: Marked) -> Maps:
-    """Everybody else's mean outline or boxes, and the lungs lit evenly where they are outlined."""
+    """Everybody else's mean outline or boxes, the outlines or boxes themselves, and the lungs.
+
+    The second is what no map need be better than; of lungs, where somebody has outlined them.
+    """
     marked = np.where(truth.has_mark[:, None, None, None], truth.marked, np.nan)
-    made = {"prior": np.nan_to_num(radiologists.others_mean(marked, truth.patients))}
+    made = {
+        "prior": np.nan_to_num(radiologists.others_mean(marked, truth.patients)),
+        "outlines": truth.marked.astype(float),
+    }
     return made | ({"lungs": truth.lungs.astype(float)} if truth.has_lungs.any() else {})
+
+
+def shuffle(saliency: np.ndarray, patients: np.ndarray) -> np.ndarray | None:
+    """For each film the next one's map that is of another patient; None if there is but one."""
+    if len(np.unique(patients)) < 2:
+        return None
+    count = len(patients)
+    following = [
+        next(n % count for n in range(i + 1, i + count) if patients[n % count] != patients[i])
+        for i in range(count)
+    ]
+    return saliency[following]
 
 
 def profile(truth: Marked) -> np.ndarray:
@@ -73,8 +92,9 @@ def agreements(values: Sequence[np.ndarray], scores: np.ndarray) -> np.ndarray:
 def zone_figures(maps: Maps, truth: Marked, everybody: np.ndarray) -> Each:
     """Agreement of every map, of the profile and of the other reader, with each target.
 
-    Of films without two outlined lungs or without scores none is defined, so that all rows are of
-    the same films.
+    A zone has what of a map lies in it, or in column `density` its mean there: readers score how
+    dense a zone is, however large. Of films without two outlined lungs or without scores none is
+    defined, so that all rows are of the same films.
 
     Args:
       everybody: the profile of each film [N, 6].
@@ -86,22 +106,29 @@ def zone_figures(maps: Maps, truth: Marked, everybody: np.ndarray) -> Each:
         for name, scores in targets(truth.scores).items()
     }
     nothing = np.full(everybody.shape[1], np.nan)
+    areas = np.array([nothing if found is None else found.sum(axis=(1, 2, 3)) for found in zones])
 
-    def masses(saliency: np.ndarray) -> list[np.ndarray]:
-        return [
-            nothing if found is None else radiologists.zone_mass(one, found)
-            for one, found in zip(saliency, zones, strict=True)
-        ]
+    def masses(saliency: np.ndarray) -> np.ndarray:
+        return np.array(
+            [
+                nothing if found is None else radiologists.zone_mass(one, found)
+                for one, found in zip(saliency, zones, strict=True)
+            ]
+        )
 
-    values = {name: masses(saliency) for name, saliency in maps.items()} | {"profile": everybody}
-    table = {
-        name: {figure: agreements(each, scores) for figure, scores in wanted.items()}
-        for name, each in values.items()
-    }
+    def figures(mass: np.ndarray, mean: np.ndarray) -> dict[str, np.ndarray]:
+        of_mass = {figure: agreements(mass, scores) for figure, scores in wanted.items()}
+        return {**of_mass, "density": agreements(mean, wanted["spearman"])}
+
+    values = {name: masses(saliency) for name, saliency in maps.items()}
+    table = {name: figures(mass, mass / areas) for name, mass in values.items()}
+    table["profile"] = figures(everybody, everybody)
     # Against the mean of both a reader is held against himself, too.
     between = agreements(*(wanted[reader] for reader in READERS))
     unknown = np.full(len(between), np.nan)
-    table["other reader"] = {name: between if name in READERS else unknown for name in wanted}
+    table["other reader"] = {
+        name: between if name in READERS else unknown for name in FIGURES["zones"]
+    }
     return table
 
 

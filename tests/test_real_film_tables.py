@@ -1,6 +1,7 @@
 """The tables of real films: whom they leave out, who is tested, and that the configs read them."""
 
 import csv
+import shutil
 
 import pytest
 from film_folders import picture, save
@@ -126,6 +127,20 @@ def test_the_configs_read_the_films_in_place(root):
             patients = {name.decode() for name in splits["test"]["patient_id"]}
             assert set(PATIENTS[:6]) <= patients
             assert not patients & {name.decode() for name in splits["train"]["patient_id"]}
+
+
+def test_one_set_is_enough_and_what_is_missing_is_named(root):
+    films, out = root / "films", root / "tables"
+    annotations = films / "truth" / "nih" / "annotations.csv"
+    annotations.write_text(annotations.read_text().replace("shared_film", "another", 1))
+    with pytest.raises(SystemExit, match="annotations.csv has no column 'shared_film'"):
+        tables.main([f"--root={films}", f"--out={out}"])
+    shutil.rmtree(annotations.parent)
+    tables.main([f"--root={films}", f"--out={out}"])
+    assert [path.name for path in out.iterdir()] == ["covid.csv"]
+    (films / "data" / "metadata.csv").unlink()
+    with pytest.raises(SystemExit, match="metadata.csv is missing"):
+        tables.main([f"--root={films}", f"--out={out}"])
 
 
 @pytest.mark.parametrize("module", [covid, nih])

@@ -138,25 +138,47 @@ def summarise(values: np.ndarray, patients: np.ndarray, bootstrap: Bootstrap) ->
 
 
 def correlate(
-    values: np.ndarray, others: np.ndarray, patients: np.ndarray, *, bootstrap: Bootstrap
+    values: np.ndarray,
+    others: np.ndarray,
+    patients: np.ndarray,
+    *,
+    bootstrap: Bootstrap,
+    given: np.ndarray | None = None,
 ) -> dict:
-    """Spearman's correlation over films [N], its 95% interval as `summarise` has it."""
-    values, others = np.asarray(values, float), np.asarray(others, float)
-    known = np.isfinite(values) & np.isfinite(others)
-    values, others = values[known], others[known]
-    whole = metrics.spearman(values, others)
+    """Spearman's correlation over films [N], its 95% interval as `summarise` has it.
+
+    Args:
+      given: what both may owe their correlation to [N]: the partial correlation, given its ranks.
+    """
+    columns = [np.asarray(each, float) for each in (values, others, given) if each is not None]
+    known = np.isfinite(columns).all(axis=0)
+    columns = [each[known] for each in columns]
+    whole = _spearman(*columns)
     if whole is None:
         return {"mean": None, "reason": "too few films, or all alike"}
     of = _number(patients[known])
     films = [np.flatnonzero(of == number) for number in range(of.max() + 1)]
     resampled = [np.concatenate([films[n] for n in pick]) for pick in bootstrap.rows(len(films))]
-    found = [metrics.spearman(values[rows], others[rows]) for rows in resampled]
+    found = [_spearman(*(each[rows] for each in columns)) for rows in resampled]
     return {
         "mean": whole,
         "ci95": metrics.interval(np.array([np.nan if each is None else each for each in found])),
         "images": int(known.sum()),
         "patients": len(films),
     }
+
+
+def _spearman(
+    values: np.ndarray, others: np.ndarray, given: np.ndarray | None = None
+) -> float | None:
+    """Spearman's correlation, partial where something is given; None where it is undefined."""
+    whole = metrics.spearman(values, others)
+    if given is None or whole is None:
+        return whole
+    own, theirs = metrics.spearman(values, given), metrics.spearman(others, given)
+    if own is None or theirs is None or max(abs(own), abs(theirs)) >= 1:
+        return None
+    return (whole - own * theirs) / float(np.sqrt((1 - own**2) * (1 - theirs**2)))
 
 
 def _number(patients: np.ndarray) -> np.ndarray:

@@ -8,10 +8,12 @@ Radiologists mark what is too bright: `latent, darkened` is the part of map `lat
 makes darker.
 
   zones     within a film, Spearman's correlation of a map's mass in six zones of the lungs with the
-            readers' scores; `profile` is everybody else's mean score, the same map for all films
+            readers' scores, and of its mean there (`density`); `profile` is everybody else's mean
+            score, the same map for all films
   opacity   AUROC of pixels in the lungs, IoU at equal area, and share of a map on the outlines;
             `faint` are the films with less than 25% of the lungs covered; `prior` is everybody
-            else's mean outline, `lungs` lights them evenly, `film` is how bright the film is
+            else's mean outline, `outlines` are the film's own, `lungs` lights them evenly, `film`
+            is how bright the film is, `film in lungs` where f's segmenter finds them
   boxes     whether the map's maximum lies in a box, AUROC and IoU of pixels over the film
   minus     our best map less this one, paired over films; resampled are patients
   severity  no map: over films, Spearman's correlation of f's margin, and of the junior's total,
@@ -44,10 +46,11 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, entry_table
 from experiments.reading import check_done, read_report
-from experiments.studies.severity import follow
+from experiments.studies.severity import follow, lung_brightness
 from experiments.study import Flag, Options, Study
 from experiments.truth import (
     FLAG,
+    WITHOUT,
     Marked,
     find_taught,
     load_learned,
@@ -68,6 +71,7 @@ from experiments.truth_figures import (
     opacity_figures,
     profile,
     reader_distance,
+    shuffle,
     tabulate,
     zone_figures,
 )
@@ -132,7 +136,9 @@ def study_section(config: ml_collections.ConfigDict) -> ml_collections.ConfigDic
     """The run's `config.explain` with the rivals and the path that one of them is."""
     section = config.explain.copy_and_resolve_references()
     section.paths = tuple(dict.fromkeys((*section.paths, "ray")))
-    section.maps = tuple(dict.fromkeys((*OURS, *section.maps, *RIVALS)))
+    asked = dict.fromkeys((*OURS, *section.maps, *RIVALS))
+    # The next film's map may be of the same patient: see `shuffle`.
+    section.maps = tuple(name for name in asked if name != "shuffled")
     return section
 
 
@@ -164,10 +170,14 @@ def see(
     explain = functools.partial(_explain, run, explainer, train=train, blur=blur)
     done = [explain(part, side=truth.marked.shape[1]) for part in parts]
     made, reasons, flips = zip(*done, strict=True)
-    known = {name: saliency[shown] for name, saliency in controls(truth).items()}
+    side = truth.marked.shape[1]
+    known = {n: enlarge(saliency[shown], side, blur) for n, saliency in controls(truth).items()}
+    each = _joined(made) | known
+    if (shuffled := shuffle(each["latent"], some.patients)) is not None:
+        each["shuffled"] = shuffled
     return Seen(
         truth=some,
-        maps=_joined(made) | known,
+        maps=each,
         everybody=profile(truth)[shown],
         reasons=[reason for part in reasons for reason in part],
         flips=_joined(flips),
@@ -178,7 +188,9 @@ def see(
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
         },
-        severity=follow({"f": margin[~taught]}, truth.rows(~taught)),
+        severity=follow(
+            {"f": margin[~taught]}, truth.rows(~taught), lung_brightness(truth, pixels)[~taught]
+        ),
     )
 
 
@@ -216,10 +228,11 @@ def _explain(
     made |= {f"path {name}": walks[name].change for name in sorted(others)}
     if lungs is not None:
         made["lungs found"] = lungs.astype(np.float32)
+        # An opacity is bright: what a map may owe to the film alone, whatever f is.
+        made["film in lungs"] = lungs * pixels / 255
+    made["film"] = pixels / 255
     latent = walks[calibration.path]
     made[DARKENED] = np.maximum(-latent.change, 0.0)
-    # An opacity is bright: what a map may owe to the film alone, whatever f is.
-    made["film"] = pixels / 255
     flips = {"flip_rate_f": latent.flip_f >= 0, "flip_rate": latent.flip >= 0}
     return {name: enlarge(found, side, blur) for name, found in made.items()}, reasons, flips
 
@@ -377,6 +390,7 @@ def configs(options: Options) -> dict:
         "explain": study_section(config),
         "blur": options.own["blur"],
         "ours": options.own["ours"],
+        "without": options.own["without"],
     }
 
 
@@ -384,7 +398,7 @@ def configs(options: Options) -> dict:
 def run(options: Options) -> Iterator[dict]:
     """Explains the films of a folder by a finished run, beside those that an earlier call told."""
     folder, workdir = truth_folder(options), options.workdir
-    sets, found = read_truth(folder), load_run(workdir)
+    sets, found = read_truth(folder, options.own["without"]), load_run(workdir)
     config, section = found.config, study_section(found.config)
     splits, learned = load_learned(config, workdir, folder)
     explainer = make_explainer(found.models, section, config.seed, segmenter=found.segmenter)
@@ -423,6 +437,7 @@ STUDY = Study(
     workdir="runs/covid",
     flags=(
         FLAG,
+        WITHOUT,
         Flag(name="sets", default=("covid",), help="Of that folder: covid, nih."),
         Flag(name="blur", default=1 / 32, help="Of every map, in the image's side."),
         Flag(

@@ -4,13 +4,17 @@ Reads the classifiers f and h of runs on real films, a folder each, of which no 
 finished than task `classifier`. A classifier that calls films by where they come from has margins
 that do not go with how ill the patients are.
 
-  f, h     over films, Spearman's correlation of their margins with the senior reader's totals
-  reader   the same of the junior's totals: what a person reaches
+  f, h        over films, Spearman's correlation of their margins with the senior reader's totals
+  brightness  the same of the mean grey in the outlined lungs, for which nobody need learn anything
+  f | brightness, h | brightness   the partial correlations, given that; of the same films
+  reader      as the first, of the junior's totals: what a person reaches
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import jax
 import ml_collections
 import numpy as np
 
@@ -25,27 +29,49 @@ from experiments.reading import BOOTSTRAP, configs_below, runs_below
 from experiments.study import Options, Study
 from experiments.truth import (
     FLAG,
+    WITHOUT,
     Marked,
     load_learned,
     read_truth,
     truth_folder,
 )
 
+GIVEN = " | brightness"
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
 
-def follow(margin: Mapping[str, np.ndarray], truth: Marked) -> dict[str, dict]:
+def lung_brightness(truth: Marked, pixels: np.ndarray) -> np.ndarray:
+    """Mean grey in the outlined lungs [N], of films of any size; NaN where none are outlined."""
+    count, height, width, _ = pixels.shape
+    # Shares of a pixel, where the outlines have more of them.
+    inside = jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear")
+    total = np.asarray(inside).reshape(count, -1).sum(axis=1)
+    grey = (np.asarray(inside) * pixels).reshape(count, height * width).sum(axis=1)
+    return np.divide(grey, total, out=np.full(count, np.nan), where=truth.has_lungs)
+
+
+def follow(
+    margin: Mapping[str, np.ndarray], truth: Marked, brightness: np.ndarray
+) -> dict[str, dict]:
     """How margins [N], by whose they are, and the junior's totals go with the senior's.
 
     {} where nobody has scored a film; of other films those that both have scored count.
+
+    Args:
+      brightness: see `lung_brightness`.
     """
     if not truth.is_scored.any():
         return {}
     totals = np.where(truth.is_scored[:, None], truth.scores.sum(axis=2), np.nan)
     senior, junior = totals.T
+    go_with = functools.partial(
+        correlate, others=senior, patients=truth.patients, bootstrap=BOOTSTRAP
+    )
     return {
-        who: correlate(values, senior, truth.patients, bootstrap=BOOTSTRAP)
-        for who, values in {**margin, "reader": junior}.items()
+        **{who: go_with(values) for who, values in margin.items()},
+        "brightness": go_with(brightness),
+        **{f"{who}{GIVEN}": go_with(v, given=brightness) for who, v in margin.items()},
+        "reader": go_with(junior),
     }
 
 
@@ -75,7 +101,7 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
         "auroc": {who: auroc[section]["auroc"] for who, (section, _) in CLASSIFIERS.items()},
         "called_positive": {who: int((values > 0).sum()) for who, values in margin.items()},
         "films": len(truth.films),
-        **follow(margin, truth),
+        **follow(margin, truth, lung_brightness(truth, pixels)),
     }
 
 
@@ -83,8 +109,8 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
 def run(options: Options) -> Iterator[dict]:
     """Asks every run's classifiers, beside those that an earlier call asked."""
     folder = truth_folder(options)
-    sets = read_truth(folder)
-    if "covid" not in sets:
+    sets = read_truth(folder, options.own["without"])
+    if "covid" not in sets or not sets["covid"].is_scored.any():
         raise InputError(f"{folder} has no readers' scores (covid/zones.csv)")
     found = dict(options.known)
     for name, (workdir,) in runs_below(options, task="classifier").items():
@@ -94,8 +120,11 @@ def run(options: Options) -> Iterator[dict]:
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a run."""
-    columns = (*CLASSIFIERS, "reader")
-    rows = {name: {who: result[who] for who in columns} for name, result in results.items()}
+    columns = (*CLASSIFIERS, "brightness", *(f"{who}{GIVEN}" for who in CLASSIFIERS), "reader")
+    unknown = {"mean": None, "reason": "not measured then"}
+    rows = {
+        name: {who: result.get(who, unknown) for who in columns} for name, result in results.items()
+    }
     lines = ["## Readers' totals and classifiers' margins", "", entry_table(rows, columns, "run")]
     lines += [""]
     for name, result in results.items():
@@ -120,6 +149,6 @@ STUDY = Study(
     run=run,
     to_markdown=to_markdown,
     workdir="runs/real_films",
-    flags=(FLAG,),
+    flags=(FLAG, WITHOUT),
     configs=configs,
 )

@@ -161,3 +161,17 @@ def test_films_without_a_score_are_in_no_correlation():
     assert found["mean"] == 1.0 and found["images"] == 3
     alike = radiologists.correlate(margin, np.ones(5), np.arange(5), bootstrap=BOOTSTRAP)
     assert alike["mean"] is None and alike["reason"]
+
+
+def test_what_both_owe_to_a_third_is_taken_away():
+    """Against the correlation of what is left of the ranks by linear regression."""
+    rng = np.random.default_rng(1)
+    given = rng.normal(size=200)
+    score, margin = given + rng.normal(size=(2, 200))
+    found = radiologists.correlate(margin, score, np.arange(200), bootstrap=BOOTSTRAP, given=given)
+    of, by, ranks = (stats.rankdata(each) for each in (margin, score, given))
+    left = [each - np.polyval(np.polyfit(ranks, each, 1), ranks) for each in (of, by)]
+    assert found["mean"] == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-9)
+    assert abs(found["mean"]) < 0.15 < 0.3 < stats.spearmanr(margin, score).statistic
+    same = radiologists.correlate(score, score, np.arange(200), bootstrap=BOOTSTRAP, given=score)
+    assert same["mean"] is None

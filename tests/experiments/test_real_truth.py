@@ -91,6 +91,7 @@ def test_films_that_f_calls_positive_are_explained_and_all_others_counted(folder
 def test_maps_lie_where_the_marked_film_has_what_they_show(folder, run):
     seen = look(folder, run)
     assert {"latent", "path pixel", "latent_shift", "healthy_subspace", "prior"} <= set(seen.maps)
+    assert {"shuffled", "outlines", "film"} <= set(seen.maps)
     assert not {"path linear", "path ray"} & set(seen.maps)  # which would be a map's second row
     square = np.zeros((SIDE, SIDE, 1), bool)
     square[SQUARE[1:]] = True
@@ -213,7 +214,8 @@ def test_a_finished_run_and_a_folder_must_be_given(tmp_path):
     (tmp_path / "explain" / "done.json").write_text("{}")
     (tmp_path / "config.json").write_text(json.dumps(builders.make_tiny_config().to_dict()))
     section = real_truth.configs(options)["explain"]
-    assert "latent_shift" in section.maps and "ray" in section.paths
+    assert {"latent_shift", "healthy_subspace_gradients", "occlusion"} <= set(section.maps)
+    assert "ray" in section.paths and "shuffled" not in section.maps
     with pytest.raises(InputError, match="--truth is missing"):
         next(real_truth.run(options))
 

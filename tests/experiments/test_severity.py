@@ -24,10 +24,25 @@ def truth(tmp_path):
 
 def test_margins_are_held_against_the_seniors_totals_on_films_of_both_readers(truth):
     totals = np.array([1.0, 1, 1, -100]) * truth.scores[:, 0].sum(axis=1)
-    found = severity.follow({"f": totals, "h": -totals}, truth)
+    brightness = np.array([5.0, 2, 9, 1])
+    found = severity.follow({"f": totals, "h": -totals}, truth, brightness)
     assert found["f"]["mean"] == 1.0 and found["h"]["mean"] == -1.0
     assert {each["images"] for each in found.values()} == {3}
-    assert severity.follow({"f": totals}, truth.rows(~truth.is_scored)) == {}
+    order = lambda values: np.argsort(np.argsort(values[:3]))
+    wanted = np.corrcoef(order(brightness), order(totals))[0, 1]
+    assert found["brightness"]["mean"] == pytest.approx(wanted)
+    assert severity.follow({"f": totals}, truth.rows(~truth.is_scored), brightness) == {}
+
+
+def test_brightness_is_the_mean_in_the_outlined_lungs(truth):
+    lungs = truth.lungs.copy()
+    lungs[2] = False
+    some = dataclasses.replace(truth, lungs=lungs)
+    pixels = np.zeros((4, 16, 16, 1), np.uint8)  # half as large as the outlines
+    pixels[0], pixels[1, :, :8] = 7, 200  # of the second film the right lung
+    found = severity.lung_brightness(some, pixels)
+    np.testing.assert_allclose(found[[0, 1, 3]], [7, 100, 0], rtol=1e-3)
+    assert np.isnan(found[2])
 
 
 def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path, monkeypatch):
@@ -41,7 +56,7 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     (workdir / "config.json").write_text(json.dumps(config))
     totals = truth.scores[:, 0].sum(axis=1)
     monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
-    monkeypatch.setattr(severity, "read_truth", lambda folder: {"covid": truth})
+    monkeypatch.setattr(severity, "read_truth", lambda folder, without: {"covid": truth})
     taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
     monkeypatch.setattr(truth_folder, "load_splits", lambda data, seed, fields: (taught, "films"))
     monkeypatch.setattr(truth_folder, "read_contents", lambda workdir: "films")
@@ -72,6 +87,6 @@ def test_films_with_scores_must_be_given(tmp_path, monkeypatch):
     arguments = [f"--workdir={tmp_path}", "--out="]
     with pytest.raises(InputError, match="--truth is missing"):
         next(severity.run(parse(severity.STUDY, arguments)))
-    monkeypatch.setattr(severity, "read_truth", lambda folder: {"nih": None})
+    monkeypatch.setattr(severity, "read_truth", lambda folder, without: {"nih": None})
     with pytest.raises(InputError, match="no readers' scores"):
         next(severity.run(parse(severity.STUDY, [f"--truth={tmp_path}", *arguments])))

@@ -1,9 +1,12 @@
 """Folders of marked films: what is read of them, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from film_folders import assert_one_line_naming, save
-from truth_films import SIDE, box_row, make_truth, mask_of, write_table, zone_row
+from PIL import ExifTags, Image
+from truth_films import LUNGS, SIDE, box_row, make_truth, mask_of, write_table, zone_row
 
 from cxr_jax.errors import InputError
 from experiments import truth
@@ -67,11 +70,38 @@ def test_boxes_of_the_challenge_come_before_those_of_the_hospital(folder):
     one, other = "pneumonia/00000007_000.png", "pneumonia/00000008_001.png"
     own = '[["Pneumonia", 0, 0, 1024, 512]]'
     rows = [box_row(one, nih_boxes=own), box_row(other, nih_boxes=own, rsna_boxes="[]")]
-    rows += [box_row("", rsna_boxes=""), box_row(one, rsna_boxes="")]
+    third = "pneumonia/00000009_000.png"
+    rows += [box_row("", rsna_boxes=""), box_row(third, rsna_boxes="")]
     write_table(folder / "nih" / "annotations.csv", rows)
     nih = truth.read_truth(folder)["nih"]
     assert nih.marked.mean(axis=(1, 2, 3)).tolist() == [0.25, 0.5]
     assert list(nih.unread.values()) == [1, 1]
+
+
+def test_masks_may_be_saved_otherwise_than_films(folder):
+    """As JPEG, whose dark is not quite black, and under the film's name with another ending."""
+    lungs = folder / "covid" / "lungs"
+    save(lungs / "a1.jpg", np.where(mask_of(*LUNGS) > 0, 255, 9).astype(np.uint8))
+    (lungs / "a1.png").unlink()
+    covid = truth.read_truth(folder)["covid"]
+    np.testing.assert_array_equal(covid.lungs[0], covid.lungs[1])
+
+
+def test_marked_pictures_are_upright_as_films_are(folder):
+    image = Image.fromarray(mask_of(np.s_[4:12, 3:13]))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3  # upside down
+    image.save(folder / "covid" / "opacity" / "a1.png", exif=exif)
+    covid = truth.read_truth(folder)["covid"]
+    np.testing.assert_array_equal(covid.marked[0, ..., 0], mask_of(np.s_[-12:-4, -13:-3]) > 0)
+
+
+def test_patients_are_left_out_and_counted(folder):
+    sets = truth.read_truth(folder, without=("a", "00000008"))
+    assert sets["covid"].films == ("b1.png", "c1.png") and len(sets["nih"].films) == 1
+    assert sets["covid"].unread["of patients left out by --without"] == 2
+    with pytest.raises(InputError, match="--without=z: no film in"):
+        truth.read_truth(folder, without=("a", "z"))
 
 
 def test_some_films_keep_what_is_known_of_them(folder):
@@ -146,6 +176,12 @@ def test_cells_beyond_the_header_are_refused(folder):
     refuse(folder, "zones.csv line 6")
 
 
+def test_boxes_of_a_film_stand_in_one_row(folder):
+    rows = [box_row("pneumonia/00000007_000.png")] * 2
+    write_table(folder / "nih" / "annotations.csv", rows)
+    refuse(folder, "annotations.csv line 3", "stands there twice", "one list in one row")
+
+
 # What was learned from.
 
 
@@ -155,6 +191,11 @@ def test_a_run_that_has_learned_from_an_excluded_film_is_refused(folder):
         with pytest.raises(InputError) as error:
             truth.check_excluded(folder, ["a.png", learned])
         assert_one_line_naming(error, "covid/x.png", "exclude_from_training.txt")
+    for listed in ("films/data/covid/x.png", "./covid/X.PNG"):
+        (folder / "exclude_from_training.txt").write_text(listed)
+        truth.check_excluded(folder, ["x.png", "covid/xx.png"])
+        with pytest.raises(InputError, match="has learned from"):
+            truth.check_excluded(folder, ["covid/x.png"])
     (folder / "exclude_from_training.txt").unlink()
     with pytest.raises(InputError, match="exclude_from_training.txt is missing"):
         truth.check_excluded(folder, [])
@@ -165,3 +206,6 @@ def test_nih_films_of_a_patient_who_was_learned_from_are_told(folder):
     learned = ["data/normal/nih_00000008_013.png", "data/covid/a1.png"]
     assert truth.find_taught(sets["nih"], learned).tolist() == [False, True]
     assert not truth.find_taught(sets["covid"], learned).any()
+    # What looks like a number of the NIH is none in another set.
+    named = dataclasses.replace(sets["covid"], films=("00000008_001.png",) * 4)
+    assert not truth.find_taught(named, learned).any()

@@ -49,6 +49,26 @@ def test_zones_of_a_right_map_agree_and_the_reader_is_a_row_of_its_own(covid):
     assert np.isnan(each["other reader"]["spearman"]).all()
 
 
+def test_a_small_zone_may_be_the_densest(covid):
+    lungs, scores = covid.lungs.copy(), np.zeros_like(covid.scores)
+    lungs[:, 4:12, 3:11] = False  # a fifth of the upper right zone is left
+    scores[..., 0] = 3
+    small = dataclasses.replace(covid, lungs=lungs, scores=scores)
+    saliency = np.ones(covid.lungs.shape)
+    saliency[:, 4:12, 3:13] = 3
+    each = truth_figures.zone_figures({"latent": saliency}, small, scores.mean(axis=1))
+    np.testing.assert_allclose(each["latent"]["density"], 1)
+    np.testing.assert_allclose(each["latent"]["spearman"], -1)
+    np.testing.assert_allclose(each["profile"]["density"], 1)
+
+
+def test_a_map_is_exchanged_for_the_next_one_of_another_patient(covid):
+    maps = np.arange(4.0).reshape(4, 1, 1, 1)
+    shuffled = truth_figures.shuffle(maps, covid.patients)  # a, a, b, c
+    assert shuffled.ravel().tolist() == [2, 2, 3, 0]
+    assert truth_figures.shuffle(maps, np.array(["a"] * 4)) is None
+
+
 def test_the_profile_is_everybody_elses(covid):
     scores = covid.scores.copy()
     scores[3] = 3 - scores[3]  # patient c's, upside down
