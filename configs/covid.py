@@ -87,8 +87,8 @@ def on_two_cores(config: ConfigDict) -> None:
     """128 px in float32: the GAN's step takes four times as long as at 64 px."""
     config.data.image_size = 128
     base.set_dtype(config, "float32")
-    config.classifier.update(dict(num_steps=1500, eval_every=150))
-    config.judge.update(dict(num_steps=1200, eval_every=150))
+    config.classifier.update(dict(num_steps=700, eval_every=100))
+    config.judge.update(dict(num_steps=600, eval_every=100))
     config.gan.update(dict(batch_size=16, num_steps=5000, save_every=500))
 
 
