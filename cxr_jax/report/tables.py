@@ -280,7 +280,9 @@ def audit_films(
     elif explainer.find_lungs is None:
         return _no_audit(other, NO_LUNGS)
     else:
-        shown = None if explainer.seen is None else explainer.seen(image)
+        # Where lungs clear, f comes to see more of them.
+        see = explainer.seen
+        shown = None if see is None else see(image) | see(other)
         regions = audit.film_regions(explainer.find_lungs(image), shown)
     if coverage == 0:
         return _no_audit(other, NONE_COVERED)
