@@ -13,8 +13,12 @@ def cell(entry: Mapping | None) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Lines of a Markdown table of cells that are text already."""
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
+    return [_line(head), "|---" * len(head) + "|", *map(_line, rows)]
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row; a bar in a cell is none between cells."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def entry_table(

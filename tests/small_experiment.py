@@ -2,7 +2,7 @@
 
 Films as small as phantoms come, networks as narrow and as shallow as their fields allow, and a gate
 that lets pass what such networks draw. The penalty of the discriminator, a program of its own, is
-left out.
+left out, as are views of films, which take long to compile.
 """
 
 from ml_collections import ConfigDict
@@ -27,5 +27,7 @@ def get_config() -> ConfigDict:
             r1_weight=0.0,
         )
     )
+    for section in (config.classifier, config.judge, config.evaluators.segmenter):
+        section.augmentation.update(dict.fromkeys(section.augmentation, 0.0))
     config.explain.update(dict(gate_margin=1e3, gate_percentile=100.0))
     return config

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cxr_jax.configs import base
+from cxr_jax.pipeline.config_checks import check_ranges
 from cxr_jax.runtime.workdir import flatten
 from cxr_jax.training import evaluators
 
@@ -31,12 +32,13 @@ CASES = [(name, v) for name, module in MODULES.items() for v in ["", *variants(m
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_every_variant_sets_known_fields_to_values_of_their_type(name, variant):
+def test_every_variant_sets_known_fields_to_values_of_their_type_and_range(name, variant):
     config, default = MODULES[name].get_config(variant), base.get_config()
     ours, known = flatten(config.to_dict()), flatten(default.to_dict())
     assert ours.keys() == known.keys()
     for field, value in ours.items():
         assert type(value) is type(known[field]), field
+    check_ranges(config)
     config.lock()
     with pytest.raises(AttributeError):
         config.gan.no_such_field = 1

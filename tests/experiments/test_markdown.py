@@ -40,3 +40,8 @@ def test_a_cell_of_fewer_films_says_of_how_many():
     }
     text = markdown.entry_table({"ray": row}, tuple(row), "path", films=8)
     assert text.splitlines()[-1] == "| `ray` | 0.500 | 2.000 (3) | – |"
+
+
+def test_a_bar_in_a_cell_is_none_between_cells():
+    text = markdown.entry_table({"a|b": {"f | h": {"mean": 1.0}}}, ["f | h"], "run")
+    assert text.splitlines()[::2] == [r"| run | f \| h |", r"| `a\|b` | 1.000 |"]

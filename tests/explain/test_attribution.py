@@ -74,10 +74,6 @@ def assert_close(actual, expected) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
-def assert_jits(fn, *arguments) -> None:
-    assert_close(jax.jit(fn)(*arguments), np.asarray(fn(*arguments)))
-
-
 def scratch_bytes(fn, *arguments) -> int:
     """Memory of the compiled function beside its arguments and its result."""
     return jax.jit(fn).lower(*arguments).compile().memory_analysis().temp_size_in_bytes
@@ -344,24 +340,6 @@ def test_every_pixel_lies_in_four_windows():
 
 
 # 6. Compiled.
-
-
-def test_everything_can_be_compiled(network, params, classify, image, frames, key):
-    noise = 0.1 * jax.random.normal(key, (4, *image.shape))
-    assert_jits(lambda x: attribution.input_gradient(classify, x), image)
-    assert_jits(
-        lambda x, o: attribution.integrated_gradients(classify, x, o, num_steps=5), image, -image
-    )
-    assert_jits(lambda x, eps: attribution.smooth_grad(classify, x, eps), image, noise)
-    assert_jits(
-        lambda f, end: attribution.latent_integrated_gradients(classify, f, end),
-        frames,
-        jnp.array([K, 2, 0]),
-    )
-    assert_jits(
-        lambda x, o: attribution.occluded_change(classify, x, o, num_windows=4), image, -image
-    )
-    assert_jits(lambda m, x: attribution.grad_cam(m, x, "stage_2"), Model(network, params), image)
 
 
 def test_memory_does_not_grow_with_the_steps(classify, image):

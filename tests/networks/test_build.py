@@ -26,14 +26,25 @@ def section():
     return base.get_classifier()
 
 
-@pytest.fixture
-def dense(section):
+def dense_section():
     """A DenseNet-121 of TorchXRayVision's kind."""
+    section = base.get_classifier()
     section.architecture = "densenet121"
     section.convention.update(
         dict(outputs=18, positive_output=8, black=(-1024.0,), white=(1024.0,), threshold=0.06)
     )
     return section
+
+
+@pytest.fixture
+def dense():
+    return dense_section()
+
+
+@pytest.fixture(scope="module")
+def tensors() -> dict[str, np.ndarray]:
+    """Of such a network."""
+    return state_dict(dense_section())
 
 
 def state_dict(config) -> dict[str, np.ndarray]:
@@ -80,8 +91,7 @@ def test_fresh_parameters(dense):
     assert not np.array_equal(other, kernel)
 
 
-def test_weights_are_where_training_begins(dense, tmp_path):
-    tensors = state_dict(dense)
+def test_weights_are_where_training_begins(dense, tensors, tmp_path):
     dense.weights = str(write_safetensors(tmp_path / "w.safetensors", tensors))
     dense.num_steps = 0
     check_classifier("classifier", dense, SIZE)
@@ -98,8 +108,8 @@ def test_weights_are_where_training_begins(dense, tmp_path):
     np.testing.assert_array_equal(renewed[name]["running_var"], tensors[f"{name}.running_var"])
 
 
-def test_a_published_trunk_under_another_head(dense, tmp_path):
-    dense.weights = str(write_safetensors(tmp_path / "w.safetensors", state_dict(dense)))
+def test_a_published_trunk_under_another_head(dense, tensors, tmp_path):
+    dense.weights = str(write_safetensors(tmp_path / "w.safetensors", tensors))
     dense.convention.update(dict(outputs=1, positive_output=0))
     with pytest.raises(InputError, match=r"w\.safetensors: parameter classifier\.bias .*\[18\]"):
         check_classifier("classifier", dense, SIZE)
@@ -209,8 +219,8 @@ def make_splits(count: int = 16) -> dict:
 
 
 @pytest.mark.slow
-def test_weights_used_as_they_are(dense, tmp_path):
-    dense.weights = str(write_safetensors(tmp_path / "w.safetensors", state_dict(dense)))
+def test_weights_used_as_they_are(dense, tensors, tmp_path):
+    dense.weights = str(write_safetensors(tmp_path / "w.safetensors", tensors))
     dense.num_steps = 0
     directory, splits = tmp_path / "classifier", make_splits(8)
     for _ in range(2):  # the second time it is found

@@ -1,9 +1,7 @@
 """A function of the reader's own as the classifier, as docs/classifiers.md shows it."""
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -125,23 +123,6 @@ def test_a_wrong_name(name, section):
     with pytest.raises(InputError, match=f"{name!r} is no .package.module:function.") as raised:
         check_classifier("classifier", section, SIZE)
     assert "\n" not in str(raised.value)
-
-
-def test_a_wrong_name_ends_in_one_line_before_anything_is_trained(tmp_path):
-    workdir, name = tmp_path / "run", "nowhere:margin"
-    arguments = ["--config=configs/phantom.py:tiny", f"--workdir={workdir}"]
-    arguments += [f"--config.classifier.module={name}"]
-    result = subprocess.run(
-        [sys.executable, "main.py", *arguments],
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-    )
-    (line,) = [line for line in result.stderr.splitlines() if line.strip()]
-    assert result.returncode == 2
-    assert repr(name) in line and "package.module:function" in line
-    assert not (workdir / "config.json").exists()
 
 
 def test_weights_of_its_own(mine, section):

@@ -479,6 +479,10 @@ def test_the_audit_is_of_a_phantoms_regions_and_of_a_real_films():
     shown = audit(dataclasses.replace(group, truth=truth), find_lungs=bright, seen=everything)
     assert list(shown.each) == ["lungs", "rim", "border", "rest"]
     assert not shown.regions["rest"].any() and shown.regions["rim"].any()
+    # So is what f comes to see once the film has become its counterfactual.
+    later = lambda image: np.full(image.shape, not np.array_equal(image, group.films.image))
+    cleared = audit(dataclasses.replace(group, truth=truth), find_lungs=bright, seen=later)
+    np.testing.assert_array_equal(cleared.regions["rim"], shown.regions["rim"])
 
 
 def test_without_lungs_or_covered_films_there_is_no_verdict():

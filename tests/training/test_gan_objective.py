@@ -14,7 +14,7 @@ from cxr_jax.networks.build import init_gan_params, make_gan_networks
 from cxr_jax.networks.grading import Scale
 from cxr_jax.training import gan, gan_objective
 from cxr_jax.training.gan_state import FrozenInputs
-from cxr_jax.training.loss_terms import StepImages
+from cxr_jax.training.loss_terms import TERMS, StepImages
 
 SCALE = Scale(negative=jnp.float32(-2.0), strong=jnp.float32(6.0))
 
@@ -203,8 +203,14 @@ class Brightness(nn.Module):
 
 
 @pytest.mark.parametrize("by_label", [False, True])
-def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, small_gan, by_label):
+def test_the_loss_has_what_transplants_and_null_changes_leave(
+    tiny_config, small_gan, by_label, monkeypatch
+):
     films = small_gan
+    # A term that nobody has thought of takes part by its weight, as all do.
+    monkeypatch.setitem(TERMS, "brightness", lambda step: step.images.reconstruction.mean())
+    with tiny_config.gan.weights.unlocked():
+        tiny_config.gan.weights.brightness = 3.0
     # Of the second pair both are positive: there is no finding to measure, and no null change.
     brightness = jnp.array([-0.01, 0.0, 0.3, 0.0, 0.2, 0.0, 0.1, 0.0])[:, None, None, None]
     centred = films.image - films.image.mean(axis=(1, 2, 3), keepdims=True)
@@ -249,7 +255,7 @@ def test_the_loss_has_what_transplants_and_null_changes_leave(tiny_config, small
     np.testing.assert_allclose(terms["null_change"], null_change[0] / 2, rtol=1e-4)
     # The loss is the sum of the terms by their weights in the config.
     weights = tiny_config.gan.weights
-    assert terms.keys() == set(weights.keys())
+    assert terms.keys() == set(weights.keys()) and terms["brightness"] != 0
     total = sum(weights[name] * float(value) for name, value in terms.items())
     np.testing.assert_allclose(loss, total, rtol=1e-5)
 

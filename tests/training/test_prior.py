@@ -138,6 +138,7 @@ def test_a_mean_is_over_the_films_that_are_meant():
 # Its training.
 
 
+@pytest.mark.slow
 def test_it_learns_a_ring_that_no_gaussian_draws():
     """Distances to the middle: a Gaussian of the same covariance often draws the middle itself."""
     codes = make_ring(512)

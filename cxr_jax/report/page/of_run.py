@@ -1,8 +1,7 @@
-"""report.html of a run, from its arrays: in memory, or as they lie on disk."""
+"""report.html of a run, from its arrays."""
 
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -24,7 +23,6 @@ from cxr_jax.report.page.run_tables import (
     map_table,
     walk_table,
 )
-from cxr_jax.runtime.workdir import read_contents, read_json
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -60,17 +58,6 @@ def page_of_run(metrics: Mapping, walks: Arrays, maps: Arrays, *, contents: str)
         map_notes={title(name): map_note(name) for name in maps if map_note(name)},
         where="walks.npz and maps.npz, beside this file",
     )
-
-
-def page_of_folder(directory: Path) -> Page:
-    """The page of a finished run's folder `explain`."""
-    with np.load(directory / "walks.npz") as walks, np.load(directory / "maps.npz") as maps:
-        return page_of_run(
-            read_json(directory / "metrics.json"),
-            walks,
-            {name: maps[name] for name in maps if name != "row"},
-            contents=read_contents(directory.parent),
-        )
 
 
 def _coverage(metrics: Mapping) -> str:
