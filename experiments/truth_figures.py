@@ -106,7 +106,6 @@ def zone_figures(maps: Maps, truth: Marked, everybody: np.ndarray) -> Each:
         for name, scores in targets(truth.scores).items()
     }
     nothing = np.full(everybody.shape[1], np.nan)
-    areas = np.array([nothing if found is None else found.sum(axis=(1, 2, 3)) for found in zones])
 
     def masses(saliency: np.ndarray) -> np.ndarray:
         return np.array(
@@ -120,6 +119,7 @@ def zone_figures(maps: Maps, truth: Marked, everybody: np.ndarray) -> Each:
         of_mass = {figure: agreements(mass, scores) for figure, scores in wanted.items()}
         return {**of_mass, "density": agreements(mean, wanted["spearman"])}
 
+    areas = masses(np.ones(truth.lungs.shape))
     values = {name: masses(saliency) for name, saliency in maps.items()}
     table = {name: figures(mass, mass / areas) for name, mass in values.items()}
     table["profile"] = figures(everybody, everybody)

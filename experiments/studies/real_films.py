@@ -8,7 +8,8 @@ that is shown lungs alone, or half of the picture, makes every change elsewhere 
   rmse      of reconstructions where the gate looks, the lungs if there is a segmenter; films in
             [-1, 1]
   outside   share of f's evidence that lies outside the lungs, by the audit: the segmenter's two
-            largest parts, so that of an f that is shown lungs the margin around them is outside
+            largest parts and, of an f that is shown lungs, all that it is shown around them. (The
+            latter was outside for runs that were explained before commit a5c265e.)
 """
 
 from collections.abc import Iterator, Mapping

@@ -42,12 +42,10 @@ CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/jud
 
 def lung_brightness(truth: Marked, pixels: np.ndarray) -> np.ndarray:
     """Mean grey in the outlined lungs [N], of films of any size; NaN where none are outlined."""
-    count, height, width, _ = pixels.shape
     # Shares of a pixel, where the outlines have more of them.
-    inside = jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear")
-    total = np.asarray(inside).reshape(count, -1).sum(axis=1)
-    grey = (np.asarray(inside) * pixels).reshape(count, height * width).sum(axis=1)
-    return np.divide(grey, total, out=np.full(count, np.nan), where=truth.has_lungs)
+    inside = np.asarray(jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear"))
+    grey, area = ((each * inside).sum(axis=(1, 2, 3)) for each in (pixels, 1.0))
+    return np.divide(grey, area, out=np.full(len(pixels), np.nan), where=truth.has_lungs)
 
 
 def follow(
@@ -121,12 +119,8 @@ def run(options: Options) -> Iterator[dict]:
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a run."""
     columns = (*CLASSIFIERS, "brightness", *(f"{who}{GIVEN}" for who in CLASSIFIERS), "reader")
-    unknown = {"mean": None, "reason": "not measured then"}
-    rows = {
-        name: {who: result.get(who, unknown) for who in columns} for name, result in results.items()
-    }
-    lines = ["## Readers' totals and classifiers' margins", "", entry_table(rows, columns, "run")]
-    lines += [""]
+    table = entry_table(results, columns, "run")
+    lines = ["## Readers' totals and classifiers' margins", "", table, ""]
     for name, result in results.items():
         auroc, positive = result["auroc"], result["called_positive"]
         lines.append(

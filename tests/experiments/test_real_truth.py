@@ -64,7 +64,7 @@ def folder(tmp_path):
     return folder
 
 
-def look(folder, run, explainer=None, name="covid", learned=()):
+def look(folder, run, explainer=None, name="covid", learned=(), blur=0.0):
     explainer = explainer or make_square_explainer(walk=Walker())
     return real_truth.see(
         read_truth(folder)[name],
@@ -72,7 +72,7 @@ def look(folder, run, explainer=None, name="covid", learned=()):
         explainer,
         train=make_square_split([1] * 4 + [0] * 8, seed=0),
         learned=learned,
-        blur=0.0,
+        blur=blur,
     )
 
 
@@ -124,6 +124,21 @@ def test_the_film_is_a_map_itself_brightest_where_it_is(folder, run):
     assert opacity["maps"]["film"]["lung_auroc"]["mean"] > 0.99  # but for enlarged edges
     assert opacity["best_rival"] != "film" and not is_ours("film")
     assert seen.maps["film"].min() >= 0 and seen.maps["film"].max() <= 1
+
+
+def test_the_film_is_shown_alone_where_lungs_are_found(folder, run):
+    left = lambda image: np.broadcast_to(np.arange(SIDE)[:, None] < SIDE // 2, image.shape)
+    seen = look(folder, run, make_square_explainer(walk=Walker(), find_lungs=left))
+    half = seen.maps["lungs found"] == 1
+    np.testing.assert_allclose(seen.maps["film in lungs"][half], seen.maps["film"][half])
+    assert not seen.maps["film in lungs"][seen.maps["lungs found"] == 0].any()
+
+
+def test_controls_are_blurred_as_maps_are(folder, run):
+    sharp, soft = (look(folder, run, blur=blur).maps["lungs"] for blur in (0.0, 1 / 16))
+    assert set(np.unique(sharp)) == {0, 1}
+    # A quarter of what surrounds a corner is lungs, and half of what surrounds an edge.
+    assert 0.25 < soft[sharp == 1].min() < 0.5 and 0.3 < soft[sharp == 0].max() < 0.5
 
 
 def test_the_profile_is_of_all_films_whatever_f_calls_them(folder, run):

@@ -51,8 +51,10 @@ def log_of_compilations(caplog) -> Iterator[Callable[[], list[str]]]:
     """Gives a function that tells what has been compiled since."""
     caplog.set_level(logging.WARNING, "jax")
     jax.config.update("jax_log_compiles", True)
-    yield lambda: [r.getMessage() for r in caplog.records if "ompil" in r.getMessage()]
-    jax.config.update("jax_log_compiles", False)
+    try:
+        yield lambda: [r.getMessage() for r in caplog.records if "ompil" in r.getMessage()]
+    finally:
+        jax.config.update("jax_log_compiles", False)
 
 
 def scalar_of(name: str, metrics) -> float:
