@@ -11,8 +11,8 @@ from cxr_jax.configs import base
 def get_config(variant: str = "") -> ConfigDict:
     """`""`: 128 px, `256`: 256 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests.
 
-    `cpu128`: 128 px on two cores, from a table. `lungs128`, `left128`: the same, but f and h are
-    shown the lungs alone, or the left half of the picture.
+    `cpu128`, `cpu64`: on two cores, from a table. `lungs128`, `left128`, `lungs64`, `left64`: the
+    same, but f and h are shown the lungs alone, or the left half of the picture.
 
     The method is that of configs/phantom.py, with its weights and class latent. What differs:
 
@@ -38,9 +38,10 @@ def get_config(variant: str = "") -> ConfigDict:
     config.evaluators.segmenter.only_label = 0
     # The other class is exposed otherwise: on the palest of its films lungs must be found too.
     config.evaluators.segmenter.augmentation.update(dict(brightness=0.3, contrast=0.7))
-    variants = {"256": large, "cpu": small, "cpu128": cpu128, "tiny": tiny}
-    for part in ("lungs", "left"):
-        variants[f"{part}128"] = base.in_order(cpu128, base.show(part))
+    variants = {"256": large, "cpu": small, "cpu128": cpu128, "cpu64": cpu64, "tiny": tiny}
+    for size, films in (("128", cpu128), ("64", cpu64)):
+        for part in ("lungs", "left"):
+            variants[f"{part}{size}"] = base.in_order(films, base.show(part))
     return base.apply_variant(config, variant, variants)
 
 
@@ -64,6 +65,12 @@ def cpu128(config: ConfigDict) -> None:
     """
     tabled(config, "covid.csv")
     on_two_cores(config)
+
+
+def cpu64(config: ConfigDict) -> None:
+    """The films of `cpu128` at 64 px, in half an hour."""
+    tabled(config, "covid.csv")
+    small(config)
 
 
 def tabled(config: ConfigDict, table: str) -> None:
