@@ -13,13 +13,15 @@ def get_config(variant: str = "") -> ConfigDict:
 
     No film has a lung mask: without a segmenter the gate looks at whole films, and there is no
     audit. One that was trained elsewhere at the same size is used if its folder `evaluators` is
-    copied into the work directory first; `lungs`, where f and h see nothing else, needs it.
+    copied into the work directory first; `lungs` and `lungs64`, where f and h see nothing else,
+    need it.
     """
     config = covid.get_config("cpu128")
     covid.tabled(config, "nih.csv")
     config.data.positive_class = "pneumonia"
     config.data.manifest.mask = ""
-    variants = {"cpu": small, "lungs": base.show("lungs"), "tiny": tiny}
+    lungs = base.show("lungs")
+    variants = {"cpu": small, "lungs": lungs, "lungs64": base.in_order(small, lungs), "tiny": tiny}
     return base.apply_variant(config, variant, variants)
 
 
