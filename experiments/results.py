@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from experiments.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "docs/results"
+NUMBERS = re.compile(r'\[\n *([^]["{}]*?)\n *\]')  # a list of them, one a line
+DIGITS = 6  # of a number in a result file: more than any interval is narrow
 OLDER = "**Of an older version of the method, not measured again since.**"
 
 
@@ -85,10 +88,20 @@ def read(out: Path | None, name: str) -> dict:
     return json.loads(path.read_text()) if path and path.exists() else {}
 
 
+def rounded(tree: object) -> object:
+    """A result whose numbers have DIGITS significant digits."""
+    if isinstance(tree, Mapping):
+        return {name: rounded(value) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [rounded(value) for value in tree]
+    return float(f"{tree:.{DIGITS}g}") if isinstance(tree, float) else tree
+
+
 def write(out: Path | None, study: Study, results: object, measured: Mapping) -> str:
     """Writes NAME.json and, for people, NAME.md; returns the latter."""
-    document = {"study": study.name, "measured": measured, "results": results}
+    document = {"study": study.name, "measured": measured, "results": rounded(results)}
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)  # each on one line
     shown = page(json.loads(text), study)  # of what a reader of the file will find in it
     if out:
         out.mkdir(parents=True, exist_ok=True)

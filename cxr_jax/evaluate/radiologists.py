@@ -10,6 +10,8 @@ score's own zones end at anatomical lines (aortic arch, right inferior pulmonary
 has drawn here.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -150,22 +152,55 @@ def correlate(
     Args:
       given: what both may owe their correlation to [N]: the partial correlation, given its ranks.
     """
-    columns = [np.asarray(each, float) for each in (values, others, given) if each is not None]
+    columns = [values, others] + ([] if given is None else [given])
+    return _over_patients(columns, _spearman, patients, bootstrap=bootstrap)
+
+
+def correlation_gain(
+    values: np.ndarray,
+    others: np.ndarray,
+    patients: np.ndarray,
+    *,
+    rival: np.ndarray,
+    bootstrap: Bootstrap,
+) -> dict:
+    """How much higher `values` correlate with `others` than `rival` does, as `correlate` has it.
+
+    Paired: both correlations are of the same resampled films [N].
+    """
+    return _over_patients([values, others, rival], _spearman_gain, patients, bootstrap=bootstrap)
+
+
+def _over_patients(
+    columns: Sequence[np.ndarray],
+    statistic: Callable[..., float | None],
+    patients: np.ndarray,
+    *,
+    bootstrap: Bootstrap,
+) -> dict:
+    """A statistic of the films [N] that have all columns, and its interval; see `correlate`."""
+    columns = [np.asarray(column, float) for column in columns]
     known = np.isfinite(columns).all(axis=0)
-    columns = [each[known] for each in columns]
-    whole = _spearman(*columns)
+    columns = [column[known] for column in columns]
+    whole = statistic(*columns)
     if whole is None:
         return {"mean": None, "reason": "too few films, or all alike"}
     of = _number(patients[known])
     films = [np.flatnonzero(of == number) for number in range(of.max() + 1)]
     resampled = [np.concatenate([films[n] for n in pick]) for pick in bootstrap.rows(len(films))]
-    found = [_spearman(*(each[rows] for each in columns)) for rows in resampled]
+    found = [statistic(*(column[rows] for column in columns)) for rows in resampled]
     return {
         "mean": whole,
         "ci95": metrics.interval(np.array([np.nan if each is None else each for each in found])),
         "images": int(known.sum()),
         "patients": len(films),
     }
+
+
+def _spearman_gain(values: np.ndarray, others: np.ndarray, rival: np.ndarray) -> float | None:
+    """One correlation less the other; None where one of them is undefined."""
+    own, theirs = metrics.spearman(values, others), metrics.spearman(rival, others)
+    return None if own is None or theirs is None else own - theirs
 
 
 def _spearman(

@@ -44,7 +44,7 @@ from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import gate_region
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
-from experiments.markdown import cell, entry_table
+from experiments.markdown import cell, entry_table, table
 from experiments.reading import check_done, read_report
 from experiments.studies.severity import follow, lung_brightness
 from experiments.study import Flag, Options, Study
@@ -58,6 +58,7 @@ from experiments.truth import (
     truth_folder,
 )
 from experiments.truth_figures import (
+    CONTROLS,
     DARKENED,
     FIGURES,
     OURS,
@@ -316,25 +317,50 @@ def headline(found: Mapping[str, Mapping]) -> dict:
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
-    """The tables for people, run by run."""
-    return "\n".join(tell_run(name, result) for name, result in results.items())
+    """All runs side by side; then the tables of each."""
+    return "\n".join([side_by_side(results), *map(tell_run, results, results.values())])
+
+
+def side_by_side(results: Mapping[str, Mapping]) -> str:
+    """What each f uses, by its audit, beside where radiologists see the finding."""
+    columns = {name: summary(result) for name, result in results.items()}
+    said = dict.fromkeys(row for rows in columns.values() for row in rows)
+    lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
+    head = ["", *(f"`{name}`" for name in columns)]
+    told = "The first row is what f uses; the others are where radiologists see the finding."
+    return "\n".join(["## All runs", "", *table(head, lines), "", told, ""])
+
+
+def summary(result: Mapping) -> dict[str, str]:
+    """A run's cells, by what they say."""
+    rows = {"evidence outside the lungs": cell(result["audit"].get("outside_share"))}
+    for name, found in result["sets"].items():
+        accepted = found["accepted"]
+        rows[f"{name}: films that f calls positive"] = str(found["positive"]["films"])
+        rows[f"{name}: of these accepted"] = str(accepted["films"])
+        for kind in (kind for kind in FIGURES if kind in accepted):
+            tabled, first, ours = accepted[kind], FIGURES[kind][0], accepted[kind]["ours"]
+            own = tabled["maps"][ours][first] if ours else NOTHING
+            rows[f"{kind}: {first} of our map"] = f"{cell(own)}" + (f" `{ours}`" if ours else "")
+            for against in (CONTROLS[kind], "best_rival"):
+                rows[f"{kind}: less `{against}`"] = cell(tabled[f"minus_{against}"])
+    return rows
 
 
 def tell_run(name: str, result: Mapping) -> str:
-    """Those of one run."""
-    audit = result["audit"]
+    """The tables of one run."""
     lines = [
         f"## Run `{name}` against radiologists",
         "",
         f"Map `latent` is path `{result['latent_path']}`; maps are blurred by {result['blur']:.3f} "
         "of the image's side.",
-        f"What f uses, by the run's own audit: {audit['verdict']}",
+        f"What f uses, by the run's own audit: {result['audit']['verdict']}",
         "What follows says where a finding is, not what f uses.",
         "",
         *(f"- `{name}`: {cell(entry)}" for name, entry in result["headline"].items()),
     ]
     for name, found in result["sets"].items():
-        lines += ["", f"### {name}", "", *_told(found["films"])]
+        lines += ["", f"### {name}", "", _told(found["films"])]
         lines += ["", "Over all films with truth:", ""]
         lines += [f"- `{key}`: {cell(entry)}" for key, entry in found["alone"].items()]
         lines += [
@@ -347,17 +373,14 @@ def tell_run(name: str, result: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(counted: Mapping) -> list[str]:
-    """Which films are in no table."""
-    rejected = counted["rejected"]
-    return [
+def _told(counted: Mapping) -> str:
+    """Which films are in no table; the result file names them, and why each was rejected."""
+    return (
         f"{counted['given']} films with truth. Not used, since the run has learned from their "
         f"patients: {len(counted['learned_from'])}. Called negative by f: "
-        f"{len(counted['called_negative'])}. Rejected by the gate: {len(rejected)}. Scored, but "
-        f"without outlines of two lungs: {len(counted['without_two_lungs'])}.",
-        "",
-        *(f"- {film}: {reason}" for film, reason in rejected.items()),
-    ]
+        f"{len(counted['called_negative'])}. Rejected by the gate: {len(counted['rejected'])}. "
+        f"Scored, but without outlines of two lungs: {len(counted['without_two_lungs'])}."
+    )
 
 
 def _shown(found: Mapping, group: str, kind: str) -> list[str]:

@@ -7,6 +7,7 @@ that do not go with how ill the patients are.
   f, h        over films, Spearman's correlation of their margins with the senior reader's totals
   brightness  the same of the mean grey in the outlined lungs, for which nobody need learn anything
   f | brightness, h | brightness   the partial correlations, given that; of the same films
+  f - brightness, h - brightness   how much higher theirs is, paired; of the same films
   reader      as the first, of the junior's totals: what a person reaches
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from cxr_jax.api import read_films
 from cxr_jax.errors import InputError
-from cxr_jax.evaluate.radiologists import correlate
+from cxr_jax.evaluate.radiologists import correlate, correlation_gain
 from cxr_jax.networks.restore import load_classifier, margins
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
@@ -36,7 +37,7 @@ from experiments.truth import (
     truth_folder,
 )
 
-GIVEN = " | brightness"
+GIVEN, LESS = " | brightness", " - brightness"
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
 
@@ -62,13 +63,14 @@ def follow(
         return {}
     totals = np.where(truth.is_scored[:, None], truth.scores.sum(axis=2), np.nan)
     senior, junior = totals.T
-    go_with = functools.partial(
-        correlate, others=senior, patients=truth.patients, bootstrap=BOOTSTRAP
-    )
+    films = {"others": senior, "patients": truth.patients, "bootstrap": BOOTSTRAP}
+    go_with = functools.partial(correlate, **films)
+    gain = functools.partial(correlation_gain, rival=brightness, **films)
     return {
         **{who: go_with(values) for who, values in margin.items()},
         "brightness": go_with(brightness),
         **{f"{who}{GIVEN}": go_with(v, given=brightness) for who, v in margin.items()},
+        **{f"{who}{LESS}": gain(values) for who, values in margin.items()},
         "reader": go_with(junior),
     }
 
@@ -118,7 +120,8 @@ def run(options: Options) -> Iterator[dict]:
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a run."""
-    columns = (*CLASSIFIERS, "brightness", *(f"{who}{GIVEN}" for who in CLASSIFIERS), "reader")
+    compared = (f"{who}{how}" for how in (GIVEN, LESS) for who in CLASSIFIERS)
+    columns = (*CLASSIFIERS, "brightness", *compared, "reader")
     table = entry_table(results, columns, "run")
     lines = ["## Readers' totals and classifiers' margins", "", table, ""]
     for name, result in results.items():

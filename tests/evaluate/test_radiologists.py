@@ -163,6 +163,24 @@ def test_films_without_a_score_are_in_no_correlation():
     assert alike["mean"] is None and alike["reason"]
 
 
+def test_a_gain_over_a_rival_is_paired():
+    """Two that say nearly the same: each correlation is uncertain, what lies between is not."""
+    rng = np.random.default_rng(2)
+    score, noise = rng.normal(size=(2, 60))
+    rival, margin = score + 2 * noise, score + 1.6 * noise
+    score, films = np.append(score, np.nan), np.arange(61)
+    margin, rival = np.append(margin, 0), np.append(rival, 0)
+    found = radiologists.correlation_gain(margin, score, films, rival=rival, bootstrap=BOOTSTRAP)
+    own, theirs = (stats.spearmanr(each[:60], score[:60]).statistic for each in (margin, rival))
+    assert found["mean"] == pytest.approx(own - theirs) and found["images"] == 60
+    assert 0 < found["ci95"][0] < own - theirs < found["ci95"][1]
+    alone = radiologists.correlate(margin, score, films, bootstrap=BOOTSTRAP)
+    assert np.ptp(found["ci95"]) < np.ptp(alone["ci95"]) / 2
+    flat = np.zeros(61)
+    found = radiologists.correlation_gain(margin, score, films, rival=flat, bootstrap=BOOTSTRAP)
+    assert found["mean"] is None and found["reason"]
+
+
 def test_what_both_owe_to_a_third_is_taken_away():
     """Against the correlation of what is left of the ranks by linear regression."""
     rng = np.random.default_rng(1)

@@ -15,6 +15,7 @@ from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
 from experiments import truth as truth_folder
 from experiments.command import parse
+from experiments.markdown import cell
 from experiments.studies import real_truth
 from experiments.truth import read_truth
 from experiments.truth_figures import is_ours
@@ -205,8 +206,11 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
     assert "- severity, `f`: " in text and "- severity, `reader`: " in text
     assert "Called negative by f: 1." in text and "| `profile` |" in text
     assert "#### faint, positive" in text and "`latent (ours)`" in text
-    headline = result["headline"]
     table = sets["covid"]["accepted"]["zones"]
+    assert "| covid: films that f calls positive | 3 |\n| covid: of these accepted | 3 |" in text
+    assert f"| zones: less `best_rival` | {cell(table['minus_best_rival'])} |" in text
+    assert "| evidence outside the lungs | – |" in text
+    headline = result["headline"]
     assert headline["zone_spearman"] == table["maps"][table["ours"]]["spearman"]
     assert headline["zone_spearman_minus_profile"] == table["maps"]["profile"]["minus"]
     assert headline["zone_spearman_minus_reader"] == table["minus_reader"]
@@ -218,6 +222,8 @@ def test_where_the_gate_lets_nothing_pass_the_headline_says_so(folder, run):
     found = {"covid": {"alone": {"readers": {"mean": 0.6}}, **real_truth.measure(seen)}}
     assert real_truth.headline(found)["zone_spearman"]["mean"] is None
     assert real_truth.headline(found)["real_lung_auroc_minus_prior"]["mean"] is None
+    shown = real_truth.summary({"audit": {}, "sets": found})
+    assert shown["covid: of these accepted"] == "0" and shown["zones: less `profile`"] == "–"
     assert found["covid"]["positive"]["zones"]["maps"]["latent"]["spearman"]["mean"] is not None
 
 

@@ -75,6 +75,19 @@ def test_a_file_holds_study_measurement_and_results(tmp_path, study):
     assert shown.endswith("Measured 2026-01-02 at commit `aaaaaaa`: `now`.\n\n## a\n")
 
 
+def test_numbers_are_short_and_lists_of_them_on_one_line(tmp_path, study):
+    found = {"a": [1 / 3, -2e-9 / 3, 123456789], "b": ["x", 0.5], "c": [], "d": 1 / 7}
+    results.write(tmp_path, study, found, NOW)
+    text = (tmp_path / "made_up.json").read_text()
+    assert '  "a": [0.333333, -6.66667e-10, 123456789],\n  "b": [\n   "x",\n' in text
+    assert results.read(tmp_path, "made_up")["results"] == {
+        "a": [0.333333, -6.66667e-10, 123456789],
+        "b": ["x", 0.5],
+        "c": [],
+        "d": 0.142857,
+    }
+
+
 def test_without_a_folder_nothing_is_written(tmp_path, study, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert results.write(None, study, {"a": 1}, NOW).endswith("## a\n")

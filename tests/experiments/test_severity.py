@@ -31,6 +31,7 @@ def test_margins_are_held_against_the_seniors_totals_on_films_of_both_readers(tr
     order = lambda values: np.argsort(np.argsort(values[:3]))
     wanted = np.corrcoef(order(brightness), order(totals))[0, 1]
     assert found["brightness"]["mean"] == pytest.approx(wanted)
+    assert found["h - brightness"]["mean"] == pytest.approx(-1 - wanted)
     assert severity.follow({"f": totals}, truth.rows(~truth.is_scored), brightness) == {}
 
 
