@@ -45,6 +45,9 @@ def measure(workdir: Path) -> dict:
         "commits": commits_of([report]),
         "image_size": config["data"]["image_size"],
         "visible": blind["used"] or "all",
+        "architecture": config["classifier"]["architecture"],
+        "gan_images": config["gan"]["batch_size"] * config["gan"]["num_steps"],
+        "inversion_steps": config["explain"]["inversion"]["num_steps"],
         "latent_path": path,
         "auroc": {name: report[name]["auroc"] for name in ("classifier", "judge")},
         "coverage": report["coverage"],
@@ -59,6 +62,7 @@ def measure(workdir: Path) -> dict:
         },
         "blind": {
             "map": share("maps", "latent"),
+            "grad_cam": share("maps", "grad_cam"),
             "linear": share("pos_to_neg", "linear"),
             **{name: share(name, path) for name in DIRECTIONS},
         },
@@ -71,6 +75,9 @@ def rows_of(result: Mapping) -> dict[str, str]:
     rows = {
         "pixels a side": str(result["image_size"]),
         "f is shown": result["visible"],
+        "architecture of f": result["architecture"],
+        "images that the GAN was shown": f"{result['gan_images']:,}",
+        "steps of the inversion": str(result["inversion_steps"]),
         "AUROC of f, h": f"{auroc['classifier']:.3f}, {auroc['judge']:.3f}",
         "coverage": f"{result['coverage']:.2f}",
         "RMSE where the gate looks": cell(result["rmse"]),
@@ -78,7 +85,8 @@ def rows_of(result: Mapping) -> dict[str, str]:
     }
     for direction, flips in result["flips"].items():
         rows |= {f"flips of {name}, {direction}": cell(entry) for name, entry in flips.items()}
-    names = {"map": "map `latent`", "linear": "worst frame of `linear`, pos_to_neg"}
+    names = {"map": "map `latent`", "grad_cam": "map `grad_cam`"}
+    names["linear"] = "worst frame of `linear`, pos_to_neg"
     names |= {name: f"worst frame of `{result['latent_path']}`, {name}" for name in DIRECTIONS}
     return rows | {
         f"blind share, {names[name]}": cell(entry) for name, entry in result["blind"].items()

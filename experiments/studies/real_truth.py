@@ -185,6 +185,7 @@ def see(
         counted={
             "given": len(truth.films),
             "not_used": dict(truth.unread),
+            "twins": truth.twins,
             "learned_from": truth.rows(taught).films,
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
@@ -380,6 +381,9 @@ def _told(counted: Mapping) -> str:
         f"patients: {len(counted['learned_from'])}. Called negative by f: "
         f"{len(counted['called_negative'])}. Rejected by the gate: {len(counted['rejected'])}. "
         f"Scored, but without outlines of two lungs: {len(counted['without_two_lungs'])}."
+    ) + "".join(
+        f" {film} is another of them under a second name, and counted as that patient's."
+        for film in counted.get("twins", ())  # not of earlier results
     )
 
 

@@ -20,7 +20,7 @@ def write_run(folder, name: str, used: str) -> None:
     if used:
         blind = {
             "used": used,
-            "maps": {"latent": entry(0.01), "gradient": entry(0.3)},
+            "maps": {"latent": entry(0.01), "grad_cam": entry(0.3)},
             "pos_to_neg": {"necessary": entry(0.02), "linear": entry(0.2)},
             "neg_to_pos": {"necessary": entry(0.03), "linear": entry(0.4)},
         }
@@ -41,7 +41,13 @@ def write_run(folder, name: str, used: str) -> None:
     explain.mkdir(parents=True)
     (explain / "done.json").write_text("{}")
     (explain / "metrics.json").write_text(json.dumps(report))
-    (folder / name / "config.json").write_text(json.dumps({"data": {"image_size": 64}}))
+    config = {
+        "data": {"image_size": 64},
+        "classifier": {"architecture": "compact"},
+        "gan": {"batch_size": 32, "num_steps": 2000},
+        "explain": {"inversion": {"num_steps": 12}},
+    }
+    (folder / name / "config.json").write_text(json.dumps(config))
 
 
 def test_runs_stand_side_by_side(tmp_path):
@@ -51,11 +57,12 @@ def test_runs_stand_side_by_side(tmp_path):
     whole, lungs = found["all"], found["lungs"]
     assert whole["visible"] == "all" and lungs["visible"] == "lungs"
     assert {each["mean"] for each in whole["blind"].values()} == {None}
-    assert [each["mean"] for each in lungs["blind"].values()] == [0.01, 0.2, 0.02, 0.03]
+    assert [each["mean"] for each in lungs["blind"].values()] == [0.01, 0.3, 0.2, 0.02, 0.03]
     assert lungs["rmse"] == entry(0.05) and lungs["outside"] == entry(0.25)
     assert lungs["flips"]["neg_to_pos"] == {"f": entry(0.5), "f and h": entry(0.4)}
     page = real_films.to_markdown(found)
     assert "| f is shown | all | lungs |" in page
+    assert "| images that the GAN was shown | 64,000 | 64,000 |" in page
     assert "| blind share, worst frame of `linear`, pos_to_neg | – | 0.200 [0.100, 0.400] |" in page
     assert "Audit of `lungs`. Shortcut: much." in page
 

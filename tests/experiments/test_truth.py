@@ -96,6 +96,18 @@ def test_marked_pictures_are_upright_as_films_are(folder):
     np.testing.assert_array_equal(covid.marked[0, ..., 0], mask_of(np.s_[-12:-4, -13:-3]) > 0)
 
 
+def test_a_film_under_two_names_is_one_patients(folder, caplog):
+    films = folder / "covid" / "films"
+    brighter = np.asarray(Image.open(films / "b1.png")) // 2 + 90  # exported once more
+    save(films / "c1.png", brighter.astype(np.uint8))
+    nobody = zone_row("b1.png", patient_id="")
+    rewrite(folder, *map(zone_row, ("a1.png", "a2.png")), nobody, zone_row("c1.png"))
+    covid = truth.read_truth(folder)["covid"]
+    assert covid.patients.tolist() == ["a", "a", "c", "c"] and covid.twins == ("b1.png",)
+    assert "b1.png shows the film that c1.png shows: counted as one of patient c" in caplog.text
+    assert truth.read_truth(folder, ["c"])["covid"].films == ("a1.png", "a2.png")
+
+
 def test_patients_are_left_out_and_counted(folder):
     sets = truth.read_truth(folder, without=("a", "00000008"))
     assert sets["covid"].films == ("b1.png", "c1.png") and len(sets["nih"].films) == 1
