@@ -92,6 +92,7 @@ class Marked:
             self,
             films=tuple(self.films[i] for i in numbers),
             paths=tuple(self.paths[i] for i in numbers),
+            twins=tuple(self.films[i] for i in numbers if self.films[i] in self.twins),
             **{name: getattr(self, name)[numbers] for name in arrays},
         )
 
