@@ -3,7 +3,8 @@
 Reads finished runs on real films, a folder each. No annotator is needed for any of it: a classifier
 that is shown lungs alone, or half of the picture, makes every change elsewhere false.
 
-  flips     f, and f and h, by the walk of map `latent`
+  flips     f, and f and h, by the walk of map `latent`; the latter also of the films alone that h
+            calls as f does before the walk: there is nothing to flip of what h calls otherwise
   blind     share of the change where f is blind; of a walk the largest of any frame to its stop
   rmse      of reconstructions where the gate looks, the lungs if there is a segmenter; films in
             [-1, 1]
@@ -15,13 +16,17 @@ that is shown lungs alone, or half of the picture, makes every change elsewhere 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from cxr_jax import metrics
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, table
-from experiments.reading import commits_of, configs_below, read_report, runs_below
+from experiments.reading import commits_of, configs_below, load_group, read_report, runs_below
 from experiments.study import Options, Study
 
+AGREED = "f and h, where h agreed"
 FLIPS = {"f": "flip_rate_f", "f and h": "flip_rate"}
 NO_PART = {"mean": None, "reason": "f is shown whole films"}
 
@@ -56,7 +61,8 @@ def measure(workdir: Path) -> dict:
         "verdict": report["audit"]["verdict"],
         "flips": {
             direction: {
-                name: report["paths"][path][direction][metric] for name, metric in FLIPS.items()
+                **{n: report["paths"][path][direction][metric] for n, metric in FLIPS.items()},
+                AGREED: flips_where_agreed(workdir, direction, path),
             }
             for direction in DIRECTIONS
         },
@@ -67,6 +73,14 @@ def measure(workdir: Path) -> dict:
             **{name: share(name, path) for name in DIRECTIONS},
         },
     }
+
+
+def flips_where_agreed(workdir: Path, direction: str, path: str) -> dict:
+    """Flips of f and h, of the films that h calls as f does before the walk."""
+    with np.load(workdir / "explain" / "walks.npz") as walks:
+        before = walks[f"{direction}/{path}/judge_margin"][:, 0]
+    flipped = load_group([workdir], direction)[path]["flip_rate"]
+    return metrics.summarise_proportion(flipped[before * DIRECTIONS[direction] < 0])
 
 
 def rows_of(result: Mapping) -> dict[str, str]:

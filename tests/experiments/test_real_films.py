@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from cxr_jax.errors import InputError
@@ -40,6 +41,14 @@ def write_run(folder, name: str, used: str) -> None:
     explain = folder / name / "explain"
     explain.mkdir(parents=True)
     (explain / "done.json").write_text("{}")
+    # h calls one of three negative before the walk from positive, and flips on one of the others.
+    before = {"pos_to_neg": [[3.0, -1], [-2, -3], [1, 0.5]], "neg_to_pos": [[-3.0, 1], [2, 3]]}
+    flips = {"pos_to_neg": [1.0, 0, 0], "neg_to_pos": [1.0, 0]}
+    place = "{}/necessary/{}".format
+    walks = {place(name, "judge_margin"): np.array(margin) for name, margin in before.items()}
+    np.savez(explain / "walks.npz", **walks)
+    scores = {place(name, "flip_rate"): np.array(flipped) for name, flipped in flips.items()}
+    np.savez(explain / "scores.npz", **scores)
     (explain / "metrics.json").write_text(json.dumps(report))
     config = {
         "data": {"image_size": 64},
@@ -59,7 +68,10 @@ def test_runs_stand_side_by_side(tmp_path):
     assert {each["mean"] for each in whole["blind"].values()} == {None}
     assert [each["mean"] for each in lungs["blind"].values()] == [0.01, 0.3, 0.2, 0.02, 0.03]
     assert lungs["rmse"] == entry(0.05) and lungs["outside"] == entry(0.25)
-    assert lungs["flips"]["neg_to_pos"] == {"f": entry(0.5), "f and h": entry(0.4)}
+    flips = lungs["flips"]["neg_to_pos"]
+    assert (flips["f"], flips["f and h"]) == (entry(0.5), entry(0.4))
+    agreed = [lungs["flips"][name][real_films.AGREED] for name in ("pos_to_neg", "neg_to_pos")]
+    assert [(each["mean"], each["images"]) for each in agreed] == [(0.5, 2), (1.0, 1)]
     page = real_films.to_markdown(found)
     assert "| f is shown | all | lungs |" in page
     assert "| images that the GAN was shown | 64,000 | 64,000 |" in page
