@@ -16,7 +16,7 @@ from experiments.study import Study
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "docs/results"
 NUMBERS = re.compile(r'\[\n *([^]["{}]*?)\n *\]')  # a list of them, one a line
-DIGITS = 6  # of a number in a result file: more than any interval is narrow
+DIGITS = 6  # significant ones, of a number in a result file
 OLDER = "**Of an older version of the method, not measured again since.**"
 
 

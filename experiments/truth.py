@@ -18,6 +18,7 @@ import ml_collections
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from cxr_jax.api import read_films
 from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import ZONES, fill_boxes
@@ -31,9 +32,9 @@ READERS = ("senior", "junior")
 MOST = 3  # of a zone's score
 BOX_SIDE = 1024  # pixels of the film in which boxes are given
 EXCLUDED = "exclude_from_training.txt"
-# Of thumbnails of 64 pixels; one film that stands twice in the marked ones has 0.997, different
-# films of one patient have up to 0.91, of two patients up to 0.93.
-SAME_FILM = 0.98
+# Correlation of thumbnails THUMBNAIL pixels a side. Of the marked films one that stands twice has
+# 0.997, different films have up to 0.93; black bars at the sides would raise the latter.
+SAME_FILM, THUMBNAIL = 0.99, 64
 NIH_NAME = re.compile(r"(\d{8})_\d{3}")  # patient and number of the film
 
 FLAG = Flag(name="truth", default="", help="Folder of marked films, of the form of docs/data.md.")
@@ -120,7 +121,7 @@ def read_truth(folder: Path, without: Sequence[str] = ()) -> dict[str, Marked]:
     tables = {"covid": "zones.csv", "nih": "annotations.csv"}
     readers = {"covid": read_covid, "nih": read_nih}
     found = {
-        name: join_twins(readers[name](folder / name))
+        name: readers[name](folder / name)
         for name, table in tables.items()
         if (folder / name / table).is_file()
     }
@@ -134,8 +135,9 @@ def read_truth(folder: Path, without: Sequence[str] = ()) -> dict[str, Marked]:
 
 
 def leave_out(truth: Marked, patients: Sequence[str]) -> Marked:
-    """The films of all other patients; those left out are counted as not read."""
-    theirs = np.isin(truth.patients, np.array(patients, str))
+    """The films of all other patients, twins joined; those left out are counted as not read."""
+    named, truth = np.isin(truth.patients, np.array(patients, str)), join_twins(truth)
+    theirs = np.isin(truth.patients, truth.patients[named])
     if not theirs.any():
         return truth
     unread = {**truth.unread, "of patients left out by --without": int(theirs.sum())}
@@ -145,23 +147,25 @@ def leave_out(truth: Marked, patients: Sequence[str]) -> Marked:
 def join_twins(truth: Marked) -> Marked:
     """The same films, of which those that show one film are one patient's, whatever the table says.
 
-    Collections hold a film under two names; as two patients' it would be counted as evidence twice.
+    Collections hold a film under two names: as of two patients it would be independent evidence.
     """
-    small = [_open(path).convert("L").resize((64, 64)) for path in truth.paths]
-    values = np.array([np.asarray(each, float).ravel() for each in small])
+    pixels, _ = read_films(truth.paths, THUMBNAIL)
+    values = pixels.reshape(len(pixels), -1).astype(float)
     values -= values.mean(axis=1, keepdims=True)
     size = np.linalg.norm(values, axis=1)
     alike = np.triu(values @ values.T > SAME_FILM * np.outer(size, size), 1)
+    is_known = truth.patients != np.array(truth.films)
     patients, twins = truth.patients.copy(), []
     for pair in np.argwhere(alike):
-        # A patient's number rather than the name of a film of whom nobody knows.
-        first, second = sorted(pair, key=lambda film: patients[film] == truth.films[film])
+        first, second = sorted(pair, key=lambda film: not is_known[film])
         if patients[first] != patients[second]:
-            patients[patients == patients[second]] = patients[first]
+            kept, other = patients[first], patients[second]
+            joined = patients == other
+            patients[joined], is_known[joined] = kept, is_known[first]
             twins.append(truth.films[second])
             logger.warning(
                 "%s shows the film that %s shows: counted as one of patient %s",
-                *(truth.films[second], truth.films[first], patients[first]),
+                *(truth.films[second], truth.films[first], kept),
             )
     return dataclasses.replace(truth, patients=patients, twins=tuple(twins))
 
@@ -333,7 +337,8 @@ def find_taught(truth: Marked, learned: Sequence[str]) -> np.ndarray:
         return np.zeros(len(truth.films), bool)
     taught = {match[1] for name in learned if (match := NIH_NAME.search(name))}
     names = (NIH_NAME.search(film) for film in truth.films)
-    return np.array([match is not None and match[1] in taught for match in names], bool)
+    own = np.array([match is not None and match[1] in taught for match in names], bool)
+    return np.isin(truth.patients, truth.patients[own])
 
 
 # 3. Files.

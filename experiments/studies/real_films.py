@@ -45,12 +45,12 @@ def measure(workdir: Path) -> dict:
         )
     path, blind = report["latent_path"], report["blind"]
     no_share = {"mean": None, "reason": blind["reason"]} if "reason" in blind else NO_PART
-    share = lambda group, name: blind[group][name] if blind.get(group) else no_share
+    share = lambda group, name: blind.get(group, {}).get(name, no_share)
     return {
         "commits": commits_of([report]),
         "image_size": config["data"]["image_size"],
         "visible": blind["used"] or "all",
-        "architecture": config["classifier"]["architecture"],
+        "architecture": config["classifier"]["module"] or config["classifier"]["architecture"],
         "gan_images": config["gan"]["batch_size"] * config["gan"]["num_steps"],
         "inversion_steps": config["explain"]["inversion"]["num_steps"],
         "latent_path": path,
@@ -77,6 +77,9 @@ def measure(workdir: Path) -> dict:
 
 def flips_where_agreed(workdir: Path, direction: str, path: str) -> dict:
     """Flips of f and h, of the films that h calls as f does before the walk."""
+    whole = read_report(workdir)["paths"][path][direction]["flip_rate"]
+    if whole["mean"] is None:
+        return whole
     with np.load(workdir / "explain" / "walks.npz") as walks:
         before = walks[f"{direction}/{path}/judge_margin"][:, 0]
     flipped = load_group([workdir], direction)[path]["flip_rate"]
@@ -98,7 +101,7 @@ def rows_of(result: Mapping) -> dict[str, str]:
         "evidence outside the lungs": cell(result["outside"]),
     }
     for direction, flips in result["flips"].items():
-        rows |= {f"flips of {name}, {direction}": cell(entry) for name, entry in flips.items()}
+        rows |= {f"flips of {name}, {direction}": counted(entry) for name, entry in flips.items()}
     names = {"map": "map `latent`", "grad_cam": "map `grad_cam`"}
     names["linear"] = "worst frame of `linear`, pos_to_neg"
     names |= {name: f"worst frame of `{result['latent_path']}`, {name}" for name in DIRECTIONS}
@@ -107,13 +110,18 @@ def rows_of(result: Mapping) -> dict[str, str]:
     }
 
 
+def counted(entry: Mapping) -> str:
+    """A share of films, and of how many."""
+    return f"{cell(entry)} ({entry['images']})" if "images" in entry else cell(entry)
+
+
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """A table of the runs side by side, and what each audit says."""
     columns = {name: rows_of(result) for name, result in results.items()}
     said = dict.fromkeys(row for rows in columns.values() for row in rows)
     lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
     head = ["", *(f"`{name}`" for name in columns)]
-    audits = [f"Audit of `{name}`. {result['verdict']}" for name, result in results.items()]
+    audits = [f"- Audit of `{name}`. {result['verdict']}" for name, result in results.items()]
     return "\n".join(["## Runs on real films", "", *table(head, lines), "", *audits]) + "\n"
 
 

@@ -328,7 +328,11 @@ def side_by_side(results: Mapping[str, Mapping]) -> str:
     said = dict.fromkeys(row for rows in columns.values() for row in rows)
     lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
     head = ["", *(f"`{name}`" for name in columns)]
-    told = "The first row is what f uses; the others are where radiologists see the finding."
+    told = (
+        "The first row is what f uses, by each run's own audit; `zones` and all below it say where "
+        "radiologists see the finding, of films that f calls positive and the gate accepts, whose "
+        "number stands in brackets: not the same ones in two columns."
+    )
     return "\n".join(["## All runs", "", *table(head, lines), "", told, ""])
 
 
@@ -340,11 +344,15 @@ def summary(result: Mapping) -> dict[str, str]:
         rows[f"{name}: films that f calls positive"] = str(found["positive"]["films"])
         rows[f"{name}: of these accepted"] = str(accepted["films"])
         for kind in (kind for kind in FIGURES if kind in accepted):
-            tabled, first, ours = accepted[kind], FIGURES[kind][0], accepted[kind]["ours"]
-            own = tabled["maps"][ours][first] if ours else NOTHING
-            rows[f"{kind}: {first} of our map"] = f"{cell(own)}" + (f" `{ours}`" if ours else "")
-            for against in (CONTROLS[kind], "best_rival"):
-                rows[f"{kind}: less `{against}`"] = cell(tabled[f"minus_{against}"])
+            told, first, ours = accepted[kind], FIGURES[kind][0], accepted[kind]["ours"]
+            own = told["maps"][ours][first] if ours else NOTHING
+            rival, control = told["best_rival"], CONTROLS[kind]
+            rows[f"{kind}: {first} of our map"] = f"{cell(own)} ({own.get('images', 0)})"
+            rows[f"{kind}: our map"] = f"`{ours}`" if ours else "–"
+            rows[f"{kind}: less `{control}`"] = cell(told[f"minus_{control}"])
+            rows[f"{kind}: less the best rival"] = cell(told["minus_best_rival"]) + (
+                f" `{rival}`" if rival else ""
+            )
     return rows
 
 
@@ -389,20 +397,20 @@ def _told(counted: Mapping) -> str:
 
 def _shown(found: Mapping, group: str, kind: str) -> list[str]:
     """A table of one group of films, best maps first."""
-    table, first = found[kind], FIGURES[kind][0]
+    of_maps, first = found[kind]["maps"], FIGURES[kind][0]
 
     def place(name: str) -> float:
-        mean = table["maps"][name][first]["mean"]
+        mean = of_maps[name][first]["mean"]
         return float("inf") if mean is None else -mean
 
-    ranked = sorted(table["maps"], key=place)
-    rows = {f"{name}{' (ours)' if is_ours(name) else ''}": table["maps"][name] for name in ranked}
-    known = max((row[first].get("images", 0) for row in table["maps"].values()), default=0)
+    ranked = sorted(of_maps, key=place)
+    rows = {f"{name}{' (ours)' if is_ours(name) else ''}": of_maps[name] for name in ranked}
+    known = max((row[first].get("images", 0) for row in of_maps.values()), default=0)
     flips = ", ".join(f"{name} {cell(entry)}" for name, entry in found["flips"].items())
     return [
         f"#### {kind}, {group}: {known} of {found['films']} films",
         "",
-        f"Compared with all: `{table['ours']}`. Along the path of map `latent`: {flips}.",
+        f"Compared with all: `{found[kind]['ours']}`. Along the path of map `latent`: {flips}.",
         "",
         entry_table(rows, (*FIGURES[kind], "minus"), "map", films=known),
     ]

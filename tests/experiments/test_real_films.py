@@ -52,7 +52,7 @@ def write_run(folder, name: str, used: str) -> None:
     (explain / "metrics.json").write_text(json.dumps(report))
     config = {
         "data": {"image_size": 64},
-        "classifier": {"architecture": "compact"},
+        "classifier": {"architecture": "compact", "module": ""},
         "gan": {"batch_size": 32, "num_steps": 2000},
         "explain": {"inversion": {"num_steps": 12}},
     }
