@@ -15,7 +15,8 @@ from experiments.study import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "docs/results"
-NUMBERS = re.compile(r'\[\n *([^]["{}]*?)\n *\]')  # a list of them, one a line
+# What stands on one line in a result file: a list of numbers, and an entry with its interval.
+ON_ONE_LINE = (re.compile(r'\[\n[^]["{}]*\]'), re.compile(r'\{\n *"mean": [^{}]*\}'))
 DIGITS = 6  # significant ones, of a number in a result file
 OLDER = "**Of an older version of the method, not measured again since.**"
 
@@ -97,11 +98,17 @@ def rounded(tree: object) -> object:
     return float(f"{tree:.{DIGITS}g}") if isinstance(tree, float) else tree
 
 
+def _joined(lines: str) -> str:
+    """Lines of JSON as one line; no string in them holds a line's end."""
+    return re.sub(r"\n *", " ", re.sub(r"(?<=[\[{])\n *|\n *(?=[\]}])", "", lines))
+
+
 def write(out: Path | None, study: Study, results: object, measured: Mapping) -> str:
     """Writes NAME.json and, for people, NAME.md; returns the latter."""
     document = {"study": study.name, "measured": measured, "results": rounded(results)}
     text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)  # each on one line
+    for pattern in ON_ONE_LINE:
+        text = pattern.sub(lambda found: _joined(found[0]), text)
     shown = page(json.loads(text), study)  # of what a reader of the file will find in it
     if out:
         out.mkdir(parents=True, exist_ok=True)

@@ -88,6 +88,16 @@ def test_numbers_are_short_and_lists_of_them_on_one_line(tmp_path, study):
     }
 
 
+def test_an_entry_stands_on_one_line_and_its_words_are_kept(tmp_path, study):
+    entry = {"mean": 1 / 3, "ci95": [0.25, 0.5], "images": 3, "reason": "a [ b ]  c"}
+    results.write(tmp_path, study, {"a": {"b": entry, "c": {"mean": None}}}, NOW)
+    text = (tmp_path / "made_up.json").read_text()
+    line = '"b": {"mean": 0.333333, "ci95": [0.25, 0.5], "images": 3, "reason": "a [ b ]  c"},'
+    assert line in text and '"c": {"mean": null}' in text
+    kept = results.read(tmp_path, "made_up")["results"]["a"]["b"]
+    assert kept == entry | {"mean": 0.333333}
+
+
 def test_without_a_folder_nothing_is_written(tmp_path, study, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert results.write(None, study, {"a": 1}, NOW).endswith("## a\n")
