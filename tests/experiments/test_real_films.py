@@ -86,3 +86,15 @@ def test_a_folder_without_runs_is_named(tmp_path):
     options = parse(real_films.STUDY, [f"--workdir={tmp_path}", "--out="])
     with pytest.raises(InputError, match="no folders"):
         next(real_films.run(options))
+
+
+def test_where_no_film_passes_there_are_no_flips(tmp_path):
+    write_run(tmp_path, "lungs", "lungs")
+    explain = tmp_path / "lungs" / "explain"
+    report = json.loads((explain / "metrics.json").read_text())
+    nothing = {"mean": None, "reason": "no film passes the gate"}
+    report["paths"]["necessary"]["pos_to_neg"]["flip_rate"] = nothing
+    (explain / "metrics.json").write_text(json.dumps(report))
+    found = real_films.measure(tmp_path / "lungs")
+    assert found["flips"]["pos_to_neg"][real_films.AGREED] == nothing
+    assert real_films.rows_of(found)["flips of f and h, where h agreed, pos_to_neg"] == "–"

@@ -114,6 +114,20 @@ def test_a_film_under_several_names_is_one_patients(folder, caplog):
         assert others.unread["of patients left out by --without"] == 3
 
 
+def test_a_known_patient_is_kept_along_a_chain(folder):
+    """a2 is alike b1, and b1 alike c1, whom alone somebody knows; a2 and c1 are not alike."""
+    rng = np.random.default_rng(1)
+    film, *noise = rng.normal(0, 1, (3, SIDE, SIDE))
+    films = {"a2": film + 0.12 * noise[0], "b1": film, "c1": film + 0.12 * noise[1]}
+    assert np.corrcoef(films["a2"].ravel(), films["c1"].ravel())[0, 1] < truth.SAME_FILM
+    for name, each in films.items():
+        pixels = np.clip(128 + 30 * each, 0, 255).astype(np.uint8)
+        save(folder / "covid" / "films" / f"{name}.png", pixels)
+    nobody = [zone_row(f"{name}.png", patient_id="") for name in ("a2", "b1")]
+    rewrite(folder, zone_row("a1.png"), *nobody, zone_row("c1.png"))
+    assert truth.read_truth(folder)["covid"].patients.tolist() == ["a", "c", "c", "c"]
+
+
 def test_films_that_share_most_of_what_they_show_are_not_joined(folder):
     rng, shared = np.random.default_rng(0), np.linspace(0, 190, SIDE)[:, None]
     films = [shared + rng.uniform(0, 60, (SIDE, SIDE)) for _ in range(2)]
