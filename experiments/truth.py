@@ -85,6 +85,10 @@ class Marked:
         """Whether both readers have scored the zones [N]."""
         return np.isfinite(self.scores).all(axis=(1, 2))
 
+    def of_their_patients(self, picked: np.ndarray) -> np.ndarray:
+        """All films [N] of the patients whom some of the films [N] show."""
+        return np.isin(self.patients, self.patients[picked])
+
     def rows(self, picked: np.ndarray) -> "Marked":
         """Some of the films [n], as a mask or as numbers."""
         numbers = np.arange(len(self.films))[picked]
@@ -131,13 +135,15 @@ def read_truth(folder: Path, without: Sequence[str] = ()) -> dict[str, Marked]:
     known = np.concatenate([truth.patients for truth in found.values()])
     if strangers := sorted({*without} - {*known.tolist()}):
         raise InputError(f"--without={strangers[0]}: no film in {folder} is of that patient")
-    return {name: leave_out(truth, without) for name, truth in found.items()}
+    return {
+        name: leave_out(join_twins(truth), np.isin(truth.patients, np.array(without, str)))
+        for name, truth in found.items()
+    }
 
 
-def leave_out(truth: Marked, patients: Sequence[str]) -> Marked:
-    """The films of all other patients, twins joined; those left out are counted as not read."""
-    named, truth = np.isin(truth.patients, np.array(patients, str)), join_twins(truth)
-    theirs = np.isin(truth.patients, truth.patients[named])
+def leave_out(truth: Marked, named: np.ndarray) -> Marked:
+    """The films of all other patients than those of `named` [N], whose films are counted."""
+    theirs = truth.of_their_patients(named)
     if not theirs.any():
         return truth
     unread = {**truth.unread, "of patients left out by --without": int(theirs.sum())}
@@ -338,7 +344,7 @@ def find_taught(truth: Marked, learned: Sequence[str]) -> np.ndarray:
     taught = {match[1] for name in learned if (match := NIH_NAME.search(name))}
     names = (NIH_NAME.search(film) for film in truth.films)
     own = np.array([match is not None and match[1] in taught for match in names], bool)
-    return np.isin(truth.patients, truth.patients[own])
+    return truth.of_their_patients(own)
 
 
 # 3. Files.

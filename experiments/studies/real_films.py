@@ -22,7 +22,7 @@ from cxr_jax import metrics
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.runtime.workdir import read_json
-from experiments.markdown import cell, table
+from experiments.markdown import cell, counted, side_by_side
 from experiments.reading import commits_of, configs_below, load_group, read_report, runs_below
 from experiments.study import Options, Study
 
@@ -59,13 +59,7 @@ def measure(workdir: Path) -> dict:
         "rmse": report["reconstruction_rmse_lungs"],
         "outside": report["audit"].get("outside_share", {"mean": None}),
         "verdict": report["audit"]["verdict"],
-        "flips": {
-            direction: {
-                **{n: report["paths"][path][direction][metric] for n, metric in FLIPS.items()},
-                AGREED: flips_where_agreed(workdir, direction, path),
-            }
-            for direction in DIRECTIONS
-        },
+        "flips": {name: flips(workdir, report, name) for name in DIRECTIONS},
         "blind": {
             "map": share("maps", "latent"),
             "grad_cam": share("maps", "grad_cam"),
@@ -75,15 +69,17 @@ def measure(workdir: Path) -> dict:
     }
 
 
-def flips_where_agreed(workdir: Path, direction: str, path: str) -> dict:
-    """Flips of f and h, of the films that h calls as f does before the walk."""
-    whole = read_report(workdir)["paths"][path][direction]["flip_rate"]
-    if whole["mean"] is None:
-        return whole
+def flips(workdir: Path, report: Mapping, direction: str) -> dict[str, dict]:
+    """Flips in one direction; AGREED are of the films that h calls as f does before the walk."""
+    path = report["latent_path"]
+    found = {who: report["paths"][path][direction][metric] for who, metric in FLIPS.items()}
+    if found["f and h"]["mean"] is None:
+        return found | {AGREED: found["f and h"]}
     with np.load(workdir / "explain" / "walks.npz") as walks:
         before = walks[f"{direction}/{path}/judge_margin"][:, 0]
     flipped = load_group([workdir], direction)[path]["flip_rate"]
-    return metrics.summarise_proportion(flipped[before * DIRECTIONS[direction] < 0])
+    agreed = before * DIRECTIONS[direction] < 0
+    return found | {AGREED: metrics.summarise_proportion(flipped[agreed])}
 
 
 def rows_of(result: Mapping) -> dict[str, str]:
@@ -110,19 +106,11 @@ def rows_of(result: Mapping) -> dict[str, str]:
     }
 
 
-def counted(entry: Mapping) -> str:
-    """A share of films, and of how many."""
-    return f"{cell(entry)} ({entry['images']})" if "images" in entry else cell(entry)
-
-
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """A table of the runs side by side, and what each audit says."""
-    columns = {name: rows_of(result) for name, result in results.items()}
-    said = dict.fromkeys(row for rows in columns.values() for row in rows)
-    lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
-    head = ["", *(f"`{name}`" for name in columns)]
+    runs = side_by_side({name: rows_of(result) for name, result in results.items()})
     audits = [f"- Audit of `{name}`. {result['verdict']}" for name, result in results.items()]
-    return "\n".join(["## Runs on real films", "", *table(head, lines), "", *audits]) + "\n"
+    return "\n".join(["## Runs on real films", "", *runs, "", *audits]) + "\n"
 
 
 def run(options: Options) -> Iterator[dict]:

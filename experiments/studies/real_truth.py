@@ -44,7 +44,7 @@ from cxr_jax.pipeline.finished import FinishedRun, load_run
 from cxr_jax.pipeline.select import gate_region
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
-from experiments.markdown import cell, entry_table, table
+from experiments.markdown import cell, counted, entry_table, side_by_side
 from experiments.reading import check_done, read_report
 from experiments.studies.severity import follow, lung_brightness
 from experiments.study import Flag, Options, Study
@@ -318,22 +318,15 @@ def headline(found: Mapping[str, Mapping]) -> dict:
 
 
 def to_markdown(results: Mapping[str, Mapping]) -> str:
-    """All runs side by side; then the tables of each."""
-    return "\n".join([side_by_side(results), *map(tell_run, results, results.values())])
-
-
-def side_by_side(results: Mapping[str, Mapping]) -> str:
-    """What each f uses, by its audit, beside where radiologists see the finding."""
-    columns = {name: summary(result) for name, result in results.items()}
-    said = dict.fromkeys(row for rows in columns.values() for row in rows)
-    lines = [[row, *(rows.get(row, "–") for rows in columns.values())] for row in said]
-    head = ["", *(f"`{name}`" for name in columns)]
+    """What each f uses beside where radiologists see the finding; then the tables of each run."""
     told = (
         "The first row is what f uses, by each run's own audit; `zones` and all below it say where "
         "radiologists see the finding, of films that f calls positive and the gate accepts, whose "
         "number stands in brackets: not the same ones in two columns."
     )
-    return "\n".join(["## All runs", "", *table(head, lines), "", told, ""])
+    runs = side_by_side({name: summary(result) for name, result in results.items()})
+    lines = ["## All runs", "", *runs, "", told, ""]
+    return "\n".join([*lines, *map(tell_run, results, results.values())])
 
 
 def summary(result: Mapping) -> dict[str, str]:
@@ -347,7 +340,7 @@ def summary(result: Mapping) -> dict[str, str]:
             told, first, ours = accepted[kind], FIGURES[kind][0], accepted[kind]["ours"]
             own = told["maps"][ours][first] if ours else NOTHING
             rival, control = told["best_rival"], CONTROLS[kind]
-            rows[f"{kind}: {first} of our map"] = f"{cell(own)} ({own.get('images', 0)})"
+            rows[f"{kind}: {first} of our map"] = counted(own)
             rows[f"{kind}: our map"] = f"`{ours}`" if ours else "–"
             rows[f"{kind}: less `{control}`"] = cell(told[f"minus_{control}"])
             rows[f"{kind}: less the best rival"] = cell(told["minus_best_rival"]) + (

@@ -201,10 +201,12 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
         "headline": real_truth.headline(sets),
         "sets": sets,
     }
+    sets["covid"]["films"]["twins"] = ("b1.png",)
     text = real_truth.to_markdown({"lungs": json.loads(json.dumps(result, allow_nan=False))})
     assert "No shortcut found: so much." in text and "not what f uses" in text
     assert "- severity, `f`: " in text and "- severity, `reader`: " in text
     assert "Called negative by f: 1." in text and "| `profile` |" in text
+    assert "b1.png is another of them under a second name" in text
     assert "#### faint, positive" in text and "`latent (ours)`" in text
     table = sets["covid"]["accepted"]["zones"]
     assert "| covid: films that f calls positive | 3 |\n| covid: of these accepted | 3 |" in text

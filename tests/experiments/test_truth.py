@@ -128,6 +128,14 @@ def test_a_known_patient_is_kept_along_a_chain(folder):
     assert truth.read_truth(folder)["covid"].patients.tolist() == ["a", "c", "c", "c"]
 
 
+def test_a_twin_of_a_film_that_was_learned_from_was_learned_from(folder):
+    nih = truth.read_truth(folder)["nih"]
+    learned = ["normal/00000007_004.png"]
+    assert truth.find_taught(nih, learned).tolist() == [True, False]
+    joined = dataclasses.replace(nih, patients=nih.patients[[0, 0]])
+    assert truth.find_taught(joined, learned).tolist() == [True, True]
+
+
 def test_films_that_share_most_of_what_they_show_are_not_joined(folder):
     rng, shared = np.random.default_rng(0), np.linspace(0, 190, SIDE)[:, None]
     films = [shared + rng.uniform(0, 60, (SIDE, SIDE)) for _ in range(2)]
