@@ -8,6 +8,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
+from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.metrics import Bootstrap
@@ -35,6 +36,23 @@ def commits_of(reports: Sequence[Mapping]) -> list[str]:
     "" is unknown: of a version that did not say so, or without git.
     """
     return sorted({report["commit"] if "commit" in report else "" for report in reports})
+
+
+def load_own_splits(
+    config: ml_collections.ConfigDict, workdir: Path, truths: Sequence[str] = ()
+) -> dict[str, Arrays]:
+    """The prepared data of a run, by split.
+
+    Args:
+      truths: further fields of theirs, see `load_splits`.
+
+    Raises:
+      InputError: if they are no longer what the run was begun with.
+    """
+    splits, contents = load_splits(config.data, config.seed, truths)
+    if contents != read_contents(workdir):
+        raise InputError(f"the data have changed since {workdir} was begun; restore them")
+    return splits
 
 
 def check_finished(

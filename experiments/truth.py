@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cxr_jax.api import read_films
-from cxr_jax.data.arrays import Arrays, load_splits
+from cxr_jax.data.arrays import Arrays
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import ZONES, fill_boxes
 from cxr_jax.runtime.user_path import user_path
-from cxr_jax.runtime.workdir import read_contents
+from experiments.reading import load_own_splits
 from experiments.study import Flag, Options
 
 logger = logging.getLogger(__name__)
@@ -297,9 +297,7 @@ def load_learned(
     Raises:
       InputError: if the data are no longer the run's, or show patients of the truth.
     """
-    splits, contents = load_splits(config.data, config.seed, ("filename",))
-    if contents != read_contents(workdir):
-        raise InputError(f"the data have changed since {workdir} was begun; restore them")
+    splits = load_own_splits(config, workdir, ("filename",))
     taught = (splits[split]["filename"] for split in ("train", "validation"))
     learned = [name.decode() for names in taught for name in names]
     check_excluded(folder, learned)

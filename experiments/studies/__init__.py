@@ -5,6 +5,7 @@ from experiments.studies import (
     audit,
     carrying,
     default_run,
+    detail,
     ends,
     faithfulness,
     faults,
@@ -29,5 +30,6 @@ _MODULES = (
     *(fidelity, ablations, lookalikes, audit, intervention, inversion, paper_vs_ours),
     *(validation, default_run, faithfulness, half_blind, faults, time_to_quality),
     *(necessary, subspace, prior, ends, findings, carrying, real_truth, real_films, severity),
+    detail,
 )
 STUDIES = {module.STUDY.name: module.STUDY for module in _MODULES}

@@ -39,7 +39,8 @@ from cxr_jax.training import classifier
 from cxr_jax.training.segmenter import find_lungs
 from experiments import markdown
 from experiments.markdown import cell
-from experiments.reading import BOOTSTRAP, check_finished, load_classifier, overlap, read_report
+from experiments.reading import check_finished, load_classifier, overlap, read_report
+from experiments.resampled import over_films
 from experiments.study import Flag, Options, Study
 
 EXCHANGES = 10
@@ -91,17 +92,6 @@ def exchange(image: np.ndarray, mask: np.ndarray) -> Iterator[np.ndarray]:
         partner = np.empty_like(order)
         partner[order] = np.roll(order, shift)
         yield np.where(mask, image[partner], image)
-
-
-def over_films(figure: Callable[[np.ndarray], float], label: np.ndarray) -> dict:
-    """A figure of rows of films, with the bootstrap's interval over films of both classes."""
-    picks = BOOTSTRAP.rows(len(label))
-    each = np.array([figure(pick) for pick in picks if np.ptp(label[pick])])
-    return {
-        "mean": figure(np.arange(len(label))),
-        "ci95": metrics.interval(each),
-        "images": len(label),
-    }
 
 
 def auroc(margin: np.ndarray, label: np.ndarray) -> dict:

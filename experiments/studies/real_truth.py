@@ -46,7 +46,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import cell, counted, entry_table, side_by_side
 from experiments.reading import check_done, read_report
-from experiments.studies.severity import follow, lung_brightness
+from experiments.studies.severity import follow, look_of
 from experiments.study import Flag, Options, Study
 from experiments.truth import (
     FLAG,
@@ -164,7 +164,7 @@ def see(
         raise InputError(f"{truth.name}: the run has learned from the patients of all its films")
     pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
     margin, _ = explainer.margins(pixels)
-    shown = ~taught & (margin > 0)
+    others, shown = truth.rows(~taught), ~taught & (margin > 0)
     if not shown.any():
         raise InputError(f"{truth.name}: f calls none of {(~taught).sum()} films positive")
     some, parts = truth.rows(shown), np.array_split(pixels[shown], -(-shown.sum() // CHUNK))
@@ -190,9 +190,7 @@ def see(
             "called_negative": truth.rows(~taught & (margin <= 0)).films,
             "without_two_lungs": some.rows(some.is_scored & ~_has_zones(some)).films,
         },
-        severity=follow(
-            {"f": margin[~taught]}, truth.rows(~taught), lung_brightness(truth, pixels)[~taught]
-        ),
+        severity=follow({"f": margin[~taught]}, others, look_of(others, pixels[~taught])),
     )
 
 

@@ -6,6 +6,8 @@ that do not go with how ill the patients are.
 
   f, h        over films, Spearman's correlation of their margins with the senior reader's totals
   brightness  the same of the mean grey in the outlined lungs, for which nobody need learn anything
+  detail      the same of how much detail there is in them, finer than 1/64 of the film's side: what
+            a classifier that goes by how sharp films are would go by
   f | brightness, h | brightness   the partial correlations, given that; of the same films
   f - brightness, h - brightness   how much higher theirs is, paired; of the same films
   reader      as the first, of the junior's totals: what a person reaches
@@ -27,6 +29,7 @@ from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
 from experiments.reading import BOOTSTRAP, configs_below, runs_below
+from experiments.scales import SCALES, amount
 from experiments.study import Options, Study
 from experiments.truth import (
     FLAG,
@@ -38,6 +41,7 @@ from experiments.truth import (
 )
 
 GIVEN, LESS = " | brightness", " - brightness"
+LOOKS = ("brightness", "detail")
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
 
@@ -49,15 +53,22 @@ def lung_brightness(truth: Marked, pixels: np.ndarray) -> np.ndarray:
     return np.divide(grey, area, out=np.full(len(pixels), np.nan), where=truth.has_lungs)
 
 
+def look_of(truth: Marked, pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """What anybody sees of the outlined lungs [N], without having learned what it means."""
+    inside = jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear")
+    detail = amount(pixels.astype(np.float32), np.asarray(inside) > 0.5, SCALES["1/64"])
+    return {"brightness": lung_brightness(truth, pixels), "detail": detail}
+
+
 def follow(
-    margin: Mapping[str, np.ndarray], truth: Marked, brightness: np.ndarray
+    margin: Mapping[str, np.ndarray], truth: Marked, look: Mapping[str, np.ndarray]
 ) -> dict[str, dict]:
     """How margins [N], by whose they are, and the junior's totals go with the senior's.
 
     {} where nobody has scored a film; of other films those that both have scored count.
 
     Args:
-      brightness: see `lung_brightness`.
+      look: see `look_of`.
     """
     if not truth.is_scored.any():
         return {}
@@ -65,10 +76,11 @@ def follow(
     senior, junior = totals.T
     films = {"others": senior, "patients": truth.patients, "bootstrap": BOOTSTRAP}
     go_with = functools.partial(correlate, **films)
+    brightness = look["brightness"]
     gain = functools.partial(correlation_gain, rival=brightness, **films)
     return {
         **{who: go_with(values) for who, values in margin.items()},
-        "brightness": go_with(brightness),
+        **{name: go_with(values) for name, values in look.items()},
         **{f"{who}{GIVEN}": go_with(v, given=brightness) for who, v in margin.items()},
         **{f"{who}{LESS}": gain(values) for who, values in margin.items()},
         "reader": go_with(junior),
@@ -101,7 +113,7 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
         "auroc": {who: auroc[section]["auroc"] for who, (section, _) in CLASSIFIERS.items()},
         "called_positive": {who: int((values > 0).sum()) for who, values in margin.items()},
         "films": len(truth.films),
-        **follow(margin, truth, lung_brightness(truth, pixels)),
+        **follow(margin, truth, look_of(truth, pixels)),
     }
 
 
@@ -121,7 +133,7 @@ def run(options: Options) -> Iterator[dict]:
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a run."""
     compared = (f"{who}{how}" for how in (GIVEN, LESS) for who in CLASSIFIERS)
-    columns = (*CLASSIFIERS, "brightness", *compared, "reader")
+    columns = (*CLASSIFIERS, *LOOKS, *compared, "reader")
     table = entry_table(results, columns, "run")
     lines = ["## Readers' totals and classifiers' margins", "", table, ""]
     for name, result in results.items():

@@ -13,7 +13,7 @@ from truth_films import make_truth, write_table, zone_row
 
 from cxr_jax.errors import InputError
 from cxr_jax.explain.explained import Calibration
-from experiments import truth as truth_folder
+from experiments import reading
 from experiments.command import parse
 from experiments.markdown import cell
 from experiments.studies import real_truth
@@ -257,7 +257,7 @@ def finished(folder, run, tmp_path, monkeypatch):
     splits = {"train": split, "validation": split}
     run.models = run.segmenter = None
     monkeypatch.setattr(real_truth, "load_run", lambda workdir: run)
-    monkeypatch.setattr(truth_folder, "load_splits", lambda *arguments: (splits, "films 1.0"))
+    monkeypatch.setattr(reading, "load_splits", lambda *arguments: (splits, "films 1.0"))
     explainer = make_square_explainer(walk=Walker())
     monkeypatch.setattr(real_truth, "make_explainer", lambda *arguments, **fields: explainer)
     return [f"--truth={folder}", f"--workdir={workdir}", "--out="]

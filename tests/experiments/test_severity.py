@@ -8,7 +8,7 @@ import pytest
 from truth_films import make_truth
 
 from cxr_jax.errors import InputError
-from experiments import truth as truth_folder
+from experiments import reading
 from experiments.command import parse
 from experiments.studies import severity
 from experiments.truth import EXCLUDED, read_truth
@@ -25,14 +25,16 @@ def truth(tmp_path):
 def test_margins_are_held_against_the_seniors_totals_on_films_of_both_readers(truth):
     totals = np.array([1.0, 1, 1, -100]) * truth.scores[:, 0].sum(axis=1)
     brightness = np.array([5.0, 2, 9, 1])
-    found = severity.follow({"f": totals, "h": -totals}, truth, brightness)
+    look = {"brightness": brightness, "detail": -brightness}
+    found = severity.follow({"f": totals, "h": -totals}, truth, look)
     assert found["f"]["mean"] == 1.0 and found["h"]["mean"] == -1.0
     assert {each["images"] for each in found.values()} == {3}
     order = lambda values: np.argsort(np.argsort(values[:3]))
     wanted = np.corrcoef(order(brightness), order(totals))[0, 1]
     assert found["brightness"]["mean"] == pytest.approx(wanted)
+    assert found["detail"]["mean"] == pytest.approx(-wanted)
     assert found["h - brightness"]["mean"] == pytest.approx(-1 - wanted)
-    assert severity.follow({"f": totals}, truth.rows(~truth.is_scored), brightness) == {}
+    assert severity.follow({"f": totals}, truth.rows(~truth.is_scored), look) == {}
 
 
 def test_brightness_is_the_mean_in_the_outlined_lungs(truth):
@@ -44,6 +46,18 @@ def test_brightness_is_the_mean_in_the_outlined_lungs(truth):
     found = severity.lung_brightness(some, pixels)
     np.testing.assert_allclose(found[[0, 1, 3]], [7, 100, 0], rtol=1e-3)
     assert np.isnan(found[2])
+
+
+def test_detail_is_that_of_the_outlined_lungs(truth):
+    lungs = truth.lungs.copy()
+    lungs[2] = False
+    some = dataclasses.replace(truth, lungs=lungs)
+    checks = np.indices((16, 16)).sum(axis=0)[..., None] % 2
+    pixels = np.full((4, 16, 16, 1), 100, np.uint8)
+    pixels[1] += (20 * checks).astype(np.uint8)
+    pixels[3] += np.where(some.lungs[3, ::2, ::2], 0, 90 * checks).astype(np.uint8)
+    found = severity.look_of(some, pixels)["detail"]
+    assert found[0] < 1e-3 and found[1] > 0.01 and found[3] < 1e-3 and np.isnan(found[2])
 
 
 def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path, monkeypatch):
@@ -59,8 +73,8 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     monkeypatch.setattr(severity.precision, "in_float32", lambda config: config)
     monkeypatch.setattr(severity, "read_truth", lambda folder, without: {"covid": truth})
     taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
-    monkeypatch.setattr(truth_folder, "load_splits", lambda data, seed, fields: (taught, "films"))
-    monkeypatch.setattr(truth_folder, "read_contents", lambda workdir: "films")
+    monkeypatch.setattr(reading, "load_splits", lambda data, seed, fields: (taught, "films"))
+    monkeypatch.setattr(reading, "read_contents", lambda workdir: "films")
     monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
     monkeypatch.setattr(
         severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
@@ -79,7 +93,7 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     (tmp_path / EXCLUDED).write_text("own.png\n")
     with pytest.raises(InputError, match=r"has learned from own\.png"):
         next(severity.run(parse(severity.STUDY, arguments)))
-    monkeypatch.setattr(truth_folder, "read_contents", lambda workdir: "other films")
+    monkeypatch.setattr(reading, "read_contents", lambda workdir: "other films")
     with pytest.raises(InputError, match="the data have changed"):
         next(severity.run(parse(severity.STUDY, arguments)))
 

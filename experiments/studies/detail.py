@@ -1,0 +1,230 @@
+"""Does a classifier go by how finely the lungs are drawn, rather than by how bright they are?
+
+An audit by regions finds no shortcut that lies in the lungs, such as how sharp a film is. Reads
+finished runs on real films, a folder each, whose segmenter finds the lungs of the test films. Their
+shading is the mean of the lungs' pixels around each of them, by a Gaussian whose standard deviation
+is a share of the film's side; detail is the rest. By scale:
+
+  amount     AUROC of a classifier that asks only how much detail there is (its root mean square)
+  altered    the detail halved, or half as much again, and the shading left; and the converse, with
+             the shading about its own mean. f's and h's margins, as the share of the gap between
+             the classes' mean margins on the films as they are: 0 if it makes no difference, 1 if
+             it makes a negative as positive as positives are, -1 the converse
+  walked     of the walk of map `latent`, up to its stop: what of the fall or rise of the margin is
+             left where the film is changed by the change's detail alone, or by its shading alone
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+from cxr_jax import metrics
+from cxr_jax.data.arrays import to_unit_range
+from cxr_jax.errors import InputError
+from cxr_jax.explain.paths import DIRECTIONS
+from cxr_jax.models.model import Model
+from cxr_jax.networks.restore import load_classifier, load_segmenter, missing_reason
+from cxr_jax.runtime import parallel, precision
+from cxr_jax.runtime.workdir import read_json
+from cxr_jax.training.segmenter import find_lungs
+from experiments.markdown import cell, table
+from experiments.reading import commits_of, configs_below, load_own_splits, read_report, runs_below
+from experiments.resampled import over_films, over_rows
+from experiments.scales import SCALES, amount, lung_mean, shading
+from experiments.studies.severity import CLASSIFIERS
+from experiments.study import Options, Study
+
+GAINS = {"halved": 0.5, "half as much again": 1.5}
+CLASSES = {"negatives": 0, "positives": 1}
+
+Classify = Callable[[np.ndarray], np.ndarray]  # images [N, h, w, 1] in [-1, 1] to margins [N]
+
+
+def make_classify(model: Model) -> Classify:
+    """A trained classifier of images that need not be stored ones."""
+    mapped = parallel.in_batches(lambda frozen, image: frozen(image)[0], 128)
+    return precision.exactly(lambda image: mapped(model, image))
+
+
+def load_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Classify]:
+    """f and h of a run."""
+    config = precision.in_float32(config)
+    return {
+        who: make_classify(
+            load_classifier(config[section], config.data.image_size, workdir / place)
+        )
+        for who, (section, place) in CLASSIFIERS.items()
+    }
+
+
+def alterations(image: np.ndarray, lungs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Scale, what is done, and the images [N, h, w, 1] in [-1, 1] with lungs so altered."""
+    mean = lung_mean(image, lungs)
+    for scale, share in SCALES.items():
+        shade = shading(image, lungs, share)
+        detail = image - shade
+        for done, gain in GAINS.items():
+            for part, altered in (
+                ("detail", shade + gain * detail),
+                ("shading", mean + gain * (shade - mean) + detail),
+            ):
+                yield scale, f"{part} {done}", np.where(lungs, altered, image).clip(-1, 1)
+
+
+def moved(margin: np.ndarray, before: np.ndarray, label: np.ndarray) -> dict[str, dict]:
+    """By class, how far margins [N] have moved, as a share of the gap that was between classes."""
+
+    def share(pick: np.ndarray, which: int) -> float:
+        own = pick[label[pick] == which]
+        return float((margin - before)[own].mean()) / metrics.class_gap(before[pick], label[pick])
+
+    return {
+        name: over_films(lambda pick, which=which: share(pick, which), label)
+        for name, which in CLASSES.items()
+    }
+
+
+def alter(
+    classifiers: Mapping[str, Classify], image: np.ndarray, lungs: np.ndarray, label: np.ndarray
+) -> dict[str, dict]:
+    """By scale, what is done, classifier and class: `moved`."""
+    before = {who: classify(image) for who, classify in classifiers.items()}
+    found: dict[str, dict] = {scale: {} for scale in SCALES}
+    for scale, done, altered in alterations(image, lungs):
+        found[scale][done] = {
+            who: moved(classify(altered), before[who], label)
+            for who, classify in classifiers.items()
+        }
+    return found
+
+
+def effect_left(part: np.ndarray, whole: np.ndarray) -> dict:
+    """What of the margins' mean change [N] by the whole is left by a part [N] of it."""
+    return over_rows(lambda pick: float(part[pick].mean() / whole[pick].mean()), len(whole))
+
+
+def take_apart(classifiers: Mapping[str, Classify], workdir: Path) -> dict[str, dict]:
+    """By direction, scale, part of the walk's change and classifier: `effect_left`."""
+    path = read_report(workdir)["latent_path"]
+    found = {}
+    with np.load(workdir / "explain" / "walks.npz") as walks:
+        for direction in DIRECTIONS:
+            place = f"{direction}/{path}"
+            carried, stop = to_unit_range(walks[f"{place}/carried"]), walks[f"{place}/frame"]
+            film, end = carried[:, 0], carried[np.arange(len(carried)), stop]
+            found[direction] = parts_of_change(classifiers, film, end - film) if len(film) else {}
+    return found
+
+
+def parts_of_change(
+    classifiers: Mapping[str, Classify], film: np.ndarray, change: np.ndarray
+) -> dict[str, dict]:
+    """By scale, part and classifier, `effect_left` of a change of films [N, h, w, 1]."""
+    before = {who: classify(film) for who, classify in classifiers.items()}
+    whole = {who: classify(film + change) - before[who] for who, classify in classifiers.items()}
+    found: dict[str, dict] = {}
+    for scale, share in SCALES.items():
+        shade = shading(change, np.ones(change.shape, bool), share)
+        found[scale] = {
+            name: {
+                who: effect_left(classify(film + part) - before[who], whole[who])
+                for who, classify in classifiers.items()
+            }
+            for name, part in (("detail", change - shade), ("shading", shade))
+        }
+    return found
+
+
+def measure(workdir: Path) -> dict:
+    """One run.
+
+    Raises:
+      InputError: if it is of phantoms, has no segmenter, or its data have changed.
+    """
+    config = ml_collections.ConfigDict(read_json(workdir / "config.json"))
+    if config.data.name == "cxr_phantom":
+        raise InputError(f"{workdir} is of phantoms; this asks how real films were made")
+    if reason := missing_reason(workdir, "segmenter"):
+        raise InputError(f"{workdir}: nobody finds the lungs: {reason}")
+    test = load_own_splits(config, workdir)["test"]
+    lungs = find_lungs(load_segmenter(precision.in_float32(config), workdir), test["image"])
+    has_lungs = lungs.any(axis=(1, 2, 3))
+    image, lungs = to_unit_range(test["image"][has_lungs]), lungs[has_lungs]
+    label = test["label"][has_lungs]
+    classifiers = load_classifiers(config, workdir)
+    return {
+        "commits": commits_of([read_report(workdir)]),
+        "image_size": config.data.image_size,
+        "visible": config.classifier.visible or "all",
+        "films": {name: int((label == which).sum()) for name, which in CLASSES.items()},
+        "without_lungs": int((~has_lungs).sum()),
+        "amount": {
+            scale: over_films(amount_auroc(amount(image, lungs, share), label), label)
+            for scale, share in SCALES.items()
+        },
+        "altered": alter(classifiers, image, lungs, label),
+        "walked": take_apart(classifiers, workdir),
+    }
+
+
+def amount_auroc(values: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray], float]:
+    """The AUROC of values [N], of rows."""
+    return lambda pick: metrics.auroc(values[pick], label[pick])
+
+
+def run(options: Options) -> Iterator[dict]:
+    """Asks every run's classifiers, beside those that an earlier call asked."""
+    found = dict(options.known)
+    for name, (workdir,) in runs_below(options).items():
+        found[name] = measure(workdir)
+        yield dict(found)
+
+
+def describe(name: str, result: Mapping) -> list[str]:
+    """Lines of one run."""
+    films = result["films"]
+    amounts = [f"finer than {scale} {cell(entry)}" for scale, entry in result["amount"].items()]
+    altered = [
+        [f"{done}, {scale}", *(cell(by[who][name]) for who in CLASSIFIERS for name in CLASSES)]
+        for scale, each in result["altered"].items()
+        for done, by in each.items()
+    ]
+    walked = [
+        [direction, f"{part}, {scale}", *(cell(by[who]) for who in CLASSIFIERS)]
+        for direction, each in result["walked"].items()
+        for scale, parts in each.items()
+        for part, by in parts.items()
+    ]
+    return [
+        f"## `{name}`",
+        "",
+        f"{result['image_size']} pixels a side, f is shown {result['visible']}; "
+        f"{films['positives']} positives and {films['negatives']} negatives; "
+        f"{result['without_lungs']} films are left out, in which the segmenter finds no lungs. "
+        f"AUROC of the amount of detail alone: {', '.join(amounts)}.",
+        "",
+        *table(
+            ["in the lungs", *(f"{who}, {each}" for who in CLASSIFIERS for each in CLASSES)],
+            altered,
+        ),
+        "",
+        *table(["walk", "of which the films keep", *CLASSIFIERS], walked),
+        "",
+    ]
+
+
+def to_markdown(results: Mapping[str, Mapping]) -> str:
+    """Two tables a run."""
+    return "\n".join(line for name, result in results.items() for line in describe(name, result))
+
+
+STUDY = Study(
+    name="detail",
+    doc=__doc__,
+    run=run,
+    to_markdown=to_markdown,
+    workdir="runs/real_films",
+    configs=configs_below,
+)
