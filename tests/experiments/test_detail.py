@@ -20,7 +20,7 @@ LABEL = np.arange(40) % 2
 
 @pytest.fixture
 def films() -> tuple[np.ndarray, np.ndarray]:
-    """Positives, at odd rows, have brighter and finer lungs, the left half; right negatives are finer."""
+    """Positives, at odd rows, have brighter and finer lungs, left; right negatives are finer."""
     rng = np.random.default_rng(0)
     positive = LABEL[:, None, None, None]
     image = 0.05 * (1 + positive) * rng.normal(size=(40, 32, 32, 1)) + 0.2 * positive
