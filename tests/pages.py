@@ -112,7 +112,7 @@ def make_page(*films: PageFilm, **fields) -> Page:
         num_explained=len(films),
         rejected=[("other.png", "f differs on the reconstruction by 0.31 of the class gap")],
         coverage="2 of 3 films passed the gate.",
-        audit="No shortcut found: 1% [0%, 2%] of the evidence lies outside the lungs.",
+        audit="No shortcut found outside the lungs: 1% [0%, 2%] of the evidence lies there.",
         tables=[table],
         audit_tables=[table],
         map_notes={},

@@ -6,7 +6,8 @@ is what its pixels add to f's answer, averaged over all orders in which the regi
 values sum to f(film) - f(counterfactual) exactly.
 
 A lesion mask tells whether an explanation is plausible. Whether the *classifier* is sound, this
-tells: evidence that lies outside the lungs is a shortcut (DeGrave et al., 2021).
+tells: evidence that lies outside the lungs is a shortcut (DeGrave et al., 2021). Evidence within
+them may be one too, such as how sharp a film is; no audit by regions sees that.
 """
 
 from collections.abc import Callable, Mapping
@@ -149,16 +150,16 @@ def is_flagged(share: Mapping) -> bool:
 
 
 def verdict(share: Mapping, found: Mapping[str, np.ndarray]) -> str:
-    """One sentence that needs no other."""
+    """One sentence that needs no other; of shortcuts that lie in the lungs it says nothing."""
     if share["mean"] is None:
         return f"No verdict: {share['reason']}."
     mean, low, high = (round(value, 2) + 0.0 for value in (share["mean"], *share["ci95"]))
-    text = f"{mean:.0%} [{low:.0%}, {high:.0%}] of the evidence lies outside the lungs"
+    text = f"{mean:.0%} [{low:.0%}, {high:.0%}] of the evidence lies"
     if not is_flagged(share):
-        return f"No shortcut found: {text}."
+        return f"No shortcut found outside the lungs: {text} there."
     outside = [name for name in found if name in OUTSIDE]
     strongest = max(outside, key=lambda name: found[name].mean())
-    return f"Shortcut: {text}, most of that in the {REGION_NAMES[strongest]}."
+    return f"Shortcut: {text} outside the lungs, most of that in the {REGION_NAMES[strongest]}."
 
 
 def agreement(

@@ -1,9 +1,10 @@
 """Does a classifier go by how finely the lungs are drawn, rather than by how bright they are?
 
 An audit by regions finds no shortcut that lies in the lungs, such as how sharp a film is. Reads
-finished runs on real films, a folder each, whose segmenter finds the lungs of the test films. Their
-shading is the mean of the lungs' pixels around each of them, by a Gaussian whose standard deviation
-is a share of the film's side; detail is the rest. By scale:
+runs on real films, a folder each, of which no more need be finished than the tasks `classifier` and
+`evaluators`, whose segmenter finds the lungs of the test films. Their shading is the mean of the
+lungs' pixels around each of them, by a Gaussian whose standard deviation is a share of the film's
+side; detail is the rest. By scale:
 
   amount     AUROC of a classifier that asks only how much detail there is (its root mean square)
   altered    the detail halved, or half as much again, and the shading left; and the converse, with
@@ -11,9 +12,11 @@ is a share of the film's side; detail is the rest. By scale:
              the classes' mean margins on the films as they are: 0 if it makes no difference, 1 if
              it makes a negative as positive as positives are, -1 the converse
   walked     of the walk of map `latent`, up to its stop: what of the fall or rise of the margin is
-             left where the film is changed by the change's detail alone, or by its shading alone
+             left where the film is changed by the change's detail alone, or by its shading alone;
+             of runs that are explained
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -27,10 +30,10 @@ from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.models.model import Model
 from cxr_jax.networks.restore import load_classifier, load_segmenter, missing_reason
 from cxr_jax.runtime import parallel, precision
-from cxr_jax.runtime.workdir import read_json
+from cxr_jax.runtime.workdir import is_done, read_json
 from cxr_jax.training.segmenter import find_lungs
 from experiments.markdown import cell, table
-from experiments.reading import commits_of, configs_below, load_own_splits, read_report, runs_below
+from experiments.reading import configs_below, load_own_splits, read_report, runs_below
 from experiments.resampled import over_films, over_rows
 from experiments.scales import SCALES, amount, lung_mean, shading
 from experiments.studies.severity import CLASSIFIERS
@@ -106,7 +109,9 @@ def effect_left(part: np.ndarray, whole: np.ndarray) -> dict:
 
 
 def take_apart(classifiers: Mapping[str, Classify], workdir: Path) -> dict[str, dict]:
-    """By direction, scale, part of the walk's change and classifier: `effect_left`."""
+    """By direction, scale, part of the walk's change and classifier: `effect_left`; {} if none."""
+    if not is_done(workdir / "explain"):
+        return {}
     path = read_report(workdir)["latent_path"]
     found = {}
     with np.load(workdir / "explain" / "walks.npz") as walks:
@@ -147,7 +152,9 @@ def measure(workdir: Path) -> dict:
     if config.data.name == "cxr_phantom":
         raise InputError(f"{workdir} is of phantoms; this asks how real films were made")
     if reason := missing_reason(workdir, "segmenter"):
-        raise InputError(f"{workdir}: nobody finds the lungs: {reason}")
+        raise InputError(
+            f"{workdir}: {reason}; the lungs are found by one (main.py --task=evaluators)"
+        )
     test = load_own_splits(config, workdir)["test"]
     lungs = find_lungs(load_segmenter(precision.in_float32(config), workdir), test["image"])
     has_lungs = lungs.any(axis=(1, 2, 3))
@@ -155,7 +162,6 @@ def measure(workdir: Path) -> dict:
     label = test["label"][has_lungs]
     classifiers = load_classifiers(config, workdir)
     return {
-        "commits": commits_of([read_report(workdir)]),
         "image_size": config.data.image_size,
         "visible": config.classifier.visible or "all",
         "films": {name: int((label == which).sum()) for name, which in CLASSES.items()},
@@ -177,7 +183,7 @@ def amount_auroc(values: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray]
 def run(options: Options) -> Iterator[dict]:
     """Asks every run's classifiers, beside those that an earlier call asked."""
     found = dict(options.known)
-    for name, (workdir,) in runs_below(options).items():
+    for name, (workdir,) in runs_below(options, task="classifier").items():
         found[name] = measure(workdir)
         yield dict(found)
 
@@ -210,7 +216,7 @@ def describe(name: str, result: Mapping) -> list[str]:
             altered,
         ),
         "",
-        *table(["walk", "of which the films keep", *CLASSIFIERS], walked),
+        *(table(["walk", "of which the films keep", *CLASSIFIERS], walked) if walked else []),
         "",
     ]
 
@@ -226,5 +232,5 @@ STUDY = Study(
     run=run,
     to_markdown=to_markdown,
     workdir="runs/real_films",
-    configs=configs_below,
+    configs=functools.partial(configs_below, task="classifier"),
 )

@@ -147,11 +147,6 @@ def to_markdown(results: Mapping[str, Mapping]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def configs(options: Options) -> dict[str, dict]:
-    """Of every run that is read."""
-    return configs_below(options, task="classifier")
-
-
 STUDY = Study(
     name="severity",
     doc=__doc__,
@@ -159,5 +154,5 @@ STUDY = Study(
     to_markdown=to_markdown,
     workdir="runs/real_films",
     flags=(FLAG, WITHOUT),
-    configs=configs,
+    configs=functools.partial(configs_below, task="classifier"),
 )

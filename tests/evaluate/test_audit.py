@@ -120,7 +120,7 @@ def test_the_rule(outside, flagged):
     assert share["mean"] == pytest.approx(outside)
     assert audit.is_flagged(share) == flagged
     text = audit.verdict(share, with_share(outside))
-    assert text.startswith("Shortcut:" if flagged else "No shortcut found:")
+    assert text.startswith("Shortcut:" if flagged else "No shortcut found outside the lungs:")
     assert text.endswith("most of that in the rest of the film.") == flagged
 
 

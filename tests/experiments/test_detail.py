@@ -79,11 +79,12 @@ def test_of_a_change_both_parts_are_asked_alone(films):
 
 
 def write_run(workdir, data: str = "cxr_manifest", skipped: bool = False) -> None:
-    for task in ("explain", "evaluators"):
+    for task in ("classifier", "evaluators", "explain"):
         (workdir / task).mkdir(parents=True)
     figures = {"segmenter": {"skipped": "no masks"} if skipped else {"dice": 0.9}}
     (workdir / "evaluators" / "done.json").write_text(json.dumps(figures))
-    (workdir / "explain" / "done.json").write_text("{}")
+    for task in ("classifier", "explain"):
+        (workdir / task / "done.json").write_text("{}")
     config = {"seed": 0, "data": {"name": data, "image_size": 32}, "classifier": {"visible": ""}}
     (workdir / "config.json").write_text(json.dumps(config))
     (workdir / "data.json").write_text('{"contents": "films"}')
@@ -126,6 +127,10 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     assert (
         "| detail halved, 1/16 | 0.0" in page.replace("-", "") and "| pos_to_neg | detail" in page
     )
+    (workdir / "explain" / "done.json").unlink()
+    (again,) = detail.run(parse(detail.STUDY, arguments))
+    assert again["lungs"] == result | {"walked": {}}
+    assert "walk" not in detail.to_markdown(again)
     monkeypatch.setattr(reading, "load_splits", lambda data, seed, truths: (splits, "others"))
     with pytest.raises(InputError, match="the data have changed"):
         next(detail.run(parse(detail.STUDY, arguments)))
@@ -133,7 +138,10 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [({"data": "cxr_phantom"}, "is of phantoms"), ({"skipped": True}, "finds the lungs: no masks")],
+    [
+        ({"data": "cxr_phantom"}, "is of phantoms"),
+        ({"skipped": True}, "no masks; the lungs are found by one"),
+    ],
 )
 def test_runs_that_cannot_be_asked_are_refused(tmp_path, given, wanted):
     write_run(tmp_path / "run", **given)

@@ -197,13 +197,13 @@ def test_the_page_tells_what_was_left_out_and_which_is_true(folder, run):
     result = {
         "latent_path": "linear",
         "blur": 0.0,
-        "audit": {"verdict": "No shortcut found: so much.", "flagged": False},
+        "audit": {"verdict": "No shortcut found outside the lungs: so much.", "flagged": False},
         "headline": real_truth.headline(sets),
         "sets": sets,
     }
     sets["covid"]["films"]["twins"] = ("b1.png",)
     text = real_truth.to_markdown({"lungs": json.loads(json.dumps(result, allow_nan=False))})
-    assert "No shortcut found: so much." in text and "not what f uses" in text
+    assert "No shortcut found outside the lungs: so much." in text and "not what f uses" in text
     assert "- severity, `f`: " in text and "- severity, `reader`: " in text
     assert "Called negative by f: 1." in text and "| `profile` |" in text
     assert "b1.png is another of them under a second name" in text

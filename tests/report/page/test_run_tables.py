@@ -44,7 +44,7 @@ def metrics() -> dict:
         "audit_true_masks": {
             "evidence": {"lesions": entry(5.0), "marker": entry(0.0)},
             "truth": {"lesions": entry(6.0), "marker": entry(0.1)},
-            "verdict": "No shortcut found: 0%.",
+            "verdict": "No shortcut found outside the lungs: 0%.",
         },
     }
 
@@ -111,7 +111,7 @@ def test_the_classifiers_have_the_figures_that_they_were_given(metrics):
 
 def test_the_audit_is_told_where_there_is_one_beside_the_truth(metrics):
     (table,) = run_tables.audit_tables(metrics)
-    assert "No shortcut found: 0%." in table.about
+    assert "No shortcut found outside the lungs: 0%." in table.about
     rows = {row.title: [cell.text[:4] for cell in row.cells] for row in table.rows}
     assert rows == {"lesions": ["5.00", "6.00"], "lead marker": ["0.00", "0.10"]}
 
