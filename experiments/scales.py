@@ -32,5 +32,9 @@ def lung_mean(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
 
 def amount(image: np.ndarray, lungs: np.ndarray, scale: float) -> np.ndarray:
     """How much detail finer than `scale` lungs have: its root mean square [N]; NaN without any."""
-    detail = image - shading(image, lungs, scale)
-    return np.sqrt(lung_mean(np.square(detail), lungs))[:, 0, 0, 0]
+    return root_mean_square(image - shading(image, lungs, scale), lungs)
+
+
+def root_mean_square(part: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """Of a part of images [N, h, w, 1] in the lungs -> [N]; NaN where there are none."""
+    return np.sqrt(lung_mean(np.square(part), lungs))[:, 0, 0, 0]

@@ -6,7 +6,8 @@ runs on real films, a folder each, of which no more need be finished than the ta
 lungs' pixels around each of them, by a Gaussian whose standard deviation is a share of the film's
 side; detail is the rest. By scale:
 
-  amount     AUROC of a classifier that asks only how much detail there is (its root mean square)
+  size       root mean squares of detail and of shading about its own mean, over films in [-1, 1]
+  amount     AUROC of a classifier that asks only how much detail there is
   altered    the detail halved, or half as much again, and the shading left; and the converse, with
              the shading about its own mean. f's and h's margins, as the share of the gap between
              the classes' mean margins on the films as they are: 0 if it makes no difference, 1 if
@@ -35,7 +36,7 @@ from cxr_jax.training.segmenter import find_lungs
 from experiments.markdown import cell, table
 from experiments.reading import configs_below, load_own_splits, read_report, runs_below
 from experiments.resampled import over_films, over_rows
-from experiments.scales import SCALES, amount, lung_mean, shading
+from experiments.scales import SCALES, amount, lung_mean, root_mean_square, shading
 from experiments.studies.severity import CLASSIFIERS
 from experiments.study import Options, Study
 
@@ -166,6 +167,7 @@ def measure(workdir: Path) -> dict:
         "visible": config.classifier.visible or "all",
         "films": {name: int((label == which).sum()) for name, which in CLASSES.items()},
         "without_lungs": int((~has_lungs).sum()),
+        "size": {scale: sizes(image, lungs, share) for scale, share in SCALES.items()},
         "amount": {
             scale: over_films(amount_auroc(amount(image, lungs, share), label), label)
             for scale, share in SCALES.items()
@@ -173,6 +175,13 @@ def measure(workdir: Path) -> dict:
         "altered": alter(classifiers, image, lungs, label),
         "walked": take_apart(classifiers, workdir),
     }
+
+
+def sizes(image: np.ndarray, lungs: np.ndarray, share: float) -> dict[str, float]:
+    """Means over films of how large detail and shading are, see above."""
+    uneven = shading(image, lungs, share) - lung_mean(image, lungs)
+    parts = {"detail": amount(image, lungs, share), "shading": root_mean_square(uneven, lungs)}
+    return {name: float(values.mean()) for name, values in parts.items()}
 
 
 def amount_auroc(values: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -191,7 +200,11 @@ def run(options: Options) -> Iterator[dict]:
 def describe(name: str, result: Mapping) -> list[str]:
     """Lines of one run."""
     films = result["films"]
-    amounts = [f"finer than {scale} {cell(entry)}" for scale, entry in result["amount"].items()]
+    amounts = [
+        f"finer than {scale} {cell(entry)} (size {result['size'][scale]['detail']:.3f}, of shading "
+        f"{result['size'][scale]['shading']:.3f})"
+        for scale, entry in result["amount"].items()
+    ]
     altered = [
         [f"{done}, {scale}", *(cell(by[who][name]) for who in CLASSIFIERS for name in CLASSES)]
         for scale, each in result["altered"].items()

@@ -119,6 +119,8 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     result = found["lungs"]
     assert result["films"] == {"negatives": 19, "positives": 20} and result["without_lungs"] == 1
     assert result["amount"]["1/64"]["mean"] == 1.0
+    assert result["size"]["1/16"]["detail"] == pytest.approx(0.075, abs=0.01)  # 0.05 and 0.1
+    assert result["size"]["1/16"]["shading"] == pytest.approx(0.06, abs=0.02)  # of 0.1 of a sine
     left = result["walked"]["pos_to_neg"]["1/64"]
     assert left["shading"]["f"]["mean"] + left["detail"]["f"]["mean"] == pytest.approx(1, abs=0.01)
     assert left["shading"]["f"]["mean"] > 0.9 and result["walked"]["neg_to_pos"] == {}
