@@ -12,9 +12,10 @@ side; detail is the rest. By scale:
              the shading about its own mean. f's and h's margins, as the share of the gap between
              the classes' mean margins on the films as they are: 0 if it makes no difference, 1 if
              it makes a negative as positive as positives are, -1 the converse
-  walked     of the walk of map `latent`, up to its stop: what of the fall or rise of the margin is
-             left where the film is changed by the change's detail alone, or by its shading alone;
-             of runs that are explained
+  gained     of the walk of map `latent` to its stop, of runs that are explained: how much more of
+             it the lungs have then than the film's had (0.1 is a tenth more)
+  kept       of that walk, what of the fall or rise of the margin is left where the film is changed
+             by the change's detail alone, or by its shading alone
 """
 
 import functools
@@ -34,14 +35,17 @@ from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, read_json
 from cxr_jax.training.segmenter import find_lungs
 from experiments.markdown import cell, table
-from experiments.reading import configs_below, load_own_splits, read_report, runs_below
+from experiments.reading import BOOTSTRAP, configs_below, load_own_splits, read_report, runs_below
 from experiments.resampled import over_films, over_rows
 from experiments.scales import SCALES, amount, lung_mean, root_mean_square, shading
 from experiments.studies.severity import CLASSIFIERS
 from experiments.study import Options, Study
 
 GAINS = {"halved": 0.5, "half as much again": 1.5}
+PARTS = ("detail", "shading")
 CLASSES = {"negatives": 0, "positives": 1}
+
+WALK_HEAD = ("walk", "of the lungs", "gained", *(f"{who}, kept by it alone" for who in CLASSIFIERS))
 
 Classify = Callable[[np.ndarray], np.ndarray]  # images [N, h, w, 1] in [-1, 1] to margins [N]
 
@@ -70,10 +74,8 @@ def alterations(image: np.ndarray, lungs: np.ndarray) -> Iterator[tuple[str, str
         shade = shading(image, lungs, share)
         detail = image - shade
         for done, gain in GAINS.items():
-            for part, altered in (
-                ("detail", shade + gain * detail),
-                ("shading", mean + gain * (shade - mean) + detail),
-            ):
+            both = shade + gain * detail, mean + gain * (shade - mean) + detail
+            for part, altered in zip(PARTS, both, strict=True):
                 yield scale, f"{part} {done}", np.where(lungs, altered, image).clip(-1, 1)
 
 
@@ -104,24 +106,50 @@ def alter(
     return found
 
 
+def sizes(image: np.ndarray, lungs: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """By scale, how large detail and shading of each image's lungs are [N], see above."""
+    found = {}
+    for scale, share in SCALES.items():
+        uneven = shading(image, lungs, share) - lung_mean(image, lungs)
+        values = amount(image, lungs, share), root_mean_square(uneven, lungs)
+        found[scale] = dict(zip(PARTS, values, strict=True))
+    return found
+
+
 def effect_left(part: np.ndarray, whole: np.ndarray) -> dict:
     """What of the margins' mean change [N] by the whole is left by a part [N] of it."""
     return over_rows(lambda pick: float(part[pick].mean() / whole[pick].mean()), len(whole))
 
 
-def take_apart(classifiers: Mapping[str, Classify], workdir: Path) -> dict[str, dict]:
-    """By direction, scale, part of the walk's change and classifier: `effect_left`; {} if none."""
+def read_walks(workdir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By direction, stored films [N, h, w, 1] and what they have become at the walk's stop.
+
+    Of the walk of map `latent`. {} of a run that is not explained; without a direction that has no
+    films.
+    """
     if not is_done(workdir / "explain"):
         return {}
-    path = read_report(workdir)["latent_path"]
-    found = {}
+    path, found = read_report(workdir)["latent_path"], {}
     with np.load(workdir / "explain" / "walks.npz") as walks:
         for direction in DIRECTIONS:
-            place = f"{direction}/{path}"
-            carried, stop = to_unit_range(walks[f"{place}/carried"]), walks[f"{place}/frame"]
-            film, end = carried[:, 0], carried[np.arange(len(carried)), stop]
-            found[direction] = parts_of_change(classifiers, film, end - film) if len(film) else {}
+            carried = walks[f"{direction}/{path}/carried"]
+            if len(carried):
+                stop = walks[f"{direction}/{path}/frame"]
+                found[direction] = carried[:, 0], carried[np.arange(len(carried)), stop]
     return found
+
+
+def gained(film: np.ndarray, end: np.ndarray, lungs: np.ndarray) -> dict[str, dict]:
+    """By scale and part, how much more of it the lungs of `end` [N, h, w, 1] have, relatively."""
+    some = lungs.any(axis=(1, 2, 3))
+    before, after = (sizes(image[some], lungs[some]) for image in (film, end))
+    return {
+        scale: {
+            part: metrics.summarise(after[scale][part] / before[scale][part] - 1, BOOTSTRAP)
+            for part in PARTS
+        }
+        for scale in SCALES
+    }
 
 
 def parts_of_change(
@@ -138,9 +166,20 @@ def parts_of_change(
                 who: effect_left(classify(film + part) - before[who], whole[who])
                 for who, classify in classifiers.items()
             }
-            for name, part in (("detail", change - shade), ("shading", shade))
+            for name, part in zip(PARTS, (change - shade, shade), strict=True)
         }
     return found
+
+
+def ask_walk(
+    classifiers: Mapping[str, Classify], film: np.ndarray, end: np.ndarray, lungs: np.ndarray
+) -> dict[str, dict]:
+    """`gained` and `parts_of_change` of stored films [N, h, w, 1] and what they have become."""
+    film, end = to_unit_range(film), to_unit_range(end)
+    return {
+        "gained": gained(film, end, lungs),
+        "kept": parts_of_change(classifiers, film, end - film),
+    }
 
 
 def measure(workdir: Path) -> dict:
@@ -156,32 +195,30 @@ def measure(workdir: Path) -> dict:
         raise InputError(
             f"{workdir}: {reason}; the lungs are found by one (main.py --task=evaluators)"
         )
+    segmenter = load_segmenter(precision.in_float32(config), workdir)
     test = load_own_splits(config, workdir)["test"]
-    lungs = find_lungs(load_segmenter(precision.in_float32(config), workdir), test["image"])
+    lungs = find_lungs(segmenter, test["image"])
     has_lungs = lungs.any(axis=(1, 2, 3))
     image, lungs = to_unit_range(test["image"][has_lungs]), lungs[has_lungs]
-    label = test["label"][has_lungs]
-    classifiers = load_classifiers(config, workdir)
+    label, size = test["label"][has_lungs], sizes(image, lungs)
+    classifiers, walks = load_classifiers(config, workdir), read_walks(workdir)
     return {
         "image_size": config.data.image_size,
         "visible": config.classifier.visible or "all",
         "films": {name: int((label == which).sum()) for name, which in CLASSES.items()},
         "without_lungs": int((~has_lungs).sum()),
-        "size": {scale: sizes(image, lungs, share) for scale, share in SCALES.items()},
+        "size": {
+            scale: {part: float(size[scale][part].mean()) for part in PARTS} for scale in SCALES
+        },
         "amount": {
-            scale: over_films(amount_auroc(amount(image, lungs, share), label), label)
-            for scale, share in SCALES.items()
+            scale: over_films(amount_auroc(size[scale]["detail"], label), label) for scale in SCALES
         },
         "altered": alter(classifiers, image, lungs, label),
-        "walked": take_apart(classifiers, workdir),
+        "walks": {
+            direction: ask_walk(classifiers, *ends, find_lungs(segmenter, ends[0]))
+            for direction, ends in walks.items()
+        },
     }
-
-
-def sizes(image: np.ndarray, lungs: np.ndarray, share: float) -> dict[str, float]:
-    """Means over films of how large detail and shading are, see above."""
-    uneven = shading(image, lungs, share) - lung_mean(image, lungs)
-    parts = {"detail": amount(image, lungs, share), "shading": root_mean_square(uneven, lungs)}
-    return {name: float(values.mean()) for name, values in parts.items()}
 
 
 def amount_auroc(values: np.ndarray, label: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -211,9 +248,14 @@ def describe(name: str, result: Mapping) -> list[str]:
         for done, by in each.items()
     ]
     walked = [
-        [direction, f"{part}, {scale}", *(cell(by[who]) for who in CLASSIFIERS)]
-        for direction, each in result["walked"].items()
-        for scale, parts in each.items()
+        [
+            direction,
+            f"{part}, {scale}",
+            cell(walk["gained"][scale][part]),
+            *(cell(by[who]) for who in CLASSIFIERS),
+        ]
+        for direction, walk in result["walks"].items()
+        for scale, parts in walk["kept"].items()
         for part, by in parts.items()
     ]
     return [
@@ -229,7 +271,7 @@ def describe(name: str, result: Mapping) -> list[str]:
             altered,
         ),
         "",
-        *(table(["walk", "of which the films keep", *CLASSIFIERS], walked) if walked else []),
+        *(table(WALK_HEAD, walked) if walked else []),
         "",
     ]
 

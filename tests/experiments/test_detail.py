@@ -78,6 +78,16 @@ def test_of_a_change_both_parts_are_asked_alone(films):
     assert found["1/64"]["shading"]["f"]["images"] == 40
 
 
+def test_what_lungs_gain_is_told_as_a_share_of_what_they_had(films):
+    image, lungs = films
+    end = detail.lung_mean(image, lungs) + 1.5 * (image - detail.lung_mean(image, lungs))
+    end = np.where(lungs, end, 9 * image)
+    found = detail.gained(image, end, lungs)
+    for parts in found.values():
+        for entry in parts.values():
+            np.testing.assert_allclose([entry["mean"], *entry["ci95"]], 0.5, rtol=1e-3)
+
+
 def write_run(workdir, data: str = "cxr_manifest", skipped: bool = False) -> None:
     for task in ("classifier", "evaluators", "explain"):
         (workdir / task).mkdir(parents=True)
@@ -108,7 +118,7 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     splits = {"test": {"image": pixels, "label": LABEL}}
     monkeypatch.setattr(reading, "load_splits", lambda data, seed, truths: (splits, "films"))
     monkeypatch.setattr(detail, "load_segmenter", lambda config, workdir: None)
-    monkeypatch.setattr(detail, "find_lungs", lambda segmenter, pixels: lungs)
+    monkeypatch.setattr(detail, "find_lungs", lambda segmenter, pixels: lungs[: len(pixels)])
     monkeypatch.setattr(detail.precision, "in_float32", lambda config: config)
     whole = np.ones((40, 32, 32, 1), bool)
     whole[:, :, 16:] = False
@@ -121,9 +131,12 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     assert result["amount"]["1/64"]["mean"] == 1.0
     assert result["size"]["1/16"]["detail"] == pytest.approx(0.075, abs=0.01)  # 0.05 and 0.1
     assert result["size"]["1/16"]["shading"] == pytest.approx(0.06, abs=0.02)  # of 0.1 of a sine
-    left = result["walked"]["pos_to_neg"]["1/64"]
+    walk = result["walks"]["pos_to_neg"]
+    left = walk["kept"]["1/64"]
     assert left["shading"]["f"]["mean"] + left["detail"]["f"]["mean"] == pytest.approx(1, abs=0.01)
-    assert left["shading"]["f"]["mean"] > 0.9 and result["walked"]["neg_to_pos"] == {}
+    assert left["shading"]["f"]["mean"] > 0.9 and list(result["walks"]) == ["pos_to_neg"]
+    assert abs(walk["gained"]["1/64"]["detail"]["mean"]) < 0.01  # of an even rise of all lungs
+    assert walk["gained"]["1/64"]["detail"]["images"] == 4
     page = detail.to_markdown(json.loads(json.dumps(found)))
     assert "20 positives and 19 negatives; 1 films are left out" in page
     assert (
@@ -131,7 +144,7 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     )
     (workdir / "explain" / "done.json").unlink()
     (again,) = detail.run(parse(detail.STUDY, arguments))
-    assert again["lungs"] == result | {"walked": {}}
+    assert again["lungs"] == result | {"walks": {}}
     assert "walk" not in detail.to_markdown(again)
     monkeypatch.setattr(reading, "load_splits", lambda data, seed, truths: (splits, "others"))
     with pytest.raises(InputError, match="the data have changed"):
