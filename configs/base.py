@@ -18,6 +18,7 @@ def get_augmentation() -> ConfigDict:
             brightness=0.1,
             contrast=0.15,
             noise=0.02,
+            detail=0.0,
             support_devices=0.0,
         )
     )

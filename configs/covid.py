@@ -12,7 +12,8 @@ def get_config(variant: str = "") -> ConfigDict:
     """`""`: 128 px, `256`: 256 px, for a GPU. `cpu`: 64 px, about half an hour. `tiny`: tests.
 
     `cpu128`, `cpu64`: on two cores, from a table. `lungs128`, `left128`, `lungs64`, `left64`: the
-    same, but f and h are shown the lungs alone, or the left half of the picture.
+    same, but f and h are shown the lungs alone, or the left half of the picture. `even64`: as
+    `lungs64`, and their films vary in what tells how a film was made.
 
     The method is that of configs/phantom.py, with its weights and class latent. What differs:
 
@@ -42,6 +43,7 @@ def get_config(variant: str = "") -> ConfigDict:
     for size, films in (("128", cpu128), ("64", cpu64)):
         for part in ("lungs", "left"):
             variants[f"{part}{size}"] = base.in_order(films, base.show(part))
+    variants["even64"] = base.in_order(variants["lungs64"], even_out)
     return base.apply_variant(config, variant, variants)
 
 
@@ -71,6 +73,12 @@ def cpu64(config: ConfigDict) -> None:
     """The films of `cpu128` at 64 px, in half an hour."""
     tabled(config, "covid.csv")
     small(config)
+
+
+def even_out(config: ConfigDict) -> None:
+    """Films of each class vary in detail and exposure as much as those of two classes differ."""
+    for section in (config.classifier, config.judge):
+        section.augmentation.update(dict(detail=2.0, brightness=0.4, contrast=0.5))
 
 
 def tabled(config: ConfigDict, table: str) -> None:

@@ -4,6 +4,7 @@ A mirrored chest has its heart on the wrong side, and an upside-down one does no
 """
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,8 @@ MAX_LEADS = 2
 LEAD_POINTS = 128
 LEAD_RADIUS = 0.004  # of the image's side; a thinner one than 0.4 pixels is drawn as wide as that
 BEAD_RADII = 0.008, 0.03
+# Standard deviations of the Gaussians that part octaves of detail, as shares of the image's side.
+OCTAVES = 1 / 64, 1 / 32, 1 / 16, 1 / 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,9 @@ class Augmentation:
       brightness: added, on the [-1, 1] scale.
       contrast: relative, about the film's own mean.
       noise: standard deviation of added Gaussian noise.
+      detail: largest logarithm of the factors by which octaves of detail are made stronger, or
+        weaker; each has its own, and so has what is coarser than they. How sharp a film is says how
+        it was made.
       support_devices: brightness added by up to MAX_LEADS leads that say nothing about the patient.
     """
 
@@ -41,6 +47,7 @@ class Augmentation:
     brightness: float
     contrast: float
     noise: float
+    detail: float
     support_devices: float
 
 
@@ -62,7 +69,7 @@ def view_keys(keys: Keys) -> Keys:
 def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:
     """The mask of the view that `augment` draws with these keys: moved alike, with no tone."""
     pose = dataclasses.replace(
-        strength, brightness=0.0, contrast=0.0, noise=0.0, support_devices=0.0
+        strength, brightness=0.0, contrast=0.0, noise=0.0, detail=0.0, support_devices=0.0
     )
     return augment(2.0 * mask - 1, keys, pose) > 0
 
@@ -81,6 +88,8 @@ def _augment_one(
         matrix = _rotation(jnp.deg2rad(angle * strength.rotation)) * (1 + zoom * strength.zoom)
         shift = jnp.stack([shift_y, shift_x]) * strength.shift * image.shape[0]
         image = _warp(image, matrix, shift)
+    if strength.detail:
+        image = weigh_octaves(image, jax.random.fold_in(key, Stream.DETAIL), strength.detail)
     brightness, contrast = jax.random.uniform(key_tone, (2,), minval=-1.0)
     centre = image.mean()
     image = (image - centre) * (1 + contrast * strength.contrast) + centre
@@ -88,6 +97,34 @@ def _augment_one(
     if strength.noise:
         image = image + strength.noise * jax.random.normal(key_noise, image.shape)
     return image.clip(-1, 1)
+
+
+def weigh_octaves(
+    image: Float[Array, "h w 1"], key: jax.Array, strength: float
+) -> Float[Array, "h w 1"]:
+    """The image with each octave of its detail, and the rest about its mean, times a factor.
+
+    Args:
+      strength: the logarithms of the factors are drawn from -strength to strength.
+    """
+    coarser = [image, *(blur(image, share * image.shape[0]) for share in OCTAVES), image.mean()]
+    octaves = [one - other for one, other in itertools.pairwise(coarser)]
+    logarithms = strength * jax.random.uniform(key, (len(octaves),), minval=-1.0)
+    weighed = zip(jnp.exp(logarithms), octaves, strict=True)
+    return image.mean() + sum(factor * octave for factor, octave in weighed)
+
+
+def blur(image: Float[Array, "h w 1"], width: float) -> Float[Array, "h w 1"]:
+    """Means by a Gaussian of so many pixels, of what lies in the image."""
+    down, across = (_gaussian(size, width) for size in image.shape[:2])
+    return jnp.einsum("ij,jkc,lk->ilc", down, image, across, precision="highest")
+
+
+def _gaussian(size: int, width: float) -> Plane:
+    """Weights of pixels in the mean about each [size, size]."""
+    pixels = jnp.arange(size)
+    weight = jnp.exp(-0.5 * ((pixels[:, None] - pixels[None]) / width) ** 2)
+    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def draw_support_devices(key: jax.Array, size: int) -> Plane:

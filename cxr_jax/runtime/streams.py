@@ -21,6 +21,7 @@ class Stream(enum.IntEnum):
     REAL_PASS = 1 << 24  # and for the films
     PATIENT = 1 << 25  # z_structure of a chest that the prior draws
     FINDING = 1 << 26  # and its z_class
+    DETAIL = 1 << 27  # how much detail a view has
 
 
 def fold_keys(keys: Keys, stream: Stream) -> Keys:

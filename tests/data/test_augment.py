@@ -16,15 +16,24 @@ from cxr_jax.data.augment import (
     _by_products,
     augment,
     augment_mask,
+    blur,
     draw_support_devices,
     view_keys,
+    weigh_octaves,
 )
 from cxr_jax.runtime.streams import Stream
 
 FIELDS = [field.name for field in dataclasses.fields(Augmentation)]
 NONE = Augmentation(**dict.fromkeys(FIELDS, 0.0))
 ALL = Augmentation(
-    shift=0.1, rotation=8.0, zoom=0.1, brightness=0.3, contrast=0.3, noise=0.1, support_devices=0.5
+    shift=0.1,
+    rotation=8.0,
+    zoom=0.1,
+    brightness=0.3,
+    contrast=0.3,
+    noise=0.1,
+    detail=0.5,
+    support_devices=0.5,
 )
 SIZE = 32
 
@@ -103,7 +112,11 @@ def test_never_mirrored_nor_upside_down():
     # A spot in one quarter stays in it: the heart keeps its side.
     images = jnp.repeat(spot(8.0, 23.0), 128, axis=0)
     rows, columns = centres(
-        view(images, keys_of(128), dataclasses.replace(ALL, noise=0.0, support_devices=0.0))
+        view(
+            images,
+            keys_of(128),
+            dataclasses.replace(ALL, noise=0.0, detail=0.0, support_devices=0.0),
+        )
     ).T
     assert (rows < SIZE / 2).all() and (columns > SIZE / 2).all()
 
@@ -145,7 +158,9 @@ def test_a_mask_moves_with_its_film_and_has_no_tone():
     posed = view(
         film,
         keys,
-        dataclasses.replace(ALL, brightness=0.0, contrast=0.0, noise=0.0, support_devices=0.0),
+        dataclasses.replace(
+            ALL, brightness=0.0, contrast=0.0, noise=0.0, detail=0.0, support_devices=0.0
+        ),
     )
     mask = mask_view(film > 0, keys, ALL)
     assert mask.dtype == bool and mask.shape == film.shape
@@ -153,7 +168,7 @@ def test_a_mask_moves_with_its_film_and_has_no_tone():
     assert float((mask == (film > 0)).all(axis=(1, 2, 3)).mean()) < 0.5
     np.testing.assert_array_equal(mask_view(film > 0, keys, NONE), film > 0)
     brightened = dataclasses.replace(
-        NONE, brightness=2.0, support_devices=2.0
+        NONE, brightness=2.0, detail=2.0, support_devices=2.0
     )  # enough to light up what is dark
     np.testing.assert_array_equal(mask_view(film > 0, keys, brightened), film > 0)
 
@@ -170,7 +185,7 @@ def test_support_devices_only_brighten_and_by_no_more_than_their_strength(key):
 def test_support_devices_leave_the_rest_of_the_view_as_it_was(key):
     image = jax.random.uniform(key, (32, SIZE, SIZE, 1), minval=-0.5, maxval=-0.1)
     bare = dataclasses.replace(
-        ALL, contrast=0.0, support_devices=0.0
+        ALL, contrast=0.0, detail=0.0, support_devices=0.0
     )  # contrast is about the film's own mean
     added = view(image, keys_of(32), dataclasses.replace(bare, support_devices=0.3)) - view(
         image, keys_of(32), bare
@@ -228,3 +243,41 @@ def test_what_a_tpu_computes_by_products_is_the_same(key):
     np.testing.assert_allclose(_by_products(plane, rows, cols), fetched, atol=1e-5)
     whole = jnp.mgrid[:12, :9].astype(jnp.float32)
     np.testing.assert_allclose(_by_products(plane, *whole), plane, atol=1e-6)
+
+
+def test_octaves_are_parted_as_by_the_librarys_gaussian(key):
+    image = jax.random.normal(key, (48, 64, 1))
+    ours = np.asarray(blur(image, 2.0))[..., 0]
+    theirs = ndimage.gaussian_filter(np.asarray(image)[..., 0], 2.0, truncate=8)
+    np.testing.assert_allclose(ours[12:-12, 12:-12], theirs[12:-12, 12:-12], atol=1e-5)
+    np.testing.assert_allclose(blur(jnp.full((48, 64, 1), 0.3), 8.0), 0.3, rtol=1e-5)
+
+
+def test_each_octave_has_a_factor_of_its_own_and_the_mean_stays(key):
+    # A pattern of one period is changed by one number, and another period by another.
+    places = jnp.arange(64)
+    fine, coarse = (jnp.cos(2 * jnp.pi * places / period) for period in (2, 64))
+    kinds = {"fine": jnp.outer(fine, fine), "coarse": jnp.outer(coarse, coarse)}
+    factors = {}
+    for name, pattern in kinds.items():
+        image = (0.1 * pattern + 0.2)[..., None]
+        weighed = [weigh_octaves(image, each, 1.0) for each in keys_of(200)]
+        np.testing.assert_allclose([each.mean() for each in weighed], 0.2, atol=0.01)
+        inside = slice(16, -16)
+        wanted = np.asarray(image - 0.2)[inside, inside].ravel()
+        found = np.array([(each - 0.2)[inside, inside].ravel() for each in weighed])
+        factors[name] = found @ wanted / (wanted @ wanted)
+        if name == "fine":
+            np.testing.assert_allclose(found, np.outer(factors[name], wanted), atol=2e-3)
+    logarithms = np.log(factors["fine"])
+    assert -1.01 < logarithms.min() < -0.9 and 0.9 < logarithms.max() < 1.01
+    assert abs(np.corrcoef(factors["fine"], factors["coarse"])[0, 1]) < 0.3
+
+
+def test_detail_leaves_the_rest_of_the_view_as_it_was(key):
+    image = jax.random.uniform(key, (4, SIZE, SIZE, 1), minval=-0.2, maxval=0.2)
+    bare = dataclasses.replace(NONE, shift=0.1, brightness=0.3)
+    hardly = dataclasses.replace(bare, detail=1e-7)
+    np.testing.assert_allclose(
+        view(image, keys_of(4), hardly), view(image, keys_of(4), bare), atol=1e-5
+    )

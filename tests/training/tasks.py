@@ -51,6 +51,7 @@ AUGMENTATION = Augmentation(
     brightness=0.1,
     contrast=0.1,
     noise=0.02,
+    detail=0.1,
     support_devices=0.2,
 )
 PENALTY = 9.0  # what a step of R1 weighs
