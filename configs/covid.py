@@ -13,7 +13,7 @@ def get_config(variant: str = "") -> ConfigDict:
 
     `cpu128`, `cpu64`: on two cores, from a table. `lungs128`, `left128`, `lungs64`, `left64`: the
     same, but f and h are shown the lungs alone, or the left half of the picture. `even64`: as
-    `lungs64`, and their films vary in what tells how a film was made.
+    `lungs64`, but taught by films whose detail and exposure vary.
 
     The method is that of configs/phantom.py, with its weights and class latent. What differs:
 
@@ -76,7 +76,7 @@ def cpu64(config: ConfigDict) -> None:
 
 
 def even_out(config: ConfigDict) -> None:
-    """Films of each class vary in detail and exposure as much as those of two classes differ."""
+    """f and h are taught by films whose local contrast and exposure vary far more than they do."""
     for section in (config.classifier, config.judge):
         section.augmentation.update(dict(detail=2.0, brightness=0.4, contrast=0.5))
 

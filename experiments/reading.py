@@ -38,6 +38,14 @@ def commits_of(reports: Sequence[Mapping]) -> list[str]:
     return sorted({report["commit"] if "commit" in report else "" for report in reports})
 
 
+def films_and_ends(
+    walks: Mapping[str, np.ndarray], direction: str, path: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stored films [N, h, w, 1] of an open walks.npz, and what they have become at the stop."""
+    carried, stop = (walks[f"{direction}/{path}/{name}"] for name in ("carried", "frame"))
+    return carried[:, 0], carried[np.arange(len(stop)), stop]
+
+
 def load_own_splits(
     config: ml_collections.ConfigDict, workdir: Path, truths: Sequence[str] = ()
 ) -> dict[str, Arrays]:

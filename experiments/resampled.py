@@ -17,6 +17,6 @@ def over_rows(figure: Figure, count: int) -> dict:
 
 
 def over_films(figure: Figure, label: np.ndarray) -> dict:
-    """A figure of films of both classes, of which any draw has to have both."""
+    """A figure of films of both classes; a draw of one class alone counts as undefined."""
     both = lambda pick: figure(pick) if np.ptp(label[pick]) else float("nan")
     return over_rows(both, len(label))

@@ -36,8 +36,7 @@ class Augmentation:
       contrast: relative, about the film's own mean.
       noise: standard deviation of added Gaussian noise.
       detail: largest logarithm of the factors by which octaves of detail are made stronger, or
-        weaker; each has its own, and so has what is coarser than they. How sharp a film is says how
-        it was made.
+        weaker; each has its own, and so has what is coarser than they.
       support_devices: brightness added by up to MAX_LEADS leads that say nothing about the patient.
     """
 

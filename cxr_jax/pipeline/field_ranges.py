@@ -56,7 +56,7 @@ def get_augmentation() -> Ranges:
         brightness=Real(0, 2),
         contrast=Real(0, 1, "[)"),
         noise=Real(0, 2),
-        detail=Real(0, 5),
+        detail=Real(0, 3),
         support_devices=Real(0, 10),
     )
 

@@ -3,7 +3,10 @@
 bfloat16 has the range of float32, so gradients need no scaling; float16 has not, and is refused.
 """
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import ml_collections
@@ -32,5 +35,16 @@ def in_float32(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def exactly(fn: Callable) -> Callable:
-    """`fn` with float32 products in full: accelerators would round the factors to fewer bits."""
-    return jax.default_matmul_precision("float32")(fn)
+    """`fn` with float32 products in full: accelerators would round the factors to fewer bits.
+
+    Of a generator too, whose body runs after it was called.
+    """
+    if not inspect.isgeneratorfunction(fn):
+        return jax.default_matmul_precision("float32")(fn)
+
+    @functools.wraps(fn)
+    def generate(*inputs: Any, **keywords: Any) -> Iterator:
+        with jax.default_matmul_precision("float32"):
+            yield from fn(*inputs, **keywords)
+
+    return generate

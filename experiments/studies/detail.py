@@ -1,10 +1,10 @@
-"""Does a classifier go by how finely the lungs are drawn, rather than by how bright they are?
+"""Does a classifier go by the detail of lungs, or by their shading?
 
-An audit by regions finds no shortcut that lies in the lungs, such as how sharp a film is. Reads
-runs on real films, a folder each, of which no more need be finished than the tasks `classifier` and
-`evaluators`, whose segmenter finds the lungs of the test films. Their shading is the mean of the
-lungs' pixels around each of them, by a Gaussian whose standard deviation is a share of the film's
-side; detail is the rest. By scale:
+An audit by regions does not ask what of the lungs f goes by. Reads runs on real films, a folder
+each, of which no more need be finished than the tasks `classifier` and `evaluators`, whose
+segmenter finds the lungs of the test films. Their shading is the mean of the lungs' pixels around
+each of them, by a Gaussian whose standard deviation is a share of the film's side; detail is the
+rest. An f that is shown lungs finds them anew on films that are altered. By scale:
 
   size       root mean squares of detail and of shading about its own mean, over films in [-1, 1]
   amount     AUROC of a classifier that asks only how much detail there is
@@ -15,7 +15,10 @@ side; detail is the rest. By scale:
   gained     of the walk of map `latent` to its stop, of runs that are explained: how much more of
              it the lungs have then than the film's had (0.1 is a tenth more)
   kept       of that walk, what of the fall or rise of the margin is left where the film is changed
-             by the change's detail alone, or by its shading alone
+             in the lungs alone; and there by the change's detail alone, or by its shading alone,
+             which need not add up
+
+Intervals are over films, of which a patient may have several.
 """
 
 import functools
@@ -35,7 +38,14 @@ from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, read_json
 from cxr_jax.training.segmenter import find_lungs
 from experiments.markdown import cell, table
-from experiments.reading import BOOTSTRAP, configs_below, load_own_splits, read_report, runs_below
+from experiments.reading import (
+    BOOTSTRAP,
+    configs_below,
+    films_and_ends,
+    load_own_splits,
+    read_report,
+    runs_below,
+)
 from experiments.resampled import over_films, over_rows
 from experiments.scales import SCALES, amount, lung_mean, root_mean_square, shading
 from experiments.studies.severity import CLASSIFIERS
@@ -43,9 +53,10 @@ from experiments.study import Options, Study
 
 GAINS = {"halved": 0.5, "half as much again": 1.5}
 PARTS = ("detail", "shading")
+ALONE = "lungs"  # all of a change that lies in them
 CLASSES = {"negatives": 0, "positives": 1}
 
-WALK_HEAD = ("walk", "of the lungs", "gained", *(f"{who}, kept by it alone" for who in CLASSIFIERS))
+WALK_HEAD = ("walk", "in the lungs", "gained", *(f"{who}, kept by it alone" for who in CLASSIFIERS))
 
 Classify = Callable[[np.ndarray], np.ndarray]  # images [N, h, w, 1] in [-1, 1] to margins [N]
 
@@ -118,31 +129,32 @@ def sizes(image: np.ndarray, lungs: np.ndarray) -> dict[str, dict[str, np.ndarra
 
 def effect_left(part: np.ndarray, whole: np.ndarray) -> dict:
     """What of the margins' mean change [N] by the whole is left by a part [N] of it."""
-    return over_rows(lambda pick: float(part[pick].mean() / whole[pick].mean()), len(whole))
+    if not whole.mean():
+        return {"mean": None, "reason": "the whole has no effect"}
+
+    def share(pick: np.ndarray) -> float:
+        effect = float(whole[pick].mean())
+        return float(part[pick].mean()) / effect if effect else float("nan")
+
+    return over_rows(share, len(whole))
 
 
 def read_walks(workdir: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By direction, stored films [N, h, w, 1] and what they have become at the walk's stop.
+    """By direction, `films_and_ends` of the walk of map `latent`.
 
-    Of the walk of map `latent`. {} of a run that is not explained; without a direction that has no
-    films.
+    {} of a run that is not explained; without a direction that has no films.
     """
     if not is_done(workdir / "explain"):
         return {}
-    path, found = read_report(workdir)["latent_path"], {}
+    path = read_report(workdir)["latent_path"]
     with np.load(workdir / "explain" / "walks.npz") as walks:
-        for direction in DIRECTIONS:
-            carried = walks[f"{direction}/{path}/carried"]
-            if len(carried):
-                stop = walks[f"{direction}/{path}/frame"]
-                found[direction] = carried[:, 0], carried[np.arange(len(carried)), stop]
-    return found
+        found = {direction: films_and_ends(walks, direction, path) for direction in DIRECTIONS}
+    return {direction: ends for direction, ends in found.items() if len(ends[0])}
 
 
 def gained(film: np.ndarray, end: np.ndarray, lungs: np.ndarray) -> dict[str, dict]:
     """By scale and part, how much more of it the lungs of `end` [N, h, w, 1] have, relatively."""
-    some = lungs.any(axis=(1, 2, 3))
-    before, after = (sizes(image[some], lungs[some]) for image in (film, end))
+    before, after = (sizes(image, lungs) for image in (film, end))
     return {
         scale: {
             part: metrics.summarise(after[scale][part] / before[scale][part] - 1, BOOTSTRAP)
@@ -153,35 +165,46 @@ def gained(film: np.ndarray, end: np.ndarray, lungs: np.ndarray) -> dict[str, di
 
 
 def parts_of_change(
-    classifiers: Mapping[str, Classify], film: np.ndarray, change: np.ndarray
+    classifiers: Mapping[str, Classify], film: np.ndarray, end: np.ndarray, lungs: np.ndarray
 ) -> dict[str, dict]:
-    """By scale, part and classifier, `effect_left` of a change of films [N, h, w, 1]."""
+    """By scale, part and classifier, `effect_left` of how films [N, h, w, 1] have become `end`.
+
+    And by ALONE, of all of the change that lies in the lungs.
+    """
     before = {who: classify(film) for who, classify in classifiers.items()}
-    whole = {who: classify(film + change) - before[who] for who, classify in classifiers.items()}
-    found: dict[str, dict] = {}
-    for scale, share in SCALES.items():
-        shade = shading(change, np.ones(change.shape, bool), share)
-        found[scale] = {
-            name: {
-                who: effect_left(classify(film + part) - before[who], whole[who])
-                for who, classify in classifiers.items()
-            }
-            for name, part in zip(PARTS, (change - shade, shade), strict=True)
+    whole = {who: classify(end) - before[who] for who, classify in classifiers.items()}
+
+    def left_by(part: np.ndarray) -> dict[str, dict]:
+        altered = np.where(lungs, film + part, film).clip(-1, 1)
+        return {
+            who: effect_left(classify(altered) - before[who], whole[who])
+            for who, classify in classifiers.items()
         }
-    return found
+
+    change = end - film
+    shades = {scale: shading(change, lungs, share) for scale, share in SCALES.items()}
+    return {ALONE: left_by(change)} | {
+        scale: dict(zip(PARTS, (left_by(change - shade), left_by(shade)), strict=True))
+        for scale, shade in shades.items()
+    }
 
 
 def ask_walk(
     classifiers: Mapping[str, Classify], film: np.ndarray, end: np.ndarray, lungs: np.ndarray
 ) -> dict[str, dict]:
-    """`gained` and `parts_of_change` of stored films [N, h, w, 1] and what they have become."""
-    film, end = to_unit_range(film), to_unit_range(end)
+    """`gained` and `parts_of_change` of stored films [N, h, w, 1] and what they have become.
+
+    Of those in which lungs are found.
+    """
+    some = lungs.any(axis=(1, 2, 3))
+    film, end, lungs = to_unit_range(film[some]), to_unit_range(end[some]), lungs[some]
     return {
         "gained": gained(film, end, lungs),
-        "kept": parts_of_change(classifiers, film, end - film),
+        "kept": parts_of_change(classifiers, film, end, lungs),
     }
 
 
+@precision.exactly
 def measure(workdir: Path) -> dict:
     """One run.
 
@@ -234,6 +257,17 @@ def run(options: Options) -> Iterator[dict]:
         yield dict(found)
 
 
+def walk_rows(direction: str, walk: Mapping) -> list[list[str]]:
+    """Cells of one direction."""
+    kept = lambda by: [cell(by[who]) for who in CLASSIFIERS]
+    rows = [[direction, "all", "–", *kept(walk["kept"][ALONE])]]
+    for scale, parts in walk["gained"].items():
+        for part, entry in parts.items():
+            name, left = f"{part}, {scale}", kept(walk["kept"][scale][part])
+            rows.append([direction, name, cell(entry), *left])
+    return rows
+
+
 def describe(name: str, result: Mapping) -> list[str]:
     """Lines of one run."""
     films = result["films"]
@@ -248,15 +282,7 @@ def describe(name: str, result: Mapping) -> list[str]:
         for done, by in each.items()
     ]
     walked = [
-        [
-            direction,
-            f"{part}, {scale}",
-            cell(walk["gained"][scale][part]),
-            *(cell(by[who]) for who in CLASSIFIERS),
-        ]
-        for direction, walk in result["walks"].items()
-        for scale, parts in walk["kept"].items()
-        for part, by in parts.items()
+        row for direction, walk in result["walks"].items() for row in walk_rows(direction, walk)
     ]
     return [
         f"## `{name}`",

@@ -15,7 +15,13 @@ import numpy as np
 from cxr_jax import metrics
 from cxr_jax.data.arrays import to_unit_range
 from experiments.markdown import entry_table
-from experiments.reading import check_done, check_films_differ, load_group, walked_paths
+from experiments.reading import (
+    check_done,
+    check_films_differ,
+    films_and_ends,
+    load_group,
+    walked_paths,
+)
 from experiments.study import Options, Study
 
 DIRECTION = "neg_to_pos"
@@ -26,9 +32,8 @@ def changes(workdir: Path) -> dict[str, np.ndarray]:
     found = {}
     with np.load(workdir / "explain" / "walks.npz") as arrays:
         for path in walked_paths(arrays, DIRECTION):
-            carried, stop = (arrays[f"{DIRECTION}/{path}/{name}"] for name in ("carried", "frame"))
-            last = to_unit_range(carried[np.arange(len(stop)), stop])
-            found[path] = last - to_unit_range(carried[:, 0])
+            film, end = map(to_unit_range, films_and_ends(arrays, DIRECTION, path))
+            found[path] = end - film
     return found
 
 

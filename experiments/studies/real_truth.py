@@ -103,8 +103,8 @@ class Seen:
       reasons: why the gate rejects each; "" where it does not.
       flips: along the path of map `latent`: whether f, and f and h, have changed their decision.
       counted: which films of the set were left out before, and why.
-      severity: how f and a reader follow the other reader's totals, over all films but those that
-        f has learned from; {} where nobody gives scores.
+      severity: how f, a reader and the look of the lungs follow the other reader's totals, see
+        `severity.follow`, over all films but those that f has learned from; {} without scores.
     """
 
     truth: Marked

@@ -6,8 +6,8 @@ that do not go with how ill the patients are.
 
   f, h        over films, Spearman's correlation of their margins with the senior reader's totals
   brightness  the same of the mean grey in the outlined lungs, for which nobody need learn anything
-  detail      the same of how much detail there is in them, finer than 1/64 of the film's side: what
-            a classifier that goes by how sharp films are would go by
+  detail 1/64   the same of how much detail there is in them, finer than 1/64 of the film's side
+            (see `detail`), and finer than other shares of it
   f | brightness, h | brightness   the partial correlations, given that; of the same films
   f - brightness, h - brightness   how much higher theirs is, paired; of the same films
   reader      as the first, of the junior's totals: what a person reaches
@@ -41,7 +41,7 @@ from experiments.truth import (
 )
 
 GIVEN, LESS = " | brightness", " - brightness"
-LOOKS = ("brightness", "detail")
+DETAIL = tuple(f"detail {scale}" for scale in SCALES)
 CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
 
@@ -56,8 +56,11 @@ def lung_brightness(truth: Marked, pixels: np.ndarray) -> np.ndarray:
 def look_of(truth: Marked, pixels: np.ndarray) -> dict[str, np.ndarray]:
     """What anybody sees of the outlined lungs [N], without having learned what it means."""
     inside = jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear")
-    detail = amount(pixels.astype(np.float32), np.asarray(inside) > 0.5, SCALES["1/64"])
-    return {"brightness": lung_brightness(truth, pixels), "detail": detail}
+    lungs = np.asarray(inside) > 0.5
+    return {"brightness": lung_brightness(truth, pixels)} | {
+        name: amount(pixels.astype(np.float32), lungs, share)
+        for name, share in zip(DETAIL, SCALES.values(), strict=True)
+    }
 
 
 def follow(
@@ -133,7 +136,7 @@ def run(options: Options) -> Iterator[dict]:
 def to_markdown(results: Mapping[str, Mapping]) -> str:
     """One row a run."""
     compared = (f"{who}{how}" for how in (GIVEN, LESS) for who in CLASSIFIERS)
-    columns = (*CLASSIFIERS, *LOOKS, *compared, "reader")
+    columns = (*CLASSIFIERS, "brightness", *DETAIL, *compared, "reader")
     table = entry_table(results, columns, "run")
     lines = ["## Readers' totals and classifiers' margins", "", table, ""]
     for name, result in results.items():

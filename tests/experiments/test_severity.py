@@ -25,14 +25,14 @@ def truth(tmp_path):
 def test_margins_are_held_against_the_seniors_totals_on_films_of_both_readers(truth):
     totals = np.array([1.0, 1, 1, -100]) * truth.scores[:, 0].sum(axis=1)
     brightness = np.array([5.0, 2, 9, 1])
-    look = {"brightness": brightness, "detail": -brightness}
+    look = {"brightness": brightness, "detail 1/64": -brightness}
     found = severity.follow({"f": totals, "h": -totals}, truth, look)
     assert found["f"]["mean"] == 1.0 and found["h"]["mean"] == -1.0
     assert {each["images"] for each in found.values()} == {3}
     order = lambda values: np.argsort(np.argsort(values[:3]))
     wanted = np.corrcoef(order(brightness), order(totals))[0, 1]
     assert found["brightness"]["mean"] == pytest.approx(wanted)
-    assert found["detail"]["mean"] == pytest.approx(-wanted)
+    assert found["detail 1/64"]["mean"] == pytest.approx(-wanted)
     assert found["h - brightness"]["mean"] == pytest.approx(-1 - wanted)
     assert severity.follow({"f": totals}, truth.rows(~truth.is_scored), look) == {}
 
@@ -56,7 +56,7 @@ def test_detail_is_that_of_the_outlined_lungs(truth):
     pixels = np.full((4, 16, 16, 1), 100, np.uint8)
     pixels[1] += (20 * checks).astype(np.uint8)
     pixels[3] += np.where(some.lungs[3, ::2, ::2], 0, 90 * checks).astype(np.uint8)
-    found = severity.look_of(some, pixels)["detail"]
+    found = severity.look_of(some, pixels)["detail 1/64"]
     assert found[0] < 1e-3 and found[1] > 0.01 and found[3] < 1e-3 and np.isnan(found[2])
 
 

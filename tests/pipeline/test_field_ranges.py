@@ -43,6 +43,7 @@ TRIED = {
     "classifier.augmentation.noise": [-1.0, math.nan],
     "classifier.augmentation.contrast": [1.0, -0.1],
     "classifier.augmentation.brightness": [-0.1, 3.0],
+    "judge.augmentation.detail": [-0.1, 4.0, math.nan],
     "gan.augmentation.support_devices": [-1.0, 1e9],
     "gan.weights.pixel": [-50.0, math.nan, math.inf],
     "gan.r1_weight": [-0.5],

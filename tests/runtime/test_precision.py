@@ -267,3 +267,12 @@ def test_films_are_explained_in_float32_whatever_the_networks_were_trained_in():
         if "dtype" in section:
             section.dtype = "bfloat16"
     assert exact == config
+
+
+def test_a_generator_is_exact_while_its_body_runs():
+    def told():
+        yield jax.config.jax_default_matmul_precision
+
+    assert next(precision.exactly(told)()) == "float32"
+    assert precision.exactly(lambda: next(told()))() == "float32"
+    assert next(told()) != "float32"
