@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "docs/results"
 # What stands on one line in a result file: a list of numbers, and an entry with its interval.
 ON_ONE_LINE = (re.compile(r'\[\n[^]["{}]*\]'), re.compile(r'\{\n *"mean": [^{}]*\}'))
-DIGITS = 6  # significant ones, of a number in a result file
+DIGITS = 5  # significant ones, of a number in a result file
 OLDER = "**Of an older version of the method, not measured again since.**"
 
 
@@ -106,7 +106,7 @@ def _joined(lines: str) -> str:
 def write(out: Path | None, study: Study, results: object, measured: Mapping) -> str:
     """Writes NAME.json and, for people, NAME.md; returns the latter."""
     document = {"study": study.name, "measured": measured, "results": rounded(results)}
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(document, indent=0, allow_nan=False) + "\n"
     for pattern in ON_ONE_LINE:
         text = pattern.sub(lambda found: _joined(found[0]), text)
     shown = page(json.loads(text), study)  # of what a reader of the file will find in it
