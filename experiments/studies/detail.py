@@ -209,7 +209,8 @@ def measure(workdir: Path) -> dict:
     """One run.
 
     Raises:
-      InputError: if it is of phantoms, has no segmenter, or its data have changed.
+      InputError: if it is of phantoms, has no segmenter, or one that finds no lungs in films of
+        either class; or if its data have changed.
     """
     config = ml_collections.ConfigDict(read_json(workdir / "config.json"))
     if config.data.name == "cxr_phantom":
@@ -224,6 +225,8 @@ def measure(workdir: Path) -> dict:
     has_lungs = lungs.any(axis=(1, 2, 3))
     image, lungs = to_unit_range(test["image"][has_lungs]), lungs[has_lungs]
     label, size = test["label"][has_lungs], sizes(image, lungs)
+    if not {*CLASSES.values()} <= {*label.tolist()}:
+        raise InputError(f"{workdir}: the segmenter finds no lungs in the films of a class")
     classifiers, walks = load_classifiers(config, workdir), read_walks(workdir)
     return {
         "image_size": config.data.image_size,
@@ -238,8 +241,9 @@ def measure(workdir: Path) -> dict:
         },
         "altered": alter(classifiers, image, lungs, label),
         "walks": {
-            direction: ask_walk(classifiers, *ends, find_lungs(segmenter, ends[0]))
+            direction: ask_walk(classifiers, *ends, found)
             for direction, ends in walks.items()
+            if (found := find_lungs(segmenter, ends[0])).any()
         },
     }
 

@@ -179,6 +179,14 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     kept = walk["kept"]["1/64"]["shading"]
     cells = [cell(each) for each in (walk["gained"]["1/64"]["shading"], kept["f"], kept["h"])]
     assert "| pos_to_neg | shading, 1/64 | " + " | ".join(cells) + " |" in page
+    two = lungs.copy()
+    lungs[:6] = False  # of no film that was walked
+    (again,) = detail.run(parse(detail.STUDY, arguments))
+    assert again["lungs"]["walks"] == {}
+    lungs[::2] = False
+    with pytest.raises(InputError, match="finds no lungs in the films of a class"):
+        next(detail.run(parse(detail.STUDY, arguments)))
+    lungs[:] = two
     (workdir / "explain" / "done.json").unlink()
     (again,) = detail.run(parse(detail.STUDY, arguments))
     assert again["lungs"] == result | {"walks": {}}
