@@ -150,7 +150,8 @@ def test_the_key_alone_decides_the_view(key):
     views = view(images, keys, ALL)
     # Alone or in a batch, the same key gives the same view; another key another one.
     for i in range(4):
-        np.testing.assert_allclose(view(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-6)
+        # Sums of octaves are rounded otherwise in a batch.
+        np.testing.assert_allclose(view(image, keys[i : i + 1], ALL)[0], views[i], atol=1e-5)
     assert float(jnp.abs(views[0] - views[1]).mean()) > 0.02
 
 
