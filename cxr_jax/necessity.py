@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from cxr_jax.gaussian import gaussian_weights
 from cxr_jax.types import AnyArray, Classify, Image
 
 STEPS = 16  # gradients, by which a whole change is divided into what f feels and what not
@@ -82,6 +83,5 @@ def smooth(image: Image) -> Image:
 
 def _kernel(side: int) -> Float[AnyArray, "side side"]:
     """The blur along one axis as a matrix."""
-    place = jnp.arange(side)
-    weight = jnp.exp(-0.5 * jnp.square((place[:, None] - place[None, :]) / (RADIUS * side)))
+    weight = gaussian_weights(side, RADIUS * side)
     return weight / weight.sum(axis=1).max()

@@ -12,12 +12,15 @@ from cxr_jax.data.arrays import Arrays, load_splits
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.metrics import Bootstrap
+from cxr_jax.models.model import Model
 from cxr_jax.networks import restore
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import check_same_experiment, is_done, read_contents, read_json
 from experiments.study import Options
 
 BOOTSTRAP = Bootstrap(resamples=2000, seed=0)
+# By name their section of a config and their folder of a work directory.
+CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
 
 PerFilm = dict[str, dict[str, np.ndarray]]  # by name of a path or map, then by metric
 
@@ -124,6 +127,15 @@ def walked_paths(arrays: Iterable[str], direction: str) -> list[str]:
     """The paths that walks.npz, its names given, holds in a direction."""
     keys = (key.split("/") for key in arrays)
     return [key[1] for key in keys if key[0] == direction and key[-1] == "carried"]
+
+
+def load_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Model]:
+    """f and h of a run; in the types that its config says."""
+    size = config.data.image_size
+    return {
+        who: restore.load_classifier(config[section], size, workdir / place)
+        for who, (section, place) in CLASSIFIERS.items()
+    }
 
 
 def load_classifier(config: ml_collections.ConfigDict, directory: Path) -> Callable:

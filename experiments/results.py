@@ -16,7 +16,7 @@ from experiments.study import Study
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = "docs/results"
 # What stands on one line in a result file: a list of numbers, and an entry with its interval.
-ON_ONE_LINE = (re.compile(r'\[\n[^]["{}]*\]'), re.compile(r'\{\n *"mean": [^{}]*\}'))
+ON_ONE_LINE = (re.compile(r'\[\n[^]["{}]*\]'), re.compile(r'\{\n"mean": [^{}]*\}'))
 DIGITS = 5  # significant ones, of a number in a result file
 OLDER = "**Of an older version of the method, not measured again since.**"
 
@@ -100,7 +100,7 @@ def rounded(tree: object) -> object:
 
 def _joined(lines: str) -> str:
     """Lines of JSON as one line; no string in them holds a line's end."""
-    return re.sub(r"\n *", " ", re.sub(r"(?<=[\[{])\n *|\n *(?=[\]}])", "", lines))
+    return re.sub(r"(?<=[\[{])\n|\n(?=[\]}])", "", lines).replace("\n", " ")
 
 
 def write(out: Path | None, study: Study, results: object, measured: Mapping) -> str:

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float
 
+from cxr_jax.gaussian import gaussian_weights
 from cxr_jax.runtime.streams import Stream, fold_keys
 from cxr_jax.types import Image, Keys, Mask
 
 Plane = Float[Array, "h w"]
 
+POSE = ("shift", "rotation", "zoom")  # of an augmentation: what moves a mask too
 MAX_LEADS = 2
 LEAD_POINTS = 128
 LEAD_RADIUS = 0.004  # of the image's side; a thinner one than 0.4 pixels is drawn as wide as that
@@ -67,9 +69,8 @@ def view_keys(keys: Keys) -> Keys:
 
 def augment_mask(mask: Mask, keys: jax.Array, strength: Augmentation) -> Mask:
     """The mask of the view that `augment` draws with these keys: moved alike, with no tone."""
-    pose = dataclasses.replace(
-        strength, brightness=0.0, contrast=0.0, noise=0.0, detail=0.0, support_devices=0.0
-    )
+    tone = [field.name for field in dataclasses.fields(strength) if field.name not in POSE]
+    pose = dataclasses.replace(strength, **dict.fromkeys(tone, 0.0))
     return augment(2.0 * mask - 1, keys, pose) > 0
 
 
@@ -115,15 +116,9 @@ def weigh_octaves(
 
 def blur(image: Float[Array, "h w 1"], width: float) -> Float[Array, "h w 1"]:
     """Means by a Gaussian of so many pixels, of what lies in the image."""
-    down, across = (_gaussian(size, width) for size in image.shape[:2])
+    each = (gaussian_weights(side, width) for side in image.shape[:2])
+    down, across = (weight / weight.sum(axis=1, keepdims=True) for weight in each)
     return jnp.einsum("ij,jkc,lk->ilc", down, image, across, precision="highest")
-
-
-def _gaussian(size: int, width: float) -> Plane:
-    """Weights of pixels in the mean about each [size, size]."""
-    pixels = jnp.arange(size)
-    weight = jnp.exp(-0.5 * ((pixels[:, None] - pixels[None]) / width) ** 2)
-    return weight / weight.sum(axis=1, keepdims=True)
 
 
 def draw_support_devices(key: jax.Array, size: int) -> Plane:

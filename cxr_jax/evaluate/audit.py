@@ -7,7 +7,7 @@ values sum to f(film) - f(counterfactual) exactly.
 
 A lesion mask tells whether an explanation is plausible. Whether the *classifier* is sound, this
 tells: evidence that lies outside the lungs is a shortcut (DeGrave et al., 2021). Evidence within
-them may be one too, such as how sharp a film is; no audit by regions sees that.
+them may be one too, such as how much detail lungs have; no audit by regions sees that.
 """
 
 from collections.abc import Callable, Mapping

@@ -33,22 +33,23 @@ from cxr_jax.data.arrays import to_unit_range
 from cxr_jax.errors import InputError
 from cxr_jax.explain.paths import DIRECTIONS
 from cxr_jax.models.model import Model
-from cxr_jax.networks.restore import load_classifier, load_segmenter, missing_reason
+from cxr_jax.networks.restore import load_segmenter, missing_reason
 from cxr_jax.runtime import parallel, precision
 from cxr_jax.runtime.workdir import is_done, read_json
 from cxr_jax.training.segmenter import find_lungs
 from experiments.markdown import cell, table
 from experiments.reading import (
     BOOTSTRAP,
+    CLASSIFIERS,
     configs_below,
     films_and_ends,
+    load_classifiers,
     load_own_splits,
     read_report,
     runs_below,
 )
 from experiments.resampled import over_films, over_rows
-from experiments.scales import SCALES, amount, lung_mean, root_mean_square, shading
-from experiments.studies.severity import CLASSIFIERS
+from experiments.scales import SCALES, lung_mean, root_mean_square, shading
 from experiments.study import Options, Study
 
 GAINS = {"halved": 0.5, "half as much again": 1.5}
@@ -63,19 +64,9 @@ Classify = Callable[[np.ndarray], np.ndarray]  # images [N, h, w, 1] in [-1, 1] 
 
 def make_classify(model: Model) -> Classify:
     """A trained classifier of images that need not be stored ones."""
-    mapped = parallel.in_batches(lambda frozen, image: frozen(image)[0], 128)
-    return precision.exactly(lambda image: mapped(model, image))
-
-
-def load_classifiers(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Classify]:
-    """f and h of a run."""
-    config = precision.in_float32(config)
-    return {
-        who: make_classify(
-            load_classifier(config[section], config.data.image_size, workdir / place)
-        )
-        for who, (section, place) in CLASSIFIERS.items()
-    }
+    return functools.partial(
+        parallel.in_batches(lambda frozen, image: frozen(image)[0], 128), model
+    )
 
 
 def alterations(image: np.ndarray, lungs: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -120,9 +111,10 @@ def alter(
 def sizes(image: np.ndarray, lungs: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     """By scale, how large detail and shading of each image's lungs are [N], see above."""
     found = {}
+    mean = lung_mean(image, lungs)
     for scale, share in SCALES.items():
-        uneven = shading(image, lungs, share) - lung_mean(image, lungs)
-        values = amount(image, lungs, share), root_mean_square(uneven, lungs)
+        shade = shading(image, lungs, share)
+        values = (root_mean_square(part, lungs) for part in (image - shade, shade - mean))
         found[scale] = dict(zip(PARTS, values, strict=True))
     return found
 
@@ -219,7 +211,8 @@ def measure(workdir: Path) -> dict:
         raise InputError(
             f"{workdir}: {reason}; the lungs are found by one (main.py --task=evaluators)"
         )
-    segmenter = load_segmenter(precision.in_float32(config), workdir)
+    config = precision.in_float32(config)
+    segmenter = load_segmenter(config, workdir)
     test = load_own_splits(config, workdir)["test"]
     lungs = find_lungs(segmenter, test["image"])
     has_lungs = lungs.any(axis=(1, 2, 3))
@@ -227,7 +220,8 @@ def measure(workdir: Path) -> dict:
     label, size = test["label"][has_lungs], sizes(image, lungs)
     if not {*CLASSES.values()} <= {*label.tolist()}:
         raise InputError(f"{workdir}: the segmenter finds no lungs in the films of a class")
-    classifiers, walks = load_classifiers(config, workdir), read_walks(workdir)
+    models, walks = load_classifiers(config, workdir), read_walks(workdir)
+    classifiers = {who: make_classify(model) for who, model in models.items()}
     return {
         "image_size": config.data.image_size,
         "visible": config.classifier.visible or "all",

@@ -24,11 +24,17 @@ import numpy as np
 from cxr_jax.api import read_films
 from cxr_jax.errors import InputError
 from cxr_jax.evaluate.radiologists import correlate, correlation_gain
-from cxr_jax.networks.restore import load_classifier, margins
+from cxr_jax.networks.restore import margins
 from cxr_jax.runtime import precision
 from cxr_jax.runtime.workdir import read_json
 from experiments.markdown import entry_table
-from experiments.reading import BOOTSTRAP, configs_below, runs_below
+from experiments.reading import (
+    BOOTSTRAP,
+    CLASSIFIERS,
+    configs_below,
+    load_classifiers,
+    runs_below,
+)
 from experiments.scales import SCALES, amount
 from experiments.study import Options, Study
 from experiments.truth import (
@@ -42,23 +48,19 @@ from experiments.truth import (
 
 GIVEN, LESS = " | brightness", " - brightness"
 DETAIL = tuple(f"detail {scale}" for scale in SCALES)
-CLASSIFIERS = {"f": ("classifier", "classifier"), "h": ("judge", "classifier/judge")}
-
-
-def lung_brightness(truth: Marked, pixels: np.ndarray) -> np.ndarray:
-    """Mean grey in the outlined lungs [N], of films of any size; NaN where none are outlined."""
-    # Shares of a pixel, where the outlines have more of them.
-    inside = np.asarray(jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear"))
-    grey, area = ((each * inside).sum(axis=(1, 2, 3)) for each in (pixels, 1.0))
-    return np.divide(grey, area, out=np.full(len(pixels), np.nan), where=truth.has_lungs)
 
 
 def look_of(truth: Marked, pixels: np.ndarray) -> dict[str, np.ndarray]:
-    """What anybody sees of the outlined lungs [N], without having learned what it means."""
-    inside = jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear")
-    lungs = np.asarray(inside) > 0.5
-    return {"brightness": lung_brightness(truth, pixels)} | {
-        name: amount(pixels.astype(np.float32), lungs, share)
+    """What anybody sees of the outlined lungs [N], without having learned what it means.
+
+    Of films of any size; NaN where no lungs are outlined. Brightness is their mean grey.
+    """
+    # Shares of a pixel, where the outlines have more of them.
+    inside = np.asarray(jax.image.resize(truth.lungs.astype(np.float32), pixels.shape, "linear"))
+    grey, area = ((each * inside).sum(axis=(1, 2, 3)) for each in (pixels, 1.0))
+    brightness = np.divide(grey, area, out=np.full(len(pixels), np.nan), where=truth.has_lungs)
+    return {"brightness": brightness} | {
+        name: amount(pixels.astype(np.float32), inside > 0.5, share)
         for name, share in zip(DETAIL, SCALES.values(), strict=True)
     }
 
@@ -106,8 +108,7 @@ def measure(workdir: Path, truth: Marked, folder: Path) -> dict:
     load_learned(config, workdir, folder)
     pixels, _ = read_films(truth.paths, data.image_size, square=data.square, bits=data.bits)
     margin = {
-        who: margins(load_classifier(config[section], data.image_size, workdir / place), pixels)
-        for who, (section, place) in CLASSIFIERS.items()
+        who: margins(model, pixels) for who, model in load_classifiers(config, workdir).items()
     }
     auroc = read_json(workdir / "classifier" / "done.json")
     return {

@@ -157,6 +157,7 @@ def test_a_run_is_read_and_told(films, tmp_path, monkeypatch):
     whole[:, :, 16:] = False
     classifiers = {"f": bright(whole), "h": sharp(whole)}
     monkeypatch.setattr(detail, "load_classifiers", lambda config, workdir: classifiers)
+    monkeypatch.setattr(detail, "make_classify", lambda classifier: classifier)
     arguments = [f"--workdir={workdir.parent}", "--out="]
     (found,) = detail.run(parse(detail.STUDY, arguments))
     result = found["lungs"]
@@ -222,10 +223,10 @@ def test_classifiers_are_asked_of_images_that_are_not_stored(monkeypatch):
     config = ml_collections.ConfigDict(
         {"data": {"image_size": 8}, "classifier": {"n": 2.0}, "judge": {"n": 3.0}}
     )
-    monkeypatch.setattr(detail.precision, "in_float32", lambda config: config)
     given = lambda section, size, folder: Model(Sum(times=section.n), {})
-    monkeypatch.setattr(detail, "load_classifier", given)
-    found = detail.load_classifiers(config, Path("run"))
+    monkeypatch.setattr(reading.restore, "load_classifier", given)
+    models = reading.load_classifiers(config, Path("run"))
+    found = {who: detail.make_classify(model) for who, model in models.items()}
     image = np.full((3, 8, 8, 1), 0.123, np.float32)
     np.testing.assert_allclose(found["f"](image), 2 * 64 * 0.123, rtol=1e-6)
     np.testing.assert_allclose(found["h"](image), 3 * 64 * 0.123, rtol=1e-6)

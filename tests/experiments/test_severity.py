@@ -43,7 +43,7 @@ def test_brightness_is_the_mean_in_the_outlined_lungs(truth):
     some = dataclasses.replace(truth, lungs=lungs)
     pixels = np.zeros((4, 16, 16, 1), np.uint8)  # half as large as the outlines
     pixels[0], pixels[1, :, :8] = 7, 200  # of the second film the right lung
-    found = severity.lung_brightness(some, pixels)
+    found = severity.look_of(some, pixels)["brightness"]
     np.testing.assert_allclose(found[[0, 1, 3]], [7, 100, 0], rtol=1e-3)
     assert np.isnan(found[2])
 
@@ -75,7 +75,9 @@ def test_runs_are_asked_as_soon_as_their_classifiers_are_trained(truth, tmp_path
     taught = {name: {"filename": np.array([b"covid/own.png"])} for name in ("train", "validation")}
     monkeypatch.setattr(reading, "load_splits", lambda data, seed, fields: (taught, "films"))
     monkeypatch.setattr(reading, "read_contents", lambda workdir: "films")
-    monkeypatch.setattr(severity, "load_classifier", lambda section, size, folder: folder.name)
+    monkeypatch.setattr(
+        reading.restore, "load_classifier", lambda section, size, folder: folder.name
+    )
     monkeypatch.setattr(
         severity, "margins", lambda name, pixels: totals if name == "classifier" else 5 - totals
     )
